@@ -1,0 +1,69 @@
+"""Values that flow through a run: frozen, JSON-able, one meaning each.
+
+An example row of the text2sql task:
+    Example(id="7", group="19", inputs={"question": "¿Cuántas rutas hay?", "schema": "CREATE ..."},
+            target="SELECT COUNT(*) FROM rutas", split="train")
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+
+class Message(TypedDict):
+    """One turn of a conversation, in the form of `tokenizer.apply_chat_template`."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """One task row. `group` keeps paraphrases on one side of a split; `split` is the given one.
+
+    `inputs` holds all that the prompt and the score need, as JSON values.
+    """
+
+    id: str
+    group: str
+    inputs: Mapping[str, Any]
+    target: str
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class TokenizedExample:
+    """`input_ids` [T]; the first `prompt_len` of them are the prompt and are not trained on."""
+
+    id: str
+    group: str
+    input_ids: tuple[int, ...]
+    prompt_len: int
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """One optimizer step: row indices into the training split, grouped into micro-batches."""
+
+    step: int
+    epoch: int
+    micro_batches: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One line of scores.jsonl. `name` is "base", "constant" or the checkpoint's "step-000140".
+
+    `metrics` are means over `n` rows, `intervals` their 95 % intervals (low, high);
+    `predictions` is the file of replies, relative to the run directory.
+    """
+
+    name: str
+    step: int | None
+    n: int
+    metric: str
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    predictions: str
+    seconds: float
+    constant_reply: str | None = None

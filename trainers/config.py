@@ -1,0 +1,124 @@
+"""The whole config of a run: one pydantic model, names of TRL / transformers.
+
+    run_name: demo
+    train: {learning_rate: 1e-3, num_train_epochs: 4}
+"""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from datasets_src.config import DataConfig, ModelConfig, Section
+
+LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+class LoraMethod(Section):
+    """Low-rank adapters by PEFT (arXiv 2106.09685)."""
+
+    method_type: Literal["lora"] = Field("lora", description="how the model is adapted")
+    lora_r: int = Field(16, ge=1, description="rank")
+    lora_alpha: int = Field(32, ge=1, description="scale; the delta is multiplied by alpha / r")
+    lora_dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the adapter")
+    lora_target_modules: tuple[str, ...] = Field(
+        LORA_TARGETS, min_length=1, description="names of the linear layers that get an adapter"
+    )
+    use_rslora: bool = Field(False, description="scale by alpha / sqrt(r)")
+
+
+class TrainConfig(Section):
+    """The optimizer and its schedule."""
+
+    num_train_epochs: int = Field(3, ge=1, description="passes over the training rows")
+    max_steps: int = Field(-1, ge=-1, description="stop after so many steps; -1 = by epochs")
+    train_batch_size: int = Field(8, ge=1, description="examples per step, over all workers")
+    max_tokens_per_micro_batch: int = Field(
+        4096, ge=8, description="bounds memory; never changes a result"
+    )
+    learning_rate: float = Field(1e-4, gt=0, le=1, description="peak learning rate of AdamW")
+    lr_scheduler_type: Literal["cosine", "linear", "constant"] = Field(
+        "cosine", description="decay after the warm-up"
+    )
+    warmup_steps: float = Field(0.0, ge=0, description="steps of warm-up; below 1, a share of all")
+    weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay of AdamW")
+    adam_beta1: float = Field(0.9, ge=0, lt=1, description="decay of the first moment")
+    adam_beta2: float = Field(0.999, ge=0, lt=1, description="decay of the second moment")
+    adam_epsilon: float = Field(1e-8, gt=0, description="added to the root of the second moment")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this 2-norm")
+    seed: int = Field(42, ge=0, description="of adapter initialisation, order and dropout")
+
+
+class EvalConfig(Section):
+    """Replies are generated and scored at each save."""
+
+    eval_batch_size: int = Field(16, ge=1, description="prompts generated together per worker")
+    max_new_tokens: int = Field(256, ge=1, description="longest reply in tokens")
+    eval_on_start: bool = Field(True, description="score the untuned base and the best constant")
+    metric_for_best_model: str | None = Field(
+        None, description="metric that chooses the checkpoint; default: the task's"
+    )
+
+
+class CheckpointConfig(Section):
+    """When a checkpoint is written and how many stay."""
+
+    save_strategy: Literal["epoch", "steps"] = Field("epoch", description="save at epoch ends")
+    save_steps: int = Field(100, ge=1, description="steps between saves under `steps`")
+    save_total_limit: int = Field(3, ge=2, description="newest kept; the best stays besides")
+
+
+class ScalingConfig(Section):
+    """The Ray Train workers."""
+
+    num_workers: int = Field(2, ge=1, description="data-parallel worker processes")
+    cpus_per_worker: int | None = Field(
+        None, ge=1, description="cores of each; default: the cluster's shared out evenly"
+    )
+    use_gpu: bool = Field(False, description="one GPU for each worker")
+    max_failures: int = Field(3, ge=0, description="restarts of the workers before giving up")
+    resource_wait_s: float = Field(
+        60, ge=0, description="how long to wait for the cluster to have the resources"
+    )
+
+
+class HubConfig(Section):
+    """Pushing to the Hugging Face Hub."""
+
+    push: Literal["none", "best", "every_save"] = Field("none", description="what is pushed")
+    hub_model_id: str | None = Field(
+        None, pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name of the adapter repository"
+    )
+    hub_private_repo: bool = Field(True, description="create repositories as private")
+    hub_token_path: str | None = Field(None, description="file with a token; else HF_TOKEN")
+    license: str = Field("other", description="licence named on the model cards")
+
+    @model_validator(mode="after")
+    def _id_where_pushed(self) -> "HubConfig":
+        if self.push != "none" and self.hub_model_id is None:
+            raise ValueError("push is on but hub_model_id is not set; set hub_model_id=owner/name")
+        return self
+
+
+class ExportConfig(Section):
+    """From the best checkpoint to a merged and a quantised model."""
+
+    export_best: bool = Field(True, description="merge, convert and verify after training")
+    gguf_types: tuple[Literal["f16", "q8_0"], ...] = Field(
+        ("f16", "q8_0"), description="GGUF files to write"
+    )
+
+
+class Config(Section):
+    """One run. Its directory is `<output_dir>/<run_name>`."""
+
+    run_name: str = Field(pattern=r"^[\w.-]+$", description="name of the run and its directory")
+    output_dir: str = Field("runs", min_length=1, description="where run directories live")
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    data: DataConfig
+    method: LoraMethod = Field(default_factory=LoraMethod)
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    eval: EvalConfig = Field(default_factory=EvalConfig)
+    checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
+    scaling: ScalingConfig = Field(default_factory=ScalingConfig)
+    hub: HubConfig = Field(default_factory=HubConfig)
+    export: ExportConfig = Field(default_factory=ExportConfig)
