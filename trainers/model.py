@@ -1,0 +1,93 @@
+"""The base model: where it lies, its tokenizer, its weights, its compute type.
+
+model = load_base(resolve_model("pocket", None), torch.float32)
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from datasets_src.errors import UserError
+
+POCKET = "pocket"
+
+
+def resolve_model(name_or_path: str, revision: str | None = None) -> Path:
+    """Local directory of a base model: `pocket` is built, a Hub id is fetched into the Hub cache.
+
+    Raises:
+        UserError: no such directory, or the Hub does not have it, or cannot be reached.
+    """
+    if name_or_path == POCKET:
+        from trainers.pocket import pocket_dir
+
+        return pocket_dir()
+    path = Path(name_or_path).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise UserError(
+                f"model.model_name_or_path: {path} holds no config.json; "
+                "name the directory of a Hugging Face model"
+            )
+        return path.resolve()
+    if name_or_path.startswith(("/", ".", "~")) or name_or_path.count("/") != 1:
+        raise UserError(
+            f"model.model_name_or_path: {name_or_path!r} is no directory here and no Hub id; "
+            "give a directory, owner/name, or pocket"
+        )
+    return _fetch(name_or_path, revision)
+
+
+def _fetch(repo_id: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+    try:
+        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=patterns))
+    except LocalEntryNotFoundError:
+        raise UserError(
+            f"model.model_name_or_path: {repo_id} is not in the Hub cache and the Hub cannot be "
+            "reached (offline?); download it where there is a network, or give a local directory"
+        ) from None
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        raise UserError(
+            f"model.model_name_or_path: the Hub answered {status} for {repo_id}"
+            f" (revision {revision or 'main'}); check the name, or set HF_TOKEN if it is private"
+        ) from None
+
+
+def compute_dtype(name: str) -> torch.dtype:
+    """`auto` is bfloat16 where the hardware multiplies it natively, else float32."""
+    if name != "auto":
+        return {"bfloat16": torch.bfloat16, "float32": torch.float32}[name]
+    if torch.cuda.is_available():
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    # Without AMX or AVX512_BF16 the CPU emulates bfloat16, slower than float32.
+    cpu = torch.backends.cpu.get_cpu_capability()
+    native = cpu == "AVX512" and torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if native or torch.cpu._is_amx_tile_supported() else torch.float32
+
+
+def load_tokenizer(model_dir: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer with left padding (generation), and a pad token that is never the eos."""
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model_dir)
+    tokenizer.padding_side = "left"
+    return tokenizer
+
+
+def load_base(model_dir: Path, dtype: torch.dtype) -> PreTrainedModel:
+    """The frozen base in `dtype`, in evaluation mode, key/value cache on for generation."""
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(model_dir, dtype=dtype)
+    model.requires_grad_(False)
+    return model.eval()
+
+
+def context_length(model_dir: Path) -> int:
+    """Positions the model was built for (`max_position_embeddings`), in tokens."""
+    config = json.loads((model_dir / "config.json").read_text(encoding="utf-8"))
+    return int(config.get("max_position_embeddings", 2**31))
