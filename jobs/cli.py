@@ -1,0 +1,60 @@
+"""What every verb shares: one line for a fault and exit 2, --help that lists every config key.
+
+if __name__ == "__main__":
+    run_verb(main)
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from datasets_src.errors import UserError
+from trainers.config import Config
+from trainers.config_load import leaves, load_config
+
+
+def run_verb(main: Callable[[list[str]], int]) -> None:
+    """Run `main` on the command line's arguments and exit with its code.
+
+    A UserError prints one line for each fault and exits 2; ctrl-C exits 130.
+    """
+    try:
+        code = main(sys.argv[1:])
+    except UserError as error:
+        for fault in error.faults:
+            print(f"error: {fault}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print("stopped; the same command continues", file=sys.stderr)
+        code = 130
+    sys.stdout.flush()
+    sys.exit(code)
+
+
+def config_parser(prog: str, description: str) -> argparse.ArgumentParser:
+    """A parser of `CONFIG.yaml [key=value | --key value ...]`."""
+    lines = ["config keys, each settable as key=value or --key value:"]
+    for name, field in leaves():
+        default = (
+            "required" if field.is_required() else field.get_default(call_default_factory=True)
+        )
+        lines.append(f"  {name:36} {field.description} [{default}]")
+    parser = argparse.ArgumentParser(
+        prog=f"python -m jobs.{prog}",
+        description=description,
+        epilog="\n".join(lines),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("config", type=Path, metavar="CONFIG.yaml")
+    return parser
+
+
+def parse_config(parser: argparse.ArgumentParser, argv: list[str]) -> Config:
+    """The config that the command line names, with its overrides; notes go to stderr."""
+    args, overrides = parser.parse_known_args(argv)
+    config, notes = load_config(args.config, overrides)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    return config

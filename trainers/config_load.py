@@ -1,0 +1,173 @@
+"""From YAML and overrides to a Config, or to every fault at once. No torch, no Ray.
+
+load_config(Path("jobs/configs/quickstart.yaml"), ["learning_rate=1e-4", "--lora-r", "8"])
+"""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from datasets_src.config import Section
+from datasets_src.errors import UserError
+from trainers.config import Config
+
+# Other tools' names with exactly our meaning, understood with a note.
+SYNONYMS = {
+    "base_model": "model_name_or_path",
+    "model_name": "model_name_or_path",
+    "cutoff_len": "max_length",
+    "sequence_len": "max_length",
+    "max_seq_length": "max_length",
+    "lora_rank": "lora_r",
+    "lora_target": "lora_target_modules",
+    "warmup_ratio": "warmup_steps",
+    "lr_scheduler": "lr_scheduler_type",
+    "num_epochs": "num_train_epochs",
+    "val_size": "validation_size",
+    "val_set_size": "validation_size",
+}
+# Names whose meaning differs, with what to write instead.
+DIFFERENT = {
+    name: "train_batch_size is the number of examples of a step over all workers"
+    for name in (
+        "per_device_train_batch_size",
+        "micro_batch_size",
+        "gradient_accumulation_steps",
+        "batch_size",
+    )
+}
+
+
+def leaves(section: type[Section] = Config, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Every leaf of a config as ("train.learning_rate", its field), in the order of the file."""
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            yield from leaves(kind, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> tuple[Config, list[str]]:
+    """The config of `path` with `key=value` (or `--key value`) overrides, and notes to print.
+
+    Raises:
+        UserError: with one line for each fault of the file and of the overrides.
+    """
+    raw = _read_yaml(path)
+    notes: list[str] = []
+    faults: list[str] = []
+    _rename_synonyms(raw, notes)
+    for key, text in _pairs(overrides):
+        name = key.replace("-", "_")
+        target = _find_leaf(SYNONYMS.get(name, name))
+        if target is None:
+            faults.append(_unknown(key))
+        else:
+            _set(raw, target, yaml.safe_load(text))
+    return _validate(raw, str(path), faults), notes
+
+
+def _validate(raw: dict[str, Any], where: str, faults: list[str]) -> Config:
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        faults = [*faults, *explain(error)]
+        raise UserError(*(f"{where}: {fault}" for fault in faults)) from None
+    if faults:
+        raise UserError(*faults)
+    return config
+
+
+def dump_config(config: Config) -> str:
+    """The resolved config as YAML, every key written out."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def explain(error: ValidationError, prefix: str = "") -> list[str]:
+    """One line for each fault of a pydantic error: key path, value, what is allowed."""
+    return [_explain_one(fault, prefix) for fault in error.errors(include_url=False)]
+
+
+def _explain_one(fault: ErrorDetails, prefix: str) -> str:
+    key = prefix + ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return _unknown(key)
+    if fault["type"] == "missing":
+        return f"{key}: missing; add it"
+    message = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if fault["type"] == "value_error":
+        return f"{key}: {message}"
+    return f"{key}: {fault['input']!r} {message}"
+
+
+def _unknown(key: str) -> str:
+    leaf = key.rsplit(".", 1)[-1].replace("-", "_")
+    if leaf in DIFFERENT:
+        return f"{key}: unknown key; {DIFFERENT[leaf]}"
+    if (right := _find_leaf(SYNONYMS.get(leaf, leaf))) is not None:
+        return f"{key}: unknown key here; it is {right}"
+    names = {name.rsplit(".", 1)[-1]: name for name, _ in leaves()}
+    names |= {name: name for name in Config.model_fields}
+    near = difflib.get_close_matches(leaf, list(names), n=1, cutoff=0.5)
+    return f"{key}: unknown key" + (f"; did you mean {names[near[0]]}?" if near else "")
+
+
+def _find_leaf(key: str) -> str | None:
+    for name, _ in leaves():
+        if key in (name, name.rsplit(".", 1)[-1]):
+            return name
+    return None
+
+
+def _set(raw: dict[str, Any], dotted: str, value: Any) -> None:
+    *sections, leaf = dotted.split(".")
+    for section in sections:
+        raw = raw.setdefault(section, {})
+    raw[leaf] = value
+
+
+def _pairs(overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
+    rest = iter(overrides)
+    for item in rest:
+        key, equals, value = item.partition("=")
+        if item.startswith("--"):
+            key = key[2:]
+            following = None if equals else next(rest, None)
+            if not equals and following is None:
+                raise UserError(f"{item}: a value is missing; write {item} VALUE")
+            value = value if equals else str(following)
+        elif not equals:
+            raise UserError(f"{item!r} is no override; write key=value or --key value")
+        yield key, value
+
+
+def _rename_synonyms(raw: dict[str, Any], notes: list[str]) -> None:
+    for name, section in list(raw.items()):
+        if isinstance(section, dict):
+            for key in [k for k in section if k in SYNONYMS]:
+                section[SYNONYMS[key]] = section.pop(key)
+                notes.append(f"{name}.{key} is read as {name}.{SYNONYMS[key]}")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*")], n=1)
+        hint = f"; did you mean {path.parent / near[0]}?" if near else ""
+        raise UserError(f"{path}: no such config{hint}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        text = " ".join(str(error).split())
+        raise UserError(f"{path}: not YAML ({text})") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: holds no sections; see jobs/configs/quickstart.yaml")
+    return raw
