@@ -1,0 +1,23 @@
+"""The learning rate as a pure function of the step: nothing to save, nothing to restore.
+
+learning_rate(1, peak=1e-4, total_steps=100, warmup_steps=10, kind="cosine") == 1e-5
+"""
+
+import math
+
+
+def learning_rate(
+    step: int, *, peak: float, total_steps: int, warmup_steps: float, kind: str
+) -> float:
+    """Rate of step 1..total_steps: linear warm-up to `peak`, then constant, linear or cosine.
+
+    `warmup_steps` below 1 is a share of all steps, as in transformers 5. The decay reaches 0
+    just after the last step.
+    """
+    warmup = math.ceil(warmup_steps * total_steps) if warmup_steps < 1 else int(warmup_steps)
+    if step <= warmup:
+        return peak * step / warmup
+    if kind == "constant":
+        return peak
+    done = (step - 1 - warmup) / max(total_steps - warmup, 1)
+    return peak * (1 - done if kind == "linear" else 0.5 * (1 + math.cos(math.pi * done)))
