@@ -1,0 +1,109 @@
+"""Raw rows to a tuned, scored, exported model: `python -m jobs.finetune CONFIG.yaml [key=value]`.
+
+The same command again continues where it was stopped, or says that all is done. The path:
+main -> finetune -> trainers/driver.py fit -> trainers/loop.py run -> trainers/step.py train_step.
+"""
+
+import time
+from pathlib import Path
+
+from datasets_src.pipeline import Prepared, find_prepared, prepare
+from datasets_src.preview import preview
+from datasets_src.store import open_split
+from jobs.cli import config_parser, parse_config, run_verb
+from jobs.preflight import check_storage
+from jobs.ray_session import start_ray
+from jobs.summary import gate_lines, summary_table
+from trainers.config import Config
+from trainers.run_state import RunState, output_directory
+
+
+def main(argv: list[str]) -> int:
+    """Train, score at each save, choose the best, export it, write the report."""
+    parser = config_parser("finetune", "Fine-tune a language model from one YAML.")
+    return finetune(parse_config(parser, argv))
+
+
+def finetune(config: Config) -> int:
+    """Run `config` from where it stands to its end; exit code 0, or a UserError."""
+    from trainers.methods.lora import check_targets
+    from trainers.model import resolve_model
+
+    _check_hub(config)
+    model_dir = resolve_model(config.model.model_name_or_path, config.model.model_revision)
+    check_targets(model_dir, config.method.lora_target_modules)
+    check_storage(config, model_dir)
+    started = time.monotonic()
+    prepared = prepare_rows(config, model_dir)
+    with RunState.open(config, data_hash=prepared.data_hash) as run:
+        if run.record.get("status") == "finished":
+            print(f"{config.run_name} is finished; nothing is trained again")
+        else:
+            run.add_time("prepare", time.monotonic() - started)
+            _train(config, run, prepared, model_dir)
+        _export_and_report(config, run, prepared, model_dir)
+    return 0
+
+
+def prepare_rows(config: Config, model_dir: Path) -> Prepared:
+    """The tokenised rows of `config`: those already there, or made now on Ray."""
+    output_dir = output_directory(config)
+    found = find_prepared(config.data, model_dir=model_dir, output_dir=output_dir)
+    if found is not None:
+        print(f"data      {found.directory} (already prepared)")
+        return found
+    start_ray()
+    made = prepare(config.data, model_dir=model_dir, output_dir=output_dir)
+    print(f"data      {made.directory}")
+    return made
+
+
+def _train(config: Config, run: RunState, prepared: Prepared, model_dir: Path) -> None:
+    from trainers.driver import fit
+    from trainers.model import compute_dtype, load_tokenizer
+
+    run.update(
+        model_dir=str(model_dir),
+        prepared_dir=str(prepared.directory),
+        num_workers=config.scaling.num_workers,
+        dtype=str(compute_dtype(config.model.dtype)).removeprefix("torch."),
+    )
+    print(preview(open_split(prepared.directory, "train"), load_tokenizer(model_dir)))
+    start_ray()
+    started = time.monotonic()
+    try:
+        fit(config, run_dir=run.run_dir, prepared_dir=prepared.directory)
+    finally:
+        run.add_time("fit", time.monotonic() - started)
+
+
+def _export_and_report(config: Config, run: RunState, prepared: Prepared, model_dir: Path) -> None:
+    from trainers.export import export_best
+    from trainers.report.build import write_report
+
+    try:
+        if config.export.export_best:
+            started = time.monotonic()
+            export_best(
+                run.run_dir,
+                config=config,
+                model_dir=model_dir,
+                prepared_dir=prepared.directory,
+            )
+            run.add_time("export", time.monotonic() - started)
+        run.finish()
+    finally:
+        report = write_report(run.run_dir)
+        print(f"\n{summary_table(run.run_dir)}\n", *gate_lines(run.run_dir), sep="\n")
+        print(f"report    {report}")
+
+
+def _check_hub(config: Config) -> None:
+    if config.hub.push != "none":
+        from trainers.hub import check_hub
+
+        check_hub(config.hub)
+
+
+if __name__ == "__main__":
+    run_verb(main)

@@ -1,0 +1,44 @@
+"""What can be known before Ray starts and a single step is paid for."""
+
+import os
+import shutil
+from pathlib import Path
+
+from datasets_src.errors import UserError
+from trainers.config import Config
+from trainers.run_state import output_directory
+
+GIB = 2**30
+
+
+def check_storage(config: Config, model_dir: Path) -> None:
+    """Refuse storage that cannot be written or cannot hold the run.
+
+    Needed: a merged model, its GGUF files, and checkpoints of adapter and optimizer.
+    """
+    path = output_directory(config)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".probe-{os.getpid()}"
+        probe.write_bytes(b"gallipato")
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"output_dir: {path} cannot be written ({error.strerror}); set output_dir to a "
+            "directory you may write"
+        ) from None
+    needed, free = needed_bytes(config, model_dir), shutil.disk_usage(path).free
+    if free < needed:
+        raise UserError(
+            f"output_dir: {path} has {free / GIB:.1f} GiB free, the run needs about "
+            f"{needed / GIB:.1f} GiB; free some, set output_dir elsewhere or export_best=false"
+        )
+
+
+def needed_bytes(config: Config, model_dir: Path) -> int:
+    """Bytes that a run writes at the most, from the size of the base's weights."""
+    base = sum(path.stat().st_size for path in model_dir.glob("*.safetensors"))
+    # LoRA at rank 64 on all layers is about 5 % of a 2B base; with AdamW's moments, three times.
+    checkpoints = (config.checkpoint.save_total_limit + 2) * 3 * base // 20
+    exported = int(base * (1 + len(config.export.gguf_types))) if config.export.export_best else 0
+    return checkpoints + exported + 64 * 2**20

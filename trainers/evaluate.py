@@ -1,0 +1,139 @@
+"""Score a model on the validation rows: every worker answers its share, rank 0 scores.
+
+    evaluate(model, tokenizer, split, job=EvalJob(name="step-000140", step=140, ...))
+
+Evaluation runs on the training workers: the base is already in their memory, and on CPU the
+cores that would answer beside training are the ones that train.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch.distributed as dist
+from transformers import PreTrainedModel
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from datasets_src.scoring import best_constant, score_replies, summarise
+from datasets_src.store import Split
+from datasets_src.types import Example, Score
+from trainers.generate import Reply, greedy_replies
+from trainers.run_dir import append_jsonl, write_jsonl
+
+
+@dataclass(frozen=True)
+class EvalJob:
+    """What is evaluated and where its records go."""
+
+    name: str
+    step: int | None
+    run_dir: Path
+    metric: str
+    max_new_tokens: int
+    batch_size: int
+    stop: tuple[str, ...]
+
+
+def evaluate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    split: Split,
+    *,
+    task: ModuleType,
+    job: EvalJob,
+    on_batch: Callable[[int], object] = lambda done: None,
+) -> Score | None:
+    """Answer every row of `split` and record the score; None on ranks other than 0."""
+    started = time.monotonic()
+    rank = dist.get_rank() if dist.is_initialized() else 0
+    world = dist.get_world_size() if dist.is_initialized() else 1
+    # Neighbours in length go to different workers, so that the shares cost the same.
+    by_length = sorted(range(len(split)), key=lambda i: (int(split.prompt_lens[i]), i))
+    mine = by_length[rank::world]
+    replies = greedy_replies(
+        model,
+        tokenizer,
+        [split.tokens(i).input_ids[: split.prompt_lens[i]] for i in mine],
+        max_new_tokens=job.max_new_tokens,
+        stop=job.stop,
+        batch_size=job.batch_size,
+        on_batch=on_batch,
+    )
+    answered = _gather(dict(zip(mine, replies, strict=True)), rank, world)
+    if answered is None:
+        return None
+    examples = [split.example(i) for i in range(len(split))]
+    ordered = [answered[i] for i in range(len(split))]
+    rows = score_replies(task, examples, [reply.text for reply in ordered])
+    return _record(job, examples, ordered, rows, time.monotonic() - started)
+
+
+def record_constant(
+    train: Sequence[Example], validation: Sequence[Example], *, task: ModuleType, job: EvalJob
+) -> Score:
+    """Score the best constant answer: what a model that learnt nothing but one reply gets."""
+    started = time.monotonic()
+    text, rows = best_constant(task, train, validation)
+    replies = [Reply(text, (), stopped=True) for _ in validation]
+    seconds = time.monotonic() - started
+    return _record(job, validation, replies, rows, seconds, constant_reply=text)
+
+
+def _gather(mine: dict[int, Reply], rank: int, world: int) -> dict[int, Reply] | None:
+    if world == 1:
+        return mine
+    parts: list[dict[int, Reply]] | None = [{} for _ in range(world)] if rank == 0 else None
+    dist.gather_object(mine, parts)
+    return None if parts is None else {i: reply for part in parts for i, reply in part.items()}
+
+
+def _record(
+    job: EvalJob,
+    examples: Sequence[Example],
+    replies: Sequence[Reply],
+    rows: list[dict[str, float]],
+    seconds: float,
+    constant_reply: str | None = None,
+) -> Score:
+    shown = _varying_inputs(examples)
+    predictions = f"predictions/{job.name}.jsonl"
+    write_jsonl(
+        job.run_dir / predictions,
+        [
+            {
+                "id": example.id,
+                "group": example.group,
+                "inputs": {key: example.inputs[key] for key in shown},
+                "target": example.target,
+                "reply": reply.text,
+                "num_tokens": len(reply.ids),
+                "stopped": reply.stopped,
+                "scores": row,
+            }
+            for example, reply, row in zip(examples, replies, rows, strict=True)
+        ],
+    )
+    score = summarise(
+        job.name,
+        step=job.step,
+        metric=job.metric,
+        rows=rows,
+        predictions=predictions,
+        seconds=seconds,
+        constant_reply=constant_reply,
+    )
+    append_jsonl(job.run_dir / "scores.jsonl", asdict(score))
+    return score
+
+
+def _varying_inputs(examples: Sequence[Example]) -> list[str]:
+    """Names of the inputs that differ between rows: a schema or database is not repeated."""
+
+    def distinct(key: str) -> int:
+        values: list[Any] = [example.inputs[key] for example in examples]
+        return len({repr(value) for value in values})
+
+    return [key for key in examples[0].inputs if len(examples) == 1 or distinct(key) > 1]

