@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from datasets_src.types import StepPlan
 
-# A step is cut into at least this many micro-batches where it has the rows, so that as many
+# A step of rows of like length is cut into at least this many micro-batches, so that as many
 # workers share even a small step; a constant, so that the plan stays the same for any number.
 MIN_MICRO_BATCHES = 4
 
@@ -56,7 +56,7 @@ def cut_micro_batches(
     """Rows of like length together, each micro-batch within `max_tokens` padded tokens."""
     by_length = sorted(rows, key=lambda row: (-int(lengths[row]), row))
     total = sum(int(lengths[row]) for row in rows)
-    budget = min(max_tokens, math.ceil(total / MIN_MICRO_BATCHES))
+    budget = min(max_tokens, total // MIN_MICRO_BATCHES)
     batches: list[list[int]] = []
     for row in by_length:
         # The first row of a micro-batch is its longest and sets the padded width.

@@ -39,7 +39,7 @@ def finetune(config: Config) -> int:
         if run.record.get("status") == "finished":
             print(f"{config.run_name} is finished; nothing is trained again")
         else:
-            run.add_time("prepare", time.monotonic() - started)
+            run.set_time("prepare", time.monotonic() - started)
             _train(config, run, prepared, model_dir)
         _export_and_report(config, run, prepared, model_dir)
     return 0
@@ -61,6 +61,7 @@ def prepare_rows(config: Config, model_dir: Path) -> Prepared:
 def _train(config: Config, run: RunState, prepared: Prepared, model_dir: Path) -> None:
     from trainers.driver import fit
     from trainers.model import compute_dtype, load_tokenizer
+    from trainers.progress import run_facts
 
     run.update(
         model_dir=str(model_dir),
@@ -70,11 +71,13 @@ def _train(config: Config, run: RunState, prepared: Prepared, model_dir: Path) -
     )
     print(preview(open_split(prepared.directory, "train"), load_tokenizer(model_dir)))
     start_ray()
-    started = time.monotonic()
     try:
         fit(config, run_dir=run.run_dir, prepared_dir=prepared.directory)
     finally:
-        run.add_time("fit", time.monotonic() - started)
+        facts = run_facts(run.run_dir)
+        run.set_time("train", facts.pop("train_s"))
+        run.set_time("evaluate", facts.pop("evaluate_s"))
+        run.update(**facts)
 
 
 def _export_and_report(config: Config, run: RunState, prepared: Prepared, model_dir: Path) -> None:
@@ -90,7 +93,7 @@ def _export_and_report(config: Config, run: RunState, prepared: Prepared, model_
                 model_dir=model_dir,
                 prepared_dir=prepared.directory,
             )
-            run.add_time("export", time.monotonic() - started)
+            run.set_time("export", time.monotonic() - started)
         run.finish()
     finally:
         report = write_report(run.run_dir)

@@ -33,15 +33,15 @@ SYNONYMS = {
     "val_set_size": "validation_size",
 }
 # Names whose meaning differs, with what to write instead.
-DIFFERENT = {
-    name: "train_batch_size is the number of examples of a step over all workers"
-    for name in (
+DIFFERENT = dict.fromkeys(
+    (
         "per_device_train_batch_size",
         "micro_batch_size",
         "gradient_accumulation_steps",
         "batch_size",
-    )
-}
+    ),
+    "train_batch_size is the number of examples of a step over all workers",
+)
 
 
 def leaves(section: type[Section] = Config, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:

@@ -66,6 +66,7 @@ def run(job: Job) -> None:
     torch.set_num_threads(job.num_threads)
     config, progress = job.config, Progress(job.run_dir, active=job.rank == 0)
     it = _build(job)
+    progress.built(it.model)
     plan = make_plan(config, it.train)
     saves = save_steps(config, it.train, len(plan))
     start = _resume(job, it)

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from torch import nn
 from tqdm import tqdm
 
 from datasets_src.types import Score
@@ -30,14 +31,21 @@ class Progress:
         self._written = 0.0
         self._write(force=True)
 
+    def built(self, model: nn.Module) -> None:
+        """The model stands; its size is known."""
+        sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+        self._state["num_parameters"] = sum(n for n, _ in sizes)
+        self._state["num_trainable_parameters"] = sum(n for n, trained in sizes if trained)
+        self._write(force=True)
+
     def trained(self, step: int, total_steps: int, loss: float) -> None:
         """Another step is done."""
-        self._state = {"phase": "train", "step": step, "total_steps": total_steps, "loss": loss}
+        self._state |= {"phase": "train", "step": step, "total_steps": total_steps, "loss": loss}
         self._write(force=step == total_steps)
 
     def answering(self, name: str, num_rows: int) -> None:
         """Replies are generated for a checkpoint."""
-        self._state = {**self._state, "phase": f"answer {name}", "done": 0, "rows": num_rows}
+        self._state |= {"phase": f"answer {name}", "done": 0, "rows": num_rows}
         self._write(force=True)
 
     def answered(self, num_rows: int) -> None:
@@ -47,7 +55,7 @@ class Progress:
 
     def scored(self, score: Score) -> None:
         """A score was recorded; the driver reads it from scores.jsonl."""
-        self._state = {**self._state, "phase": f"scored {score.name}"}
+        self._state |= {"phase": f"scored {score.name}"}
         self._write(force=True)
 
     def _write(self, *, force: bool) -> None:
@@ -55,6 +63,20 @@ class Progress:
         if self._active and (force or now - self._written > WRITE_EVERY_S):
             write_text(self._path, json.dumps(self._state))
             self._written = now
+
+
+def run_facts(run_dir: Path) -> dict[str, Any]:
+    """Sizes, seconds and memory of a run, summed over its attempts, for run.json."""
+    state = read_json(run_dir / FILE)
+    steps = list(read_jsonl(run_dir / "metrics.jsonl"))
+    scores = list(read_jsonl(run_dir / "scores.jsonl"))
+    saves = list(read_jsonl(run_dir / "checkpoints.jsonl"))
+    names = ("num_parameters", "num_trainable_parameters", "total_steps")
+    return {name: state.get(name) for name in names} | {
+        "train_s": round(sum(row["step_time_s"] for row in steps), 2),
+        "evaluate_s": round(sum(row["seconds"] for row in scores), 2),
+        "peak_memory_gib": max((row["peak_memory_gib"] for row in saves), default=None),
+    }
 
 
 class Watcher:

@@ -64,10 +64,9 @@ class RunState:
         self.record |= values
         write_json(self.run_dir / "run.json", self.record)
 
-    def add_time(self, phase: str, seconds: float) -> None:
-        """Add seconds to a phase, over all attempts."""
-        times = dict(self.record.get("time_s", {}))
-        self.update(time_s=times | {phase: round(times.get(phase, 0.0) + seconds, 2)})
+    def set_time(self, phase: str, seconds: float) -> None:
+        """Seconds of one phase; `time_s` keeps the others."""
+        self.update(time_s=self.record.get("time_s", {}) | {phase: round(seconds, 2)})
 
     def __enter__(self) -> "RunState":
         return self

@@ -1,0 +1,44 @@
+# Every target makes its own .venv; a second call installs nothing.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+export PYTHONUNBUFFERED := 1
+
+.PHONY: quickstart test lint bench faults clean
+
+quickstart: .venv/run.stamp
+	$(BIN)/python -m jobs.quickstart
+
+test: .venv/dev.stamp
+	$(BIN)/python -m pytest tests --ignore=tests/benchmarks --ignore=tests/faults
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy jobs tune trainers datasets_src cluster tests
+
+bench: .venv/dev.stamp
+	$(BIN)/python -m tests.benchmarks.run
+
+faults: .venv/dev.stamp
+	$(BIN)/python -m pytest tests/faults
+
+clean:
+	rm -rf .venv runs .mypy_cache .pytest_cache .ruff_cache
+
+.venv/pip.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $(PYTHON) is older than 3.11; call make PYTHON=python3.11"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(PIP) install -q pip==26.3
+	@touch $@
+
+.venv/run.stamp: pyproject.toml constraints.txt | .venv/pip.stamp
+	@echo "installing what a run needs into .venv (a few minutes, once)"
+	$(PIP) install -q -c constraints.txt --group run --group gguf
+	@touch $@
+
+.venv/dev.stamp: .venv/run.stamp
+	@echo "installing what tests need into .venv (once)"
+	$(PIP) install -q -c constraints.txt --group dev
+	@touch $@

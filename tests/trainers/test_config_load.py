@@ -1,0 +1,93 @@
+"""Faults of a config: all at once, each naming key, value and remedy."""
+
+from pathlib import Path
+
+import pytest
+
+from datasets_src.errors import UserError
+from trainers.config_load import dump_config, leaves, load_config
+
+GOOD = "run_name: demo\ndata: {train_file: rows.jsonl}\n"
+
+
+def faults_of(tmp_path: Path, text: str, overrides: list[str] | None = None) -> str:
+    path = tmp_path / "c.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        load_config(path, overrides or [])
+    return "\n".join(caught.value.faults)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            GOOD + "train: {learning_rat: 1}",
+            ["train.learning_rat", "did you mean train.learning_rate"],
+        ),
+        (GOOD + "train: {lora_r: 8}", ["train.lora_r", "it is method.lora_r"]),
+        (GOOD + "train: {learning_rate: fast}", ["train.learning_rate", "'fast'", "valid number"]),
+        (GOOD + "train: {learning_rate: -1}", ["train.learning_rate", "-1", "greater than 0"]),
+        (GOOD + "train: {lr_scheduler_type: sine}", ["'sine'", "'cosine', 'linear' or 'constant'"]),
+        (GOOD + "train: {micro_batch_size: 1}", ["train_batch_size", "over all workers"]),
+        (GOOD + "hub: {push: best}", ["hub_model_id=owner/name"]),
+        ("run_name: demo", ["data: missing"]),
+        ("run_name: [", ["not YAML", "line 1"]),
+        ("just text", ["holds no sections"]),
+    ],
+)
+def test_a_fault_names_key_value_and_remedy(tmp_path: Path, text: str, words: list[str]) -> None:
+    said = faults_of(tmp_path, text)
+    assert all(word in said for word in words), said
+    assert len(said.splitlines()) == 1
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+    said = faults_of(
+        tmp_path,
+        "run_name: a b\ndata: {colums: {}}\ntrain: {learning_rate: 2, num_train_epochs: x}",
+        ["lr=3", "--lora-r", "0"],
+    )
+    for word in (
+        "run_name",
+        "colums",
+        "train_file",
+        "learning_rate",
+        "num_train_epochs",
+        "lr:",
+        "lora_r",
+    ):
+        assert word in said
+    assert len(said.splitlines()) == 7
+
+
+def test_missing_config_offers_the_nearest_name(tmp_path: Path) -> None:
+    (tmp_path / "quickstart.yaml").write_text(GOOD)
+    with pytest.raises(UserError, match=r"did you mean .*quickstart\.yaml"):
+        load_config(tmp_path / "quikstart.yaml")
+
+
+def test_overrides_in_both_forms_and_synonyms(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(GOOD + "method: {lora_rank: 4}\n", encoding="utf-8")
+    config, notes = load_config(
+        path, ["learning_rate=3e-4", "--num-train-epochs", "7", "data.max_length=99"]
+    )
+    assert config.train.learning_rate == 3e-4
+    assert (config.train.num_train_epochs, config.data.max_length) == (7, 99)
+    assert config.method.lora_r == 4 and notes == ["method.lora_rank is read as method.lora_r"]
+
+
+def test_a_dumped_config_loads_to_itself(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(GOOD, encoding="utf-8")
+    config, _ = load_config(path, ["lora_r=3", "gguf_types=[f16]"])
+    path.write_text(dump_config(config), encoding="utf-8")
+    assert load_config(path)[0] == config
+
+
+def test_every_leaf_name_is_unique_and_described() -> None:
+    names = [name.rsplit(".", 1)[-1] for name, _ in leaves()]
+    assert len(names) == len(set(names))
+    described = [field.description for name, field in leaves() if "." in name]
+    assert all(described)
