@@ -1,0 +1,177 @@
+"""Scores of a run as a reader wants them: which checkpoint, how sure, against what.
+
+verdict(records).text
+"Step 140 answers 0.83 [0.76, 0.88] of 150 held-out rows (execution accuracy); the untuned
+ base 0.41 [0.33, 0.49], the best constant answer 0.19 [0.13, 0.26]. ..."
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from trainers.report.charts import Level, Point, Series, figure, line_chart
+from trainers.report.records import Records, Row, label_of, step_of
+
+BASELINES = {"base": "the untuned base", "constant": "the best constant answer"}
+STYLES = ("s1", "s2", "s3", "s4")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One sentence or two, and its tone: good, open (not certain) or none (no scores)."""
+
+    text: str
+    tone: str
+
+
+def words(metric: str) -> str:
+    """execution accuracy"""
+    return metric.replace("_", " ")
+
+
+def main_metric(records: Records) -> str:
+    """The metric that chooses the checkpoint; "" while nothing is scored."""
+    return str(records.scores[-1]["metric"]) if records.scores else ""
+
+
+def all_metrics(records: Records) -> list[str]:
+    """Every metric of any score, the choosing one first."""
+    main = main_metric(records)
+    names = dict.fromkeys(name for score in records.scores for name in score["metrics"])
+    return sorted(names, key=lambda name: name != main)
+
+
+def chosen_name(records: Records) -> str | None:
+    """The exported checkpoint, else the earliest with the best METRIC; None before any score."""
+    scored = [score for score in records.scores if step_of(score["name"]) is not None]
+    exported = step_of(str(records.artifact.get("checkpoint") or ""))
+    for score in scored:
+        if step_of(score["name"]) == exported:
+            return str(score["name"])
+    metric = main_metric(records)
+    best = max(scored, key=lambda score: score["metrics"].get(metric, 0.0), default=None)
+    return str(best["name"]) if best else None
+
+
+def chosen_word(records: Records) -> str:
+    """What the chosen checkpoint is called; a later one may still beat it while training."""
+    return "best so far" if records.run.get("status") == "running" else "chosen"
+
+
+def interval(score: Row, metric: str) -> tuple[float, float, float]:
+    """Value, low, high; an interval that is not there has the value's own width of 0."""
+    value = float(score["metrics"].get(metric, float("nan")))
+    low, high = score.get("intervals", {}).get(metric) or (value, value)
+    return value, float(low), float(high)
+
+
+def verdict(records: Records) -> Verdict:
+    """What the run shows, against both baselines, with the intervals said."""
+    scores, metric = {score["name"]: score for score in records.scores}, main_metric(records)
+    name = chosen_name(records)
+    if name is None:
+        return Verdict(
+            "No checkpoint has been scored yet, so nothing can be said about it.", "none"
+        )
+    score = scores[name]
+    text = (
+        f"{label_of(name).capitalize()} answers {_value_text(score, metric)} of {score['n']:,} "
+        f"held-out rows ({words(metric)})"
+    )
+    rivals = [rival for rival in BASELINES if rival in scores]
+    if not rivals:
+        return Verdict(f"{text}. No baseline was scored beside it.", "open")
+    against = ", ".join(f"{BASELINES[r]} {_value_text(scores[r], metric)}" for r in rivals)
+    value, low, _ = interval(score, metric)
+    behind = [r for r in rivals if value <= interval(scores[r], metric)[0]]
+    near = [r for r in rivals if low <= interval(scores[r], metric)[2] and r not in behind]
+    return Verdict(f"{text}; {against}. {_conclusion(rivals, behind, near)}", _tone(behind + near))
+
+
+def _conclusion(rivals: list[str], behind: list[str], near: list[str]) -> str:
+    if behind:
+        return f"It does not beat {' nor '.join(BASELINES[name] for name in behind)}."
+    if near:
+        listed = " and ".join(BASELINES[name] for name in near)
+        return f"Its interval overlaps that of {listed}: the gain is not certain on so few rows."
+    return f"The difference is beyond {'both intervals' if len(rivals) > 1 else 'the intervals'}."
+
+
+def _tone(doubts: list[str]) -> str:
+    return "open" if doubts else "good"
+
+
+def _value_text(score: Row, metric: str) -> str:
+    value, low, high = interval(score, metric)
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def score_table(records: Records) -> list[dict[str, Any]]:
+    """One row a score: label, note, epoch, n, seconds, and a (value, low, high) per metric."""
+    epochs = {row["step"]: row.get("epoch") for row in records.checkpoints}
+    chosen = chosen_name(records)
+    return [
+        {
+            "label": label_of(score["name"]),
+            "reply": score.get("constant_reply"),
+            "chosen": score["name"] == chosen,
+            "baseline": score["name"] in BASELINES,
+            "epoch": epochs.get(step_of(score["name"])),
+            "n": score["n"],
+            "seconds": score.get("seconds"),
+            "metrics": [
+                interval(score, metric) if metric in score["metrics"] else None
+                for metric in all_metrics(records)
+            ],
+        }
+        for score in records.scores
+    ]
+
+
+def score_figures(records: Records) -> list[Markup]:
+    """The choosing metric with whiskers and baselines, and every metric as a line."""
+    metric, chosen = main_metric(records), chosen_name(records)
+    series = _metric_series(records, metric, style="main", chosen=chosen)
+    if not series.points:
+        return []
+    levels = [
+        Level(label_of(score["name"]), *interval(score, metric), style=score["name"])
+        for score in records.scores
+        if score["name"] in BASELINES and metric in score["metrics"]
+    ]
+    legend = [("main", "checkpoint, 95 % interval"), ("ring", chosen_word(records))]
+    legend += [(level.style, f"{level.name} {level.value:.2f}") for level in levels]
+    label, size = f"{words(metric)} over steps", (560.0, 300.0)
+    chart = line_chart([series], label=label, levels=levels, y_range=(0, 1.04), size=size)
+    figures = [figure(words(metric).capitalize(), chart, legend=legend)]
+    names = all_metrics(records)[: len(STYLES)]
+    if len(names) > 1:
+        lines = [
+            _metric_series(records, name, style=style, chosen=None, whiskers=False)
+            for name, style in zip(names, STYLES, strict=False)
+        ]
+        chart = line_chart(lines, label="all metrics over steps", y_range=(0, 1.04), size=size)
+        keys = [(line.style, words(line.name)) for line in lines]
+        figures.append(figure("All metrics", chart, legend=keys))
+    return figures
+
+
+def _metric_series(
+    records: Records, metric: str, *, style: str, chosen: str | None, whiskers: bool = True
+) -> Series:
+    points = []
+    for score in records.scores:
+        step = step_of(score["name"])
+        if step is None or metric not in score["metrics"]:
+            continue
+        value, low, high = interval(score, metric)
+        mark = " (chosen)" if score["name"] == chosen else ""
+        title = (
+            f"{label_of(score['name'])}{mark}: {words(metric)} {value:.3f} "
+            f"[{low:.3f}, {high:.3f}], n = {score['n']}"
+        )
+        ends = (low, high) if whiskers else (None, None)
+        point = Point(step, value, title, low=ends[0], high=ends[1], chosen=bool(mark))
+        points.append(point)
+    return Series(metric, points, style, dots=True)
