@@ -60,6 +60,7 @@ def render(records: Records) -> str:
             data_figure=data_figure(records.data),
             files=files(records),
             stages=stages(records),
+            peak_memory=peak_memory_gib(records),
             time_figure=time_figure(records.metrics),
         )
     )
@@ -128,15 +129,21 @@ def key_numbers(records: Records) -> list[tuple[str, str, str]]:
     trainable, total = run.get("num_trainable_parameters"), run.get("num_parameters")
     share = f"{trainable / total:.2%} of {total:,}" if trainable and total else ""
     spent = sum(seconds for _, seconds, _ in stages(records))
-    step, peak = (metrics[-1]["step"] if metrics else None), run.get("peak_memory_gib")
+    step, peak = (metrics[-1]["step"] if metrics else None), peak_memory_gib(records)
     return [
         ("trainable parameters", count(trainable), share),
         ("steps", count(step), f"of {run['total_steps']:,}" if run.get("total_steps") else ""),
         ("tokens", count(tokens or None), f"{targets:,} of them targets" if targets else ""),
         ("tokens per second", f"{tokens / train_s:,.0f}" if train_s else "–", "in training steps"),
         ("minutes", f"{spent / 60:.1f}" if spent else "–", "all stages"),
-        ("peak memory", "–" if peak is None else f"{peak:.2f} GiB", "over all processes"),
+        ("peak memory", "–" if peak is None else f"{peak:.2f} GiB", "workers together"),
     ]
+
+
+def peak_memory_gib(records: Records) -> float | None:
+    """The run's; while it is not in run.json, the largest that a checkpoint has noted."""
+    noted = [row["peak_memory_gib"] for row in records.checkpoints if "peak_memory_gib" in row]
+    return records.run.get("peak_memory_gib") or max(noted, default=None)
 
 
 def _total(rows: Iterable[Row], key: str) -> float:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from trainers.report.charts import Level, Point, Series, figure, line_chart
 from trainers.report.records import Records, Row, label_of, step_of
+from trainers.scores import best_score
 
 BASELINES = {"base": "the untuned base", "constant": "the best constant answer"}
 STYLES = ("s1", "s2", "s3", "s4")
@@ -43,15 +44,9 @@ def all_metrics(records: Records) -> list[str]:
 
 
 def chosen_name(records: Records) -> str | None:
-    """The exported checkpoint, else the earliest with the best METRIC; None before any score."""
-    scored = [score for score in records.scores if step_of(score["name"]) is not None]
-    exported = step_of(str(records.artifact.get("checkpoint") or ""))
-    for score in scored:
-        if step_of(score["name"]) == exported:
-            return str(score["name"])
-    metric = main_metric(records)
-    best = max(scored, key=lambda score: score["metrics"].get(metric, 0.0), default=None)
-    return str(best["name"]) if best else None
+    """The best checkpoint by the run's own rule; None before any is scored."""
+    best = best_score(records.run_dir)
+    return None if best is None else best.name
 
 
 def chosen_word(records: Records) -> str:

@@ -59,7 +59,7 @@ def test_numbers_of_a_finished_run(make_run: MakeRun) -> None:
     page = parse(path)
     assert path == run_dir / "report.html"
     for expected in (
-        "Step 120 answers 0.93 [0.80, 0.97] of 40 held-out rows (execution accuracy); "
+        "Step 100 answers 0.93 [0.80, 0.97] of 40 held-out rows (execution accuracy); "
         "the untuned base 0.35 [0.22, 0.50], the best constant answer 0.17 [0.09, 0.32]. "
         "The difference is beyond both intervals.",
         "147,456",  # trainable parameters
@@ -67,7 +67,7 @@ def test_numbers_of_a_finished_run(make_run: MakeRun) -> None:
         "2,951",  # tokens per second: 180,000 over 119 x 0.5 + 1.5 s
         "2.31 GiB",
         "3.6",  # minutes: 217.1 s
-        "step 120 ★ chosen",
+        "step 100 ★ chosen",
         "best constant SELECT NULL",
         "2 groups straddle the given split: 19, 23.",
         "longer than max_length",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from trainers.report.records import read_records
 from trainers.report.scores import chosen_name, score_table, verdict
-from trainers.run_dir import append_jsonl, read_json, read_jsonl, write_json
+from trainers.run_dir import append_jsonl, read_jsonl
 
 MakeRun = Callable[..., Path]
 
@@ -13,17 +13,22 @@ MakeRun = Callable[..., Path]
 def add_score(run_dir: Path, name: str, value: float, low: float, high: float) -> None:
     row = next(iter(read_jsonl(run_dir / "scores.jsonl")))
     metric = row["metric"]
-    changed = {"name": name, "metrics": {metric: value}, "intervals": {metric: [low, high]}}
+    step = int(name.removeprefix("step-")) if name != "constant" else None
+    changed = {
+        "name": name,
+        "step": step,
+        "metrics": {metric: value},
+        "intervals": {metric: [low, high]},
+    }
     append_jsonl(run_dir / "scores.jsonl", row | changed)
 
 
-def test_the_exported_checkpoint_is_the_chosen_one(make_run: MakeRun) -> None:
+def test_the_best_is_chosen_not_the_last_and_of_equals_the_earliest(make_run: MakeRun) -> None:
     run_dir = make_run()
-    artifact = read_json(run_dir / "artifact.json")
-    write_json(run_dir / "artifact.json", artifact | {"checkpoint": "checkpoints/step-000100.ab"})
     assert chosen_name(read_records(run_dir)) == "step-000100"
-    (run_dir / "artifact.json").unlink()
-    assert chosen_name(read_records(run_dir)) == "step-000080"  # the earliest of the three best
+    add_score(run_dir, "step-000040", 0.925, 0.8, 0.97)
+    assert chosen_name(read_records(run_dir)) == "step-000040"
+    assert chosen_name(read_records(make_run(num_checkpoints=1, name="one"))) == "step-000020"
 
 
 def test_overlap_and_defeat_are_said(make_run: MakeRun) -> None:
