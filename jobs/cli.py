@@ -32,8 +32,10 @@ def run_verb(main: Callable[[list[str]], int]) -> None:
     sys.exit(code)
 
 
-def config_parser(prog: str, description: str) -> argparse.ArgumentParser:
-    """A parser of `CONFIG.yaml [key=value | --key value ...]`."""
+def config_parser(
+    prog: str, description: str, *, config: Path | None = None
+) -> argparse.ArgumentParser:
+    """A parser of `CONFIG.yaml [key=value | --key value ...]`; a given `config` is not asked."""
     lines = ["config keys, each settable as key=value or --key value:"]
     for name, field in leaves():
         default = (
@@ -47,7 +49,10 @@ def config_parser(prog: str, description: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("config", type=Path, metavar="CONFIG.yaml")
+    if config is None:
+        parser.add_argument("config", type=Path, metavar="CONFIG.yaml")
+    else:
+        parser.set_defaults(config=config)
     return parser
 
 

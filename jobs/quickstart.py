@@ -6,17 +6,16 @@ merged -> GGUF -> proven to answer the same -> report.html.
 
 from pathlib import Path
 
-from jobs.cli import run_verb
+from jobs.cli import config_parser, parse_config, run_verb
 from jobs.finetune import finetune
-from trainers.config_load import load_config
 
 CONFIG = Path(__file__).parent / "configs" / "quickstart.yaml"
 
 
 def main(argv: list[str]) -> int:
     """Run jobs/configs/quickstart.yaml with the overrides given, as `jobs.finetune` does."""
-    config, _ = load_config(CONFIG, argv)
-    return finetune(config)
+    parser = config_parser("quickstart", "The whole path on what we ship.", config=CONFIG)
+    return finetune(parse_config(parser, argv))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Fixtures every test may ask for: one Ray for the whole session."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,3 +14,11 @@ def ray_local() -> Iterator[None]:
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def pocket() -> Path:
+    """The base model we ship, built once per machine."""
+    from trainers.pocket import pocket_dir
+
+    return pocket_dir()

@@ -1,6 +1,6 @@
 """Greedy replies: left-padded batches, a stop per sequence, the batch size changes nothing.
 
-[reply] = greedy_replies(model, tokenizer, [prompt_ids], max_new_tokens=64, stop=(";",), batch_size=8)
+[reply] = greedy_replies(model, tokenizer, [prompt_ids], max_new_tokens=64, stop=(";",))
 reply.text == "SELECT COUNT(*) FROM rutas"
 """
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from transformers import PreTrainedModel
+from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 
@@ -92,7 +92,7 @@ def _generate(
     stop: tuple[str, ...],
 ) -> list[list[int]]:
     width = max(len(p) for p in prompts)
-    # The pad id is masked by position, so any id serves; ids are compared with nothing.
+    # The pad id is masked by position, so any id serves; it is compared with nothing.
     pad = ends[0]
     input_ids = torch.tensor([[pad] * (width - len(p)) + list(p) for p in prompts])
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
@@ -107,8 +107,37 @@ def _generate(
         num_beams=1,
         eos_token_id=ends,
         pad_token_id=pad,
+        logits_processor=LogitsProcessorList([DecideTiesAlone(model, mask, ends)]),
         stop_strings=list(stop) or None,
         tokenizer=tokenizer if stop else None,
     )
     rows: list[list[int]] = out[:, width:].tolist()
     return rows
+
+
+class DecideTiesAlone(LogitsProcessor):
+    """Near-ties of a batched step are decided by an unbatched, unpadded forward of that row.
+
+    A matrix product rounds differently in another batch; where the two best tokens are within
+    that rounding, the reply would depend on its neighbours. Every other step does not.
+    """
+
+    # Of the largest logit: eight units in the last place of bfloat16, far above float32's noise.
+    MARGIN = {torch.bfloat16: 2.0**-5, torch.float16: 2.0**-8, torch.float32: 1e-4}
+
+    def __init__(self, model: PreTrainedModel, mask: torch.Tensor, ends: Sequence[int]) -> None:
+        self._model, self._ends = model, torch.tensor(list(ends))
+        self._width = mask.shape[1]
+        self._first = (self._width - mask.sum(1)).tolist()
+        self._margin = self.MARGIN.get(model.dtype, 0.0)
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        best = scores.topk(2).values
+        close = best[:, 0] - best[:, 1] < self._margin * scores.abs().amax(1)
+        ended = torch.isin(input_ids[:, self._width :].cpu(), self._ends).any(1).to(close.device)
+        for row in (close & ~ended).nonzero().flatten().tolist():
+            alone = input_ids[row : row + 1, self._first[row] :]
+            scores[row] = self._model(input_ids=alone, use_cache=False, logits_to_keep=1).logits[
+                0, -1
+            ]
+        return scores

@@ -1,0 +1,77 @@
+"""Score replies that were made elsewhere, without a model: rows of {"id", "reply"}.
+
+python -m jobs.evaluate --task text2sql --predictions replies.jsonl
+    --config jobs/configs/biosenda_text2sql.yaml                     the rows of a config, or
+    --data rows.jsonl --option database=my.sqlite                    rows of your own
+"""
+
+import argparse
+from pathlib import Path
+
+import yaml
+
+from datasets_src.config import DataConfig
+from datasets_src.errors import UserError
+from datasets_src.predictions import score_lines, score_predictions, score_rows, shipped_data
+from jobs.cli import run_verb
+from trainers.config_load import load_config
+from trainers.run_dir import write_jsonl
+
+
+def main(argv: list[str]) -> int:
+    """Print the table and write FILE.scores.jsonl beside the predictions."""
+    args = _parser().parse_args(argv)
+    data = _data(args)
+    scored = score_predictions(args.predictions, data, make_split=args.config is not None)
+    out = args.predictions.with_name(f"{args.predictions.stem}.scores.jsonl")
+    write_jsonl(out, list(score_rows(scored)))
+    print(*score_lines(scored), f"scores of each row: {out}", sep="\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.evaluate",
+        description="Score a file of replies on a task. Without --config or --data: on the "
+        "validation rows of the Spanish text-to-SQL set that is shipped.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--task", help="module of datasets_src/tasks; default: the config's")
+    parser.add_argument("--predictions", type=Path, required=True, metavar="FILE.jsonl")
+    rows = parser.add_mutually_exclusive_group()
+    rows.add_argument("--config", type=Path, help="score on the validation rows of this config")
+    rows.add_argument("--data", help="score on these rows (their validation side, if they say)")
+    for name, what in (("option", "an option of the task"), ("column", "our field=its column")):
+        parser.add_argument(
+            f"--{name}", action="append", default=[], metavar="KEY=VALUE", help=f"--data: {what}"
+        )
+    return parser
+
+
+def _data(args: argparse.Namespace) -> DataConfig:
+    if args.data is not None:
+        columns = {key: str(value) for key, value in _pairs("--column", args.column).items()}
+        named = {"task": args.task or "text2sql", "train_file": args.data, "columns": columns}
+        return DataConfig.model_validate({**named, "task_options": _pairs("--option", args.option)})
+    if args.option or args.column:
+        raise UserError("--option, --column: only with --data; a config has its own; add --data")
+    data = shipped_data() if args.config is None else load_config(args.config, [])[0].data
+    if args.task not in (None, data.task):
+        where = args.config or "the shipped rows"
+        raise UserError(f"--task: {args.task}, but {where} are of {data.task}; give --data")
+    return data
+
+
+def _pairs(flag: str, given: list[str]) -> dict[str, object]:
+    """KEY=VALUE, the value read as YAML: numbers, lists and {<idtaxon>: taxa.json} work."""
+    values: dict[str, object] = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"{flag}: {text!r} is not KEY=VALUE; write e.g. {flag} {text}=...")
+        values[key] = yaml.safe_load(value)
+    return values
+
+
+if __name__ == "__main__":
+    run_verb(main)

@@ -1,0 +1,40 @@
+"""Raw rows to tokenised rows: `python -m jobs.prepare CONFIG.yaml [key=value]`.
+
+Prints what was read, split and dropped, and one example with its trained tokens marked. The same
+command again finds the result there; `jobs.finetune` with the same data uses it.
+"""
+
+import json
+
+from datasets_src.data_report import format_report
+from datasets_src.pipeline import find_prepared, prepare
+from datasets_src.preview import preview
+from datasets_src.store import open_split
+from jobs.cli import config_parser, parse_config, run_verb
+from jobs.ray_session import start_ray
+from trainers.run_state import output_directory
+
+
+def main(argv: list[str]) -> int:
+    """Prepare the rows of the config and show them; exit code 0, or a UserError."""
+    parser = config_parser("prepare", "Read, split and tokenise the rows of a config.")
+    config = parse_config(parser, argv)
+
+    from trainers.model import load_tokenizer, resolve_model
+
+    model_dir = resolve_model(config.model.model_name_or_path, config.model.model_revision)
+    output_dir = output_directory(config)
+    prepared = find_prepared(config.data, model_dir=model_dir, output_dir=output_dir)
+    note = " (already prepared)" if prepared else ""
+    if prepared is None:
+        start_ray()
+        prepared = prepare(config.data, model_dir=model_dir, output_dir=output_dir)
+    print(f"data      {prepared.directory}{note}")
+    report = json.loads((prepared.directory / "data.json").read_text(encoding="utf-8"))
+    print(format_report(report), "\n")
+    print(preview(open_split(prepared.directory, "train"), load_tokenizer(model_dir)))
+    return 0
+
+
+if __name__ == "__main__":
+    run_verb(main)

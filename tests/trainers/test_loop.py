@@ -1,0 +1,172 @@
+"""The loop on a real model and real rows: it learns, resumes to the same bytes, and Ray runs it."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from datasets_src.errors import UserError
+from datasets_src.pipeline import prepare
+from trainers.checkpoints import list_checkpoints
+from trainers.config import Config
+from trainers.driver import fit
+from trainers.loop import Job, run
+from trainers.run_dir import read_jsonl, write_text
+from trainers.run_state import RunState
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def config_for(output_dir: Path, rows: Path, **train: object) -> Config:
+    """The quickstart's settings on a few of its rows, two epochs, four steps each."""
+    raw = yaml.safe_load((ROOT / "jobs/configs/quickstart.yaml").read_text())
+    raw |= {"run_name": "small", "output_dir": str(output_dir)}
+    raw["data"]["train_file"] = str(rows)
+    for key in ("database", "schema_file"):
+        raw["data"]["task_options"][key] = str(ROOT / raw["data"]["task_options"][key])
+    raw["train"] |= {"num_train_epochs": 2, "train_batch_size": 8} | train
+    raw["eval"] = {"eval_batch_size": 8, "max_new_tokens": 16}
+    raw["checkpoint"] = {"save_strategy": "steps", "save_steps": 3, "save_total_limit": 4}
+    return Config.model_validate(raw)
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """32 training and 6 validation rows of the set we ship."""
+    lines = (ROOT / "datasets_src/senderos/text2sql.jsonl").read_text().splitlines()
+    train = [line for line in lines if json.loads(line)["split"] == "train"][:32]
+    held = [line for line in lines if json.loads(line)["split"] != "train"][:6]
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    path.write_text("\n".join(train + held) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def prepared(
+    rows: Path, pocket: Path, ray_local: None, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    output_dir = tmp_path_factory.mktemp("prepared")
+    data = config_for(output_dir, rows).data
+    return prepare(data, model_dir=pocket, output_dir=output_dir).directory
+
+
+@pytest.fixture(scope="module")
+def finished(prepared: Path, rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of an undisturbed run of one worker, without Ray."""
+    config = config_for(tmp_path_factory.mktemp("runs"), rows)
+    run_dir = Path(config.output_dir) / config.run_name
+    run(alone(config, run_dir, prepared))
+    return run_dir
+
+
+def alone(config: Config, run_dir: Path, prepared: Path, attempt: str = "one") -> Job:
+    return Job(config, run_dir, prepared, attempt, rank=0, world=1, num_threads=2)
+
+
+def adapter_bytes(run_dir: Path, step: int) -> bytes:
+    [newest] = [c for c in list_checkpoints(run_dir / "checkpoints") if c.step == step]
+    return (newest.path / "adapter_model.safetensors").read_bytes()
+
+
+def losses(run_dir: Path) -> list[float]:
+    return [row["loss"] for row in read_jsonl(run_dir / "metrics.jsonl")]
+
+
+def test_a_run_learns_and_records_one_line_a_step(finished: Path) -> None:
+    metrics = list(read_jsonl(finished / "metrics.jsonl"))
+    assert [row["step"] for row in metrics] == list(range(1, 9))
+    assert [row["num_examples"] for row in metrics] == [8] * 8
+    first, second = losses(finished)[:4], losses(finished)[4:]
+    assert sum(second) < 0.9 * sum(first)
+    names = [row["name"] for row in read_jsonl(finished / "scores.jsonl")]
+    assert names == ["base", "constant", "step-000003", "step-000006", "step-000008"]
+    for row in read_jsonl(finished / "scores.jsonl"):
+        replies = list(read_jsonl(finished / row["predictions"]))
+        assert row["n"] == len(replies) == 6
+        assert {"question"} <= replies[0]["inputs"].keys()
+        assert "schema" not in replies[0]["inputs"], "what all rows share is not repeated"
+
+
+@pytest.mark.parametrize("lost", [["8"], ["8", "6"], ["8", "6", "3"], ["damaged"]])
+def test_a_resumed_run_ends_with_the_same_bytes(
+    finished: Path, prepared: Path, rows: Path, tmp_path: Path, lost: list[str]
+) -> None:
+    config = config_for(tmp_path, rows)
+    run_dir = tmp_path / config.run_name
+    shutil.copytree(finished, run_dir)
+    for checkpoint in list_checkpoints(run_dir / "checkpoints"):
+        if str(checkpoint.step) in lost:
+            shutil.rmtree(checkpoint.path)
+        elif checkpoint.step > 3 and lost == ["damaged"]:
+            (checkpoint.path / "optimizer.safetensors").write_bytes(b"torn")
+    run(alone(config, run_dir, prepared, attempt="two"))
+    assert adapter_bytes(run_dir, 8) == adapter_bytes(finished, 8)
+    assert losses(run_dir) == losses(finished)
+    assert [row["step"] for row in read_jsonl(run_dir / "metrics.jsonl")] == list(range(1, 9))
+    scores = {r["name"]: r["metrics"] for r in read_jsonl(run_dir / "scores.jsonl")}
+    assert scores == {r["name"]: r["metrics"] for r in read_jsonl(finished / "scores.jsonl")}
+
+
+def test_two_ray_workers_take_the_same_steps_as_one(
+    finished: Path, prepared: Path, rows: Path, tmp_path: Path, ray_local: None
+) -> None:
+    config = config_for(tmp_path, rows)
+    run_dir = tmp_path / config.run_name
+    fit(config, run_dir=run_dir, prepared_dir=prepared)
+    assert losses(run_dir) == pytest.approx(losses(finished), rel=1e-5)
+    ours, theirs = (
+        [list(read_jsonl(d / f"predictions/{n}.jsonl")) for n in ("base", "step-000003")]
+        for d in (run_dir, finished)
+    )
+    assert ours == theirs, "replies depend on the number of workers"
+
+
+def test_a_fault_in_a_worker_is_told_not_retried(
+    prepared: Path, rows: Path, tmp_path: Path, ray_local: None
+) -> None:
+    config = config_for(tmp_path, rows, max_tokens_per_micro_batch=8)
+    with pytest.raises(UserError, match=r"longest row has \d+ tokens; set max_tokens_per_micro_b"):
+        fit(config, run_dir=tmp_path / "small", prepared_dir=prepared)
+    wide = config.model_copy(
+        update={
+            "train": config_for(tmp_path, rows).train,
+            "scaling": config.scaling.model_copy(update={"num_workers": 3}),
+        }
+    )
+    with pytest.raises(UserError, match=r"3 workers .*3 CPUs asked, 2 there.*lower num_workers"):
+        fit(wide, run_dir=tmp_path / "small", prepared_dir=prepared)
+
+
+def test_a_changed_config_or_a_second_writer_is_refused(rows: Path, tmp_path: Path) -> None:
+    config = config_for(tmp_path, rows)
+    with RunState.open(config, data_hash="d" * 64) as first:
+        with pytest.raises(UserError, match=r"is being written by process \d+"):
+            RunState.open(config, data_hash="d" * 64)
+        first.finish()
+    changed = config_for(tmp_path, rows, learning_rate=0.5)
+    with pytest.raises(UserError, match=r"train.learning_rate: 0.003 -> 0.5"):
+        RunState.open(changed, data_hash="d" * 64)
+    with pytest.raises(UserError, match="data: dddddddddddddddd -> eeeeeeeeeeeeeeee"):
+        RunState.open(config, data_hash="e" * 64)
+    scaled = config.model_copy(
+        update={"scaling": config.scaling.model_copy(update={"num_workers": 1})}
+    )
+    with RunState.open(scaled, data_hash="d" * 64) as again:
+        assert again.record["status"] == "finished"
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_before() -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
+    write_text(tmp_path / "metrics.jsonl", '{"step": 1}\n{"step": 2}\n{"ste')
+    assert [row["step"] for row in read_jsonl(tmp_path / "metrics.jsonl")] == [1, 2]
