@@ -1,0 +1,100 @@
+"""What SQLite lacks of SQL Server: text compared without case, and a few scalar functions.
+
+    'ÁVILA' = 'ávila' is true under dialect tsql, and UPPER('ñu') is 'ÑU'
+
+SQLite's own NOCASE, LIKE, LOWER and UPPER know ASCII only (sqlite.org/datatype3.html#collation).
+"""
+
+import re
+import sqlite3
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+# Only columns that hold other letters than ASCII get this one: it calls Python for each pair.
+COLLATION = "GALLIPATO_NOCASE"
+
+
+def compare_without_case(left: str, right: str) -> int:
+    """-1, 0 or 1, by Unicode case folding."""
+    if left == right:
+        return 0
+    left, right = left.casefold(), right.casefold()
+    return (left > right) - (left < right)
+
+
+@lru_cache(maxsize=256)
+def _like_pattern(pattern: str, escape: str) -> re.Pattern[str]:
+    """A LIKE pattern as a regular expression: % and _ are wild, `escape` makes them plain."""
+    parts, position = [], 0
+    while position < len(pattern):
+        char = pattern[position]
+        if char == escape and position + 1 < len(pattern):
+            position += 1
+            parts.append(re.escape(pattern[position]))
+        else:
+            parts.append({"%": ".*", "_": "."}.get(char, re.escape(char)))
+        position += 1
+    return re.compile("".join(parts), re.DOTALL)
+
+
+def _like(pattern: Any, text: Any, escape: str = "") -> int | None:
+    if pattern is None or text is None:
+        return None
+    regex = _like_pattern(str(pattern).casefold(), escape)
+    return int(regex.fullmatch(str(text).casefold()) is not None)
+
+
+def _text(function: Callable[[str], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else function(str(value))
+
+
+def _part(start: int, end: int) -> Callable[[Any], int | None]:
+    """A number out of an ISO date, e.g. characters 0-4 are the year."""
+
+    def part(value: Any) -> int | None:
+        digits = "" if value is None else str(value)[start:end]
+        return int(digits) if digits.isdigit() else None
+
+    return part
+
+
+def _concat(*values: Any) -> str:
+    return "".join("" if value is None else str(value) for value in values)
+
+
+def _left(text: Any, num_chars: Any) -> str | None:
+    return None if text is None or num_chars is None else str(text)[: max(0, int(num_chars))]
+
+
+def _right(text: Any, num_chars: Any) -> str | None:
+    if text is None or num_chars is None:
+        return None
+    return str(text)[-int(num_chars) :] if int(num_chars) > 0 else ""
+
+
+def add_functions(connection: sqlite3.Connection, dialect: str) -> None:
+    """Give `connection` the functions that SQL transpiled from `dialect` may call."""
+    connection.create_collation(COLLATION, compare_without_case)
+    if dialect == "sqlite":
+        return
+    named: list[tuple[str, int, Callable[..., Any]]] = [
+        ("lower", 1, _text(str.lower)),
+        ("upper", 1, _text(str.upper)),
+        ("reverse", 1, _text(lambda text: text[::-1])),
+        ("year", 1, _part(0, 4)),
+        ("month", 1, _part(5, 7)),
+        ("day", 1, _part(8, 10)),
+        ("concat", -1, _concat),
+        ("year_of", 1, _part(0, 4)),
+        ("month_of", 1, _part(5, 7)),
+        ("day_of", 1, _part(8, 10)),
+        ("left_chars", 2, _left),
+        ("right_chars", 2, _right),
+    ]
+    if dialect == "tsql":
+        named += [("like", 2, _like), ("like", 3, _like)]
+    for name, num_arguments, function in named:
+        connection.create_function(name, num_arguments, function, deterministic=True)
+    if dialect != "tsql":
+        connection.execute("PRAGMA case_sensitive_like = ON")
