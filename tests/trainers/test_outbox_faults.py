@@ -112,16 +112,21 @@ def test_what_the_hub_lost_is_seen_before_it_is_published(
     assert hub.count(COMMIT_MAIN) == 0
 
 
-def test_a_second_writer_is_not_overwritten(hub: HubServer, run_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("pattern", "status"), [(COMMIT_STAGING, None), (r"POST .*/preupload/main", 503)]
+)
+def test_a_second_writer_is_not_overwritten(
+    hub: HubServer, run_dir: Path, tmp_path: Path, pattern: str, status: int | None
+) -> None:
     def interfere() -> None:
         with hub.lock:
             tree = {"config.json": hub.store.put(b"theirs")}
             hub.store.commit("tester/demo", "main", tree, title="theirs")
 
     put(run_dir, make_folder(tmp_path / "out"))
-    # The lost answer makes our side wait half a second, in which the other one commits.
-    hub.fail(COMMIT_STAGING, status=None)
-    other = when_seen(hub, COMMIT_STAGING, interfere)
+    # The fault makes our side wait half a second or more, in which the other one commits.
+    hub.fail(pattern, status=status)
+    other = when_seen(hub, pattern, interfere)
     result = push(run_dir, Retry(first_wait_s=0.5))
     other.join()
     theirs = hub.store.history("tester/demo")[0]
