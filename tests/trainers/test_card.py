@@ -8,7 +8,6 @@ import yaml
 
 from tests.hub_server import HubServer
 from trainers.card import card_text
-from trainers.checkpoint_push import enqueue_checkpoint
 from trainers.config import Config
 from trainers.hub import Kind
 from trainers.outbox import drain, enqueue
@@ -174,25 +173,3 @@ def test_the_hub_takes_the_card_and_a_run_again_makes_no_commit(
     text = (hub.store.objects / readme["sha256"]).read_text()
     assert text == card_text(run_dir, config=config, kind="merged")
     assert hub.count("validate-yaml") == 2
-
-
-def test_each_checkpoint_goes_to_a_branch_of_its_step(hub: HubServer, run_dir: Path) -> None:
-    config = make_config(push="every_save")
-    for step in (10, 20):
-        folder = run_dir / "checkpoints" / f"step-{step:06d}.a1"
-        folder.mkdir(parents=True)
-        for name in ("adapter_config.json", "adapter_model.safetensors", "optimizer.safetensors"):
-            (folder / name).write_bytes(f"{name}{step}".encode())
-        enqueue_checkpoint(run_dir, config=config, checkpoint=folder, step=step)
-    assert [result.branch for result in drain(run_dir, hub=config.hub)] == [
-        "step-000010",
-        "step-000020",
-    ]
-    for step in (10, 20):
-        tree = hub.store.history("tester/demo", f"step-{step:06d}")[0]["tree"]
-        assert set(tree) - {".gitattributes"} == {
-            "README.md",
-            "adapter_config.json",
-            "adapter_model.safetensors",
-        }
-    assert set(hub.store.history("tester/demo")[0]["tree"]) == {".gitattributes"}
