@@ -104,6 +104,8 @@ def for_engine(
     if dialect == engine:
         return sql
     tree = tree.copy()
+    if dialect in ("tsql", "postgres"):
+        _drop_qualifiers(tree)
     if dialect == "tsql":
         tree = tree.transform(_from_tsql, copy=False)
         _concatenate_texts(tree, text_columns)
@@ -119,14 +121,17 @@ def for_engine(
         raise Refused("invalid", str(error)) from error
 
 
+def _drop_qualifiers(tree: exp.Expr) -> None:
+    """dbo.rutas and public.rutas are rutas: there is one schema here."""
+    for node in tree.find_all(exp.Table, exp.Column):
+        node.set("db", None)
+        node.set("catalog", None)
+
+
 def _from_tsql(node: exp.Expr) -> exp.Expr:
-    """What sqlglot leaves as it is: dbo., N'..', varchar(MAX), hints, collations."""
+    """What sqlglot leaves as it is: N'..', varchar(MAX), hints, collations, recursion."""
     if isinstance(node, exp.Table):
-        for key in ("db", "catalog", "hints"):
-            node.set(key, None)
-    elif isinstance(node, exp.Column):
-        for key in ("db", "catalog"):
-            node.set(key, None)
+        node.set("hints", None)
     elif isinstance(node, exp.With):
         node.set("recursive", any(_names_itself(cte) for cte in node.expressions))
     elif isinstance(node, exp.National):

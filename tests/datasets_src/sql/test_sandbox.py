@@ -210,6 +210,16 @@ def test_tsql_means_the_same_in_both_engines(
         assert (outcome.status, outcome.rows) == ("ok", rows), (engine, outcome)
 
 
+def test_postgres_means_the_same_in_both_engines(database: Database) -> None:
+    pool = new_pool(database, "postgres", num_workers=1)
+    sql = "SELECT km::int, LEFT(r.nombre, 2) FROM public.rutas AS r WHERE nombre ILIKE 'SORIA'"
+    found = [pool.run(sql, engine) for engine in ENGINES]
+    none = [pool.run("SELECT 1 FROM rutas WHERE nombre LIKE 'soria'", e) for e in ENGINES]
+    pool.close()
+    assert [outcome.rows for outcome in found] == [((4, "So"),)] * 2, found
+    assert [(outcome.status, outcome.rows) for outcome in none] == [("ok", ())] * 2
+
+
 @settings(max_examples=60, deadline=None)
 @given(text=st.text(max_size=60), start=st.sampled_from(["", "SELECT ", "SELECT * FROM rutas "]))
 def test_no_text_raises(text: str, start: str, pool: Pool) -> None:
