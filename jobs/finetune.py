@@ -35,13 +35,18 @@ def finetune(config: Config) -> int:
     check_storage(config, model_dir)
     started = time.monotonic()
     prepared = prepare_rows(config, model_dir)
-    with RunState.open(config, data_hash=prepared.data_hash) as run:
-        if run.record.get("status") == "finished":
-            print(f"{config.run_name} is finished; nothing is trained again")
-        else:
-            run.set_time("prepare", time.monotonic() - started)
-            _train(config, run, prepared, model_dir)
-        _export_and_report(config, run, prepared, model_dir)
+    run = RunState.open(config, data_hash=prepared.data_hash)
+    try:
+        with run:
+            if run.record["status"] == "finished":
+                print(f"{config.run_name} is finished; nothing is trained again")
+            else:
+                run.set_time("prepare", time.monotonic() - started)
+                _train(config, run, prepared, model_dir)
+            _export(config, run, prepared, model_dir)
+            run.finish()
+    finally:  # a failed run has a report too
+        _report(run.run_dir)
     return 0
 
 
@@ -80,32 +85,30 @@ def _train(config: Config, run: RunState, prepared: Prepared, model_dir: Path) -
         run.update(**facts)
 
 
-def _export_and_report(config: Config, run: RunState, prepared: Prepared, model_dir: Path) -> None:
+def _export(config: Config, run: RunState, prepared: Prepared, model_dir: Path) -> None:
+    if not config.export.export_best:
+        return
     from trainers.export import export_best
+
+    started = time.monotonic()
+    export_best(run.run_dir, config=config, model_dir=model_dir, prepared_dir=prepared.directory)
+    if run.record["status"] != "finished":
+        run.set_time("export", time.monotonic() - started)
+
+
+def _report(run_dir: Path) -> None:
     from trainers.report.build import write_report
 
-    try:
-        if config.export.export_best:
-            started = time.monotonic()
-            export_best(
-                run.run_dir,
-                config=config,
-                model_dir=model_dir,
-                prepared_dir=prepared.directory,
-            )
-            run.set_time("export", time.monotonic() - started)
-        run.finish()
-    finally:
-        report = write_report(run.run_dir)
-        print(f"\n{summary_table(run.run_dir)}\n", *gate_lines(run.run_dir), sep="\n")
-        print(f"report    {report}")
+    print(f"\n{summary_table(run_dir)}\n", *gate_lines(run_dir), sep="\n")
+    print(f"report    {write_report(run_dir)}")
 
 
 def _check_hub(config: Config) -> None:
     if config.hub.push != "none":
         from trainers.hub import check_hub
 
-        check_hub(config.hub)
+        exported = ("merged", "gguf") if config.export.export_best else ()
+        check_hub(config.hub, kinds=("adapter", *exported))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import ray
+import ray.data
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -16,9 +17,9 @@ def start_ray() -> None:
     """Connect once. Workers find our modules: the working directory of the job, or this tree."""
     if ray.is_initialized():
         return
-    # Ray's own progress and deprecation chatter hides our lines; warnings still come through.
-    os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
     address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # what Ray does anyway, with a warning
     ray.init(
         address=address or "local",
         include_dashboard=None if address else False,
@@ -27,3 +28,13 @@ def start_ray() -> None:
         logging_level=logging.WARNING,
         log_to_driver=False,
     )
+    # Ray Data tells of every dataset it has run; its faults are raised, not logged.
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    _hide_token()
+
+
+def _hide_token() -> None:
+    """Ray writes its token readable for everyone on the machine."""
+    token = Path.home() / ".ray" / "auth_token"
+    if token.is_file() and token.stat().st_uid == os.getuid():
+        token.chmod(0o600)

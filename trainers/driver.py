@@ -20,8 +20,10 @@ from ray.train.torch import TorchTrainer
 from datasets_src.errors import UserError
 from datasets_src.store import open_split
 from trainers.config import Config
+from trainers.progress import FILE as PROGRESS
 from trainers.progress import Watcher
 from trainers.run_dir import read_json, write_json
+from trainers.save_push import SavePusher
 
 FAULT = "fault.json"
 
@@ -37,6 +39,7 @@ def fit(config: Config, *, run_dir: Path, prepared_dir: Path) -> None:
     cpus = wait_for_resources(config)
     attempt = uuid.uuid4().hex[:6]
     (run_dir / FAULT).unlink(missing_ok=True)
+    write_json(run_dir / PROGRESS, {"phase": "start workers"})
     scratch = run_dir / "ray"
     trainer = TorchTrainer(
         worker,
@@ -58,7 +61,7 @@ def fit(config: Config, *, run_dir: Path, prepared_dir: Path) -> None:
             failure_config=ray.train.FailureConfig(max_failures=config.scaling.max_failures),
         ),
     )
-    with Watcher(run_dir):
+    with Watcher(run_dir), SavePusher(run_dir, config=config):
         trainer.fit()
     shutil.rmtree(scratch, ignore_errors=True)
     if fault := read_json(run_dir / FAULT):

@@ -14,13 +14,13 @@ from types import ModuleType
 from typing import Any
 
 import torch.distributed as dist
-from transformers import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from datasets_src.scoring import best_constant, score_replies, summarise
 from datasets_src.store import Split
 from datasets_src.types import Example, Score
 from trainers.generate import Reply, greedy_replies
+from trainers.model import LanguageModel
 from trainers.run_dir import append_jsonl, write_jsonl
 
 
@@ -38,7 +38,7 @@ class EvalJob:
 
 
 def evaluate(
-    model: PreTrainedModel,
+    model: LanguageModel,
     tokenizer: PreTrainedTokenizerBase,
     split: Split,
     *,

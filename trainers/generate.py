@@ -6,10 +6,13 @@ reply.text == "SELECT COUNT(*) FROM rutas"
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar, cast
 
 import torch
-from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel
+from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from trainers.model import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Reply:
     stopped: bool
 
 
-def end_of_turn_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def end_of_turn_ids(model: LanguageModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Token ids that end a reply: the generation config's and the tokenizer's eos."""
     config = getattr(model, "generation_config", None)
     ids = config.eos_token_id if config is not None else None
@@ -46,7 +49,7 @@ def cut_reply(
     kept = list(ids)
     end = next((i for i, token in enumerate(kept) if token in ends), None)
     body = kept if end is None else kept[:end]
-    text = tokenizer.decode(body, skip_special_tokens=False)
+    text = str(tokenizer.decode(body, skip_special_tokens=False))
     at = min((text.find(s) for s in stop if s in text), default=None)
     return Reply(
         text=(text if at is None else text[:at]).strip(),
@@ -57,7 +60,7 @@ def cut_reply(
 
 @torch.inference_mode()
 def greedy_replies(
-    model: PreTrainedModel,
+    model: LanguageModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[int]],
     *,
@@ -84,7 +87,7 @@ def greedy_replies(
 
 
 def _generate(
-    model: PreTrainedModel,
+    model: LanguageModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
@@ -96,7 +99,7 @@ def _generate(
     pad = ends[0]
     input_ids = torch.tensor([[pad] * (width - len(p)) + list(p) for p in prompts])
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
-    out = model.generate(
+    out: torch.Tensor = cast(Any, model).generate(
         input_ids=input_ids.to(model.device),
         attention_mask=mask.to(model.device),
         max_new_tokens=max_new_tokens,
@@ -123,9 +126,9 @@ class DecideTiesAlone(LogitsProcessor):
     """
 
     # Of the largest logit: eight units in the last place of bfloat16, far above float32's noise.
-    MARGIN = {torch.bfloat16: 2.0**-5, torch.float16: 2.0**-8, torch.float32: 1e-4}
+    MARGIN: ClassVar = {torch.bfloat16: 2.0**-5, torch.float16: 2.0**-8, torch.float32: 1e-4}
 
-    def __init__(self, model: PreTrainedModel, mask: torch.Tensor, ends: Sequence[int]) -> None:
+    def __init__(self, model: LanguageModel, mask: torch.Tensor, ends: Sequence[int]) -> None:
         self._model, self._ends = model, torch.tensor(list(ends))
         self._width = mask.shape[1]
         self._first = (self._width - mask.sum(1)).tolist()

@@ -7,12 +7,14 @@ import json
 from pathlib import Path
 
 import torch
+from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from datasets_src.errors import UserError
 
 POCKET = "pocket"
+LanguageModel = PreTrainedModel | PeftModel
 
 
 def resolve_model(name_or_path: str, revision: str | None = None) -> Path:

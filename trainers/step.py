@@ -9,10 +9,12 @@ and every worker takes the same AdamW step. The result does not depend on how ro
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from peft import PeftModel
 from torch import Tensor, nn
 
 from datasets_src.types import TokenizedExample
@@ -42,7 +44,9 @@ def collate(examples: Sequence[TokenizedExample], pad_id: int) -> Batch:
     width = max(len(e.input_ids) for e in examples)
     input_ids = torch.full((len(examples), width), pad_id)
     mask = torch.zeros((len(examples), width), dtype=torch.long)
-    rows, columns, targets = [], [], []
+    rows: list[int] = []
+    columns: list[int] = []
+    targets: list[int] = []
     for b, example in enumerate(examples):
         ids, first = example.input_ids, max(example.prompt_len, 1)
         input_ids[b, : len(ids)] = torch.tensor(ids)
@@ -60,7 +64,7 @@ def num_target_tokens(example: TokenizedExample) -> int:
 
 def loss_sum(model: nn.Module, batch: Batch) -> Tensor:
     """Sum of -log p over the trained tokens [], float32; the head runs on those positions only."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     device = base.device
     hidden_BTD = base.get_decoder()(
         input_ids=batch.input_ids.to(device),

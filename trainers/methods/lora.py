@@ -6,6 +6,7 @@ save_adapter(model, Path("checkpoints/..."), base_name="pocket")
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -76,5 +77,5 @@ def save_adapter(model: PeftModel, folder: Path, *, base_name: str) -> None:
 
 def load_adapter(model: PeftModel, folder: Path) -> None:
     """Put a saved adapter's weights into `model`; every tensor must find its place."""
-    report = set_peft_model_state_dict(model, load_file(folder / "adapter_model.safetensors"))
+    report: Any = set_peft_model_state_dict(model, load_file(folder / "adapter_model.safetensors"))
     assert not report.unexpected_keys, report.unexpected_keys[:3]
