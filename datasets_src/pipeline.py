@@ -1,0 +1,226 @@
+"""Raw rows to tokenised Parquet on Ray Data, under a name that is the hash of all it depends on.
+
+prepare(config.data, model_dir=Path("/models/pocket"), output_dir=Path("runs"))
+runs/prepared/3f2a…/{train.parquet,validation.parquet,data.json}
+
+Files are written beside the final name and renamed when complete: what is there is whole.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+from tqdm import tqdm
+
+from datasets_src.config import DataConfig
+from datasets_src.data_report import Lengths, RowIndex, build_report
+from datasets_src.errors import UserError
+from datasets_src.examples import Loaded, load_examples
+from datasets_src.fingerprint import data_hash
+from datasets_src.split import TRAIN, VALIDATION, Assignment, split_rows
+from datasets_src.staging import check_space, find_complete, staged
+from datasets_src.store import SplitWriter, decode_example
+from datasets_src.task import load_task
+from datasets_src.templates import TextFormat, open_tokenizer, read_format, tokenise
+from datasets_src.words import Encode
+
+SHOWN = 10
+EMPTY_TARGET = "the target is empty, so no token but the stop would be trained"
+LEFT_OUT = "left out by the task"
+HELD_OUT = "test rows, held out beside the validation rows"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """`directory` holds train.parquet, validation.parquet and data.json."""
+
+    directory: Path
+    data_hash: str
+
+
+def find_prepared(data: DataConfig, *, model_dir: Path, output_dir: Path) -> Prepared | None:
+    """The complete directory of this data, if there is one; needs no Ray.
+
+    Raises:
+        UserError: a file of rows is missing, empty or unreadable, or the task is unknown.
+    """
+    digest = data_hash(data, model_dir=model_dir)
+    directory = find_complete(output_dir, digest)
+    return Prepared(directory, digest) if directory else None
+
+
+def prepare(data: DataConfig, *, model_dir: Path, output_dir: Path) -> Prepared:
+    """Tokenise the rows of `data`, or return at once what an earlier call made of the same.
+
+    Ray must be initialised. The rows keep their order and the files their bytes.
+
+    Raises:
+        UserError: any fault in the rows, the template or the storage.
+    """
+    if found := find_prepared(data, model_dir=model_dir, output_dir=output_dir):
+        return found
+    import ray
+
+    digest = data_hash(data, model_dir=model_dir)
+    task = load_task(data.task)
+    text_format = read_format(model_dir, data.template)
+    loaded = load_examples(data, task, keep_block=ray.put)
+    index = loaded.index
+    assignment = split_rows(
+        index.groups, index.given, size=data.validation_size, seed=data.split_seed
+    )
+    with staged(output_dir, digest) as (part, final):
+        check_space(part, loaded.num_bytes)
+        blocks = tokenise_blocks(loaded, data.task, text_format)
+        lengths = _write_splits(
+            _progress(blocks, len(index.ids)), part, loaded, assignment, data.max_length
+        )
+        report = _report(data, digest, loaded, assignment, lengths)
+        text = json.dumps(report, ensure_ascii=False, indent=2)
+        (part / "data.json").write_text(text + "\n", encoding="utf-8")
+    return Prepared(final, digest)
+
+
+def tokenise_blocks(loaded: Loaded, task: str, text_format: TextFormat) -> Iterator[pa.Table]:
+    """Tables of the rows with their tokens, in the order of the rows; one Ray task a block."""
+    import ray
+
+    context = ray.data.DataContext.get_current().copy()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    shared = ray.put((text_format, loaded.defaults))
+    with ray.data.DataContext.current(context):
+        rows = ray.data.from_arrow_refs(loaded.blocks).map_batches(
+            cast(Any, tokenise_block),
+            batch_size=None,
+            batch_format="pyarrow",
+            zero_copy_batch=True,
+            fn_kwargs={"task": task, "shared": [shared]},
+        )
+        yield from rows.iter_batches(batch_size=None, batch_format="pyarrow")
+
+
+def _progress(blocks: Iterator[pa.Table], num_rows: int) -> Iterator[pa.Table]:
+    with tqdm(total=num_rows, unit="row", desc="prepare", disable=not sys.stderr.isatty()) as bar:
+        for block in blocks:
+            yield block
+            bar.update(block.num_rows)
+
+
+def tokenise_block(block: pa.Table, *, task: str, shared: list[Any]) -> pa.Table:
+    """What a Ray task does: adds length, prompt_len, input_ids and fault to a block."""
+    text_format, defaults, encode = _open_shared(shared[0])
+    examples = [
+        decode_example(text, defaults, id=id, group=group, split=None)
+        for id, group, text in zip(
+            *(block[name].to_pylist() for name in ("id", "group", "example")), strict=True
+        )
+    ]
+    rows = tokenise(text_format, encode, task=load_task(task), examples=examples)
+    lengths = np.array([len(row.input_ids) for row in rows], dtype=np.int32)
+    values = np.fromiter(chain.from_iterable(row.input_ids for row in rows), np.int32)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    columns = {
+        "length": pa.array(lengths),
+        "prompt_len": pa.array([row.prompt_len for row in rows], pa.int32()),
+        "input_ids": pa.ListArray.from_arrays(offsets, values),
+        "fault": pa.array([row.fault for row in rows], pa.string()),
+    }
+    for name, column in columns.items():
+        block = block.append_column(name, column)
+    return block
+
+
+@lru_cache(maxsize=2)
+def _open_shared(ref: Any) -> tuple[TextFormat, dict[str, Any], Encode]:
+    # Once in each worker process: parsing a large tokenizer takes a second.
+    import ray
+
+    text_format, defaults = ray.get(ref)
+    return text_format, defaults, open_tokenizer(text_format)
+
+
+def _write_splits(
+    blocks: Iterator[pa.Table], part: Path, loaded: Loaded, assignment: Assignment, limit: int
+) -> Lengths:
+    """Write both Parquet files from blocks in the order of the rows."""
+    num_rows = len(assignment.sides)
+    side = np.array([s or "" for s in assignment.sides])
+    length, prompt_len = np.zeros(num_rows, np.int32), np.zeros(num_rows, np.int32)
+    faults: dict[str, list[str]] = {}
+    with (
+        closing(SplitWriter(part / "train.parquet", loaded.defaults)) as train,
+        closing(SplitWriter(part / "validation.parquet", loaded.defaults)) as validation,
+    ):
+        done = 0
+        for block in blocks:
+            at = slice(done, done := done + block.num_rows)
+            assert np.array_equal(block["row"].to_numpy(), np.arange(num_rows)[at]), "out of order"
+            length[at], prompt_len[at] = block["length"].to_numpy(), block["prompt_len"].to_numpy()
+            _note_faults(block, faults)
+            for writer, name in ((train, TRAIN), (validation, VALIDATION)):
+                mask = (side[at] == name) & (length[at] <= limit)
+                writer.write(block.filter(pa.array(mask)))
+        assert done == num_rows, (done, num_rows)
+    if faults:
+        raise UserError(*(_explain_fault(reason, ids) for reason, ids in faults.items()))
+    lengths = Lengths(length, prompt_len, kept=length <= limit)
+    _refuse_empty_side(side, lengths, limit)
+    return lengths
+
+
+def _note_faults(block: pa.Table, faults: dict[str, list[str]]) -> None:
+    trained = block["length"].to_numpy() - block["prompt_len"].to_numpy()
+    reasons = block["fault"].to_pylist()
+    for row in np.flatnonzero((trained < 2) | np.array([bool(reason) for reason in reasons])):
+        # The one token left where the target is empty is the stop token.
+        reason = reasons[row] or EMPTY_TARGET
+        faults.setdefault(reason, []).append(block["id"][int(row)].as_py())
+
+
+def _explain_fault(reason: str, ids: list[str]) -> str:
+    shown = ", ".join(ids[:SHOWN]) + (", …" if len(ids) > SHOWN else "")
+    remedy = "fill or delete them" if reason == EMPTY_TARGET else "set data.template=plain"
+    return f"data: {len(ids)} rows refused: {reason} (ids {shown}); {remedy}"
+
+
+def _refuse_empty_side(side: Any, lengths: Lengths, limit: int) -> None:
+    for name in (TRAIN, VALIDATION):
+        here = lengths.length[side == name]
+        if len(here) and here.min() > limit:
+            raise UserError(
+                f"data.max_length: all {len(here)} {name} rows are longer than {limit} tokens"
+                f" (shortest {here.min()}, longest {here.max()});"
+                f" set data.max_length={lengths.length.max()} to keep every row"
+            )
+
+
+def _report(
+    data: DataConfig, digest: str, loaded: Loaded, assignment: Assignment, lengths: Lengths
+) -> dict[str, Any]:
+    index: RowIndex = loaded.index
+    held = [i for i, side in zip(index.ids, assignment.sides, strict=True) if side is None]
+    too_long = [index.ids[i] for i in np.flatnonzero(~lengths.kept) if assignment.sides[i]]
+    header = {
+        "data_hash": digest,
+        "task": data.task,
+        "template": data.template,
+        "max_length": data.max_length,
+        "files": loaded.files,
+        "num_rows_in": sum(file["num_rows"] for file in loaded.files),
+    }
+    dropped = {
+        LEFT_OUT: loaded.left_out,
+        HELD_OUT: held,
+        f"longer than max_length={data.max_length} tokens": too_long,
+    }
+    return build_report(header, index, assignment=assignment, lengths=lengths, dropped=dropped)
