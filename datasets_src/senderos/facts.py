@@ -1,0 +1,171 @@
+"""The invented world of the senderos set: routes, species, sightings and refuges.
+
+    rutas (1, 'Senda del Acebo', 'Valdoro', 12.4, 610, 'moderada')
+
+Nothing here is true of any real place. Numbers of routes and refuges differ from one comarca to
+the next, so that two questions about two comarcas do not have the same answer by chance.
+"""
+
+from dataclasses import dataclass
+from random import Random
+
+COMARCAS = (
+    "Valdoro",
+    "Sierra Calma",
+    "Monteviejo",
+    "Las Brañas",
+    "Ribalta",
+    "Alto Tello",
+    "Umbría",
+    "Campoluz",
+    "Hoyamora",
+    "Peñasca",
+    "Fuenclara",
+    "Tierra Ocre",
+)
+DIFFICULTIES = ("fácil", "moderada", "difícil")
+YEARS = (2019, 2020, 2021, 2022, 2023, 2024)
+SPECIES = (
+    ("águila real", "ave", 1),
+    ("buitre leonado", "ave", 0),
+    ("mirlo acuático", "ave", 0),
+    ("pito negro", "ave", 1),
+    ("búho chico", "ave", 0),
+    ("corzo", "mamífero", 0),
+    ("nutria", "mamífero", 1),
+    ("rebeco", "mamífero", 0),
+    ("gato montés", "mamífero", 1),
+    ("lirón gris", "mamífero", 1),
+    ("gallipato", "anfibio", 1),
+    ("salamandra común", "anfibio", 0),
+    ("sapo partero", "anfibio", 1),
+    ("tritón jaspeado", "anfibio", 0),
+    ("lagarto verdinegro", "reptil", 1),
+    ("víbora hocicuda", "reptil", 0),
+    ("culebra de collar", "reptil", 0),
+    ("galápago leproso", "reptil", 1),
+    ("acebo", "planta", 1),
+    ("tejo", "planta", 1),
+    ("genciana", "planta", 0),
+    ("narciso", "planta", 0),
+)
+_ROUTE_HEADS = ("Senda", "Camino", "Vuelta", "Cordal", "Paso")
+_ROUTE_TAILS = (
+    "del Acebo",
+    "de la Nutria",
+    "del Lobo",
+    "de los Pastores",
+    "del Molino",
+    "de la Ermita",
+    "del Hayedo",
+    "de la Laguna",
+    "del Trigo",
+    "de las Nieves",
+    "del Carbonero",
+    "de la Cascada",
+    "del Puente",
+    "de los Neveros",
+    "del Tejo",
+    "de la Turbera",
+    "del Silencio",
+    "de la Cueva",
+)
+_REFUGE_HEADS = ("Refugio", "Cabaña", "Albergue", "Chozo")
+_REFUGE_TAILS = (
+    "del Collado",
+    "de la Majada",
+    "del Pedrero",
+    "de los Vientos",
+    "del Ibón",
+    "de la Braña",
+    "del Roquedo",
+    "de la Fuente",
+    "del Canchal",
+    "de las Cabras",
+    "del Portillo",
+    "de la Sima",
+    "del Prado",
+    "de la Encina",
+    "del Alba",
+    "de los Quejigos",
+    "del Barranco",
+    "de la Peña",
+    "del Enebro",
+    "de la Nava",
+    "del Risco",
+    "de los Cerezos",
+)
+
+SCHEMA = """\
+CREATE TABLE rutas (id INTEGER, nombre TEXT, comarca TEXT, km REAL, desnivel INTEGER, \
+dificultad TEXT);
+CREATE TABLE especies (id INTEGER, nombre TEXT, grupo TEXT, protegida INTEGER);
+CREATE TABLE avistamientos (especie_id INTEGER, ruta_id INTEGER, anio INTEGER, \
+ejemplares INTEGER);
+CREATE TABLE refugios (id INTEGER, nombre TEXT, comarca TEXT, altitud INTEGER, plazas INTEGER);
+"""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Rows of the four tables, in the column order of SCHEMA."""
+
+    rutas: tuple[tuple[int, str, str, float, int, str], ...]
+    especies: tuple[tuple[int, str, str, int], ...]
+    avistamientos: tuple[tuple[int, int, int, int], ...]
+    refugios: tuple[tuple[int, str, str, int, int], ...]
+
+
+def invent(rng: Random) -> Facts:
+    """All rows; a pure function of the generator's state."""
+    routes = _routes(rng)
+    species = tuple((i, *one) for i, one in enumerate(SPECIES, 1))
+    return Facts(routes, species, _sightings(rng, len(species), len(routes)), _refuges(rng))
+
+
+def _routes(rng: Random) -> tuple[tuple[int, str, str, float, int, str], ...]:
+    """2, 3, ... 13 routes in the comarcas, every length and climb used once."""
+    places = [place for i, place in enumerate(COMARCAS) for _ in range(i + 2)]
+    names = [f"{head} {tail}" for tail in _ROUTE_TAILS for head in _ROUTE_HEADS]
+    rng.shuffle(places)
+    rng.shuffle(names)
+    lengths = [tenths / 10 for tenths in rng.sample(range(31, 290), len(places))]
+    climbs = [10 * tens for tens in rng.sample(range(5, 190), len(places))]
+    levels = [DIFFICULTIES[min(2, int(km // 10))] for km in lengths]
+    rows = zip(names[: len(places)], places, lengths, climbs, levels, strict=True)
+    return tuple((i, *row) for i, row in enumerate(rows, 1))
+
+
+def _sightings(
+    rng: Random, num_species: int, num_routes: int
+) -> tuple[tuple[int, int, int, int], ...]:
+    """Every species in every year at least once, so that no such question is empty."""
+    seen = [(s, y) for s in range(1, num_species + 1) for y in YEARS]
+    seen += [(rng.randint(1, num_species), rng.choice(YEARS)) for _ in range(208)]
+    return tuple((s, rng.randint(1, num_routes), y, rng.randint(1, 40)) for s, y in seen)
+
+
+def _refuges(rng: Random) -> tuple[tuple[int, str, str, int, int], ...]:
+    """1, 2, ... 12 refuges in the comarcas, in another order than the routes."""
+    order = rng.sample(COMARCAS, len(COMARCAS))
+    places = [place for i, place in enumerate(order) for _ in range(i + 1)]
+    names = [f"{head} {tail}" for tail in _REFUGE_TAILS for head in _REFUGE_HEADS]
+    rng.shuffle(places)
+    rng.shuffle(names)
+    heights = [10 * tens for tens in rng.sample(range(60, 260), len(places))]
+    beds = rng.sample(range(4, 90), len(places))
+    rows = zip(names[: len(places)], places, heights, beds, strict=True)
+    return tuple((i, *row) for i, row in enumerate(rows, 1))
+
+
+def dump(facts: Facts) -> str:
+    """The database as SQL text that SQLite and DuckDB both run."""
+    lines = [SCHEMA.rstrip("\n")]
+    for table in ("rutas", "especies", "avistamientos", "refugios"):
+        rows = ",\n".join(f"({', '.join(map(_literal, row))})" for row in getattr(facts, table))
+        lines.append(f"INSERT INTO {table} VALUES\n{rows};")
+    return "\n".join(lines) + "\n"
+
+
+def _literal(value: str | int | float) -> str:
+    return f"'{value}'" if isinstance(value, str) else str(value)
