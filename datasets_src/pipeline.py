@@ -7,6 +7,7 @@ Files are written beside the final name and renamed when complete: what is there
 """
 
 import json
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -29,10 +30,12 @@ from datasets_src.split import TRAIN, VALIDATION, Assignment, split_rows
 from datasets_src.staging import check_space, find_complete, staged
 from datasets_src.store import SplitWriter, decode_example
 from datasets_src.task import load_task
-from datasets_src.templates import TextFormat, open_tokenizer, read_format, tokenise
+from datasets_src.templates import TextFormat, open_tokenizer, read_format, tokenise, tokenise_probe
 from datasets_src.words import Encode
 
 SHOWN = 10
+# More than this many cores are rare, and their workers start when they are needed.
+MAX_WARM_WORKERS = 16
 EMPTY_TARGET = "the target is empty, so no token but the stop would be trained"
 LEFT_OUT = "left out by the task"
 HELD_OUT = "test rows, held out beside the validation rows"
@@ -72,6 +75,7 @@ def prepare(data: DataConfig, *, model_dir: Path, output_dir: Path) -> Prepared:
     digest = data_hash(data, model_dir=model_dir)
     task = load_task(data.task)
     text_format = read_format(model_dir, data.template)
+    shared = start_workers(text_format, data.task)
     loaded = load_examples(data, task, keep_block=ray.put)
     index = loaded.index
     assignment = split_rows(
@@ -79,7 +83,7 @@ def prepare(data: DataConfig, *, model_dir: Path, output_dir: Path) -> Prepared:
     )
     with staged(output_dir, digest) as (part, final):
         check_space(part, loaded.num_bytes)
-        blocks = tokenise_blocks(loaded, data.task, text_format)
+        blocks = tokenise_blocks(loaded, data.task, shared)
         lengths = _write_splits(
             _progress(blocks, len(index.ids)), part, loaded, assignment, data.max_length
         )
@@ -89,22 +93,42 @@ def prepare(data: DataConfig, *, model_dir: Path, output_dir: Path) -> Prepared:
     return Prepared(final, digest)
 
 
-def tokenise_blocks(loaded: Loaded, task: str, text_format: TextFormat) -> Iterator[pa.Table]:
-    """Tables of the rows with their tokens, in the order of the rows; one Ray task a block."""
+def start_workers(text_format: TextFormat, task: str) -> Any:
+    """Let Ray's workers import and open the tokenizer while the rows are still being read.
+
+    Returns the reference under which the workers know `text_format`.
+    """
     import ray
 
+    shared = ray.put(text_format)
+    num_workers = min(MAX_WARM_WORKERS, int(ray.cluster_resources().get("CPU", 1)))
+    for _ in range(num_workers):
+        ray.remote(_warm_up).remote([shared], task)
+    return shared
+
+
+def tokenise_blocks(loaded: Loaded, task: str, shared: Any) -> Iterator[pa.Table]:
+    """Tables of the rows with their tokens, in the order of the rows; one Ray task a block.
+
+    `shared` is the reference that `start_workers` gave.
+    """
+    import ray.data
+
+    # Ray tells of every execution that it ended well, and that its bars are off (ours is shown);
+    # what goes wrong is still told. Importing ray.data sets the levels, so this comes after.
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current().copy()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    shared = ray.put((text_format, loaded.defaults))
     with ray.data.DataContext.current(context):
         rows = ray.data.from_arrow_refs(loaded.blocks).map_batches(
             cast(Any, tokenise_block),
             batch_size=None,
             batch_format="pyarrow",
             zero_copy_batch=True,
-            fn_kwargs={"task": task, "shared": [shared]},
+            fn_kwargs={"task": task, "shared": [shared], "defaults": loaded.defaults},
         )
         yield from rows.iter_batches(batch_size=None, batch_format="pyarrow")
 
@@ -116,9 +140,11 @@ def _progress(blocks: Iterator[pa.Table], num_rows: int) -> Iterator[pa.Table]:
             bar.update(block.num_rows)
 
 
-def tokenise_block(block: pa.Table, *, task: str, shared: list[Any]) -> pa.Table:
+def tokenise_block(
+    block: pa.Table, *, task: str, shared: list[Any], defaults: dict[str, Any]
+) -> pa.Table:
     """What a Ray task does: adds length, prompt_len, input_ids and fault to a block."""
-    text_format, defaults, encode = _open_shared(shared[0])
+    text_format, encode = _open_format(shared[0])
     examples = [
         decode_example(text, defaults, id=id, group=group, split=None)
         for id, group, text in zip(
@@ -141,12 +167,18 @@ def tokenise_block(block: pa.Table, *, task: str, shared: list[Any]) -> pa.Table
 
 
 @lru_cache(maxsize=2)
-def _open_shared(ref: Any) -> tuple[TextFormat, dict[str, Any], Encode]:
+def _open_format(ref: Any) -> tuple[TextFormat, Encode]:
     # Once in each worker process: parsing a large tokenizer takes a second.
     import ray
 
-    text_format, defaults = ray.get(ref)
-    return text_format, defaults, open_tokenizer(text_format)
+    text_format: TextFormat = ray.get(ref)
+    return text_format, open_tokenizer(text_format)
+
+
+def _warm_up(shared: list[Any], task: str) -> None:
+    text_format, encode = _open_format(shared[0])
+    load_task(task)
+    tokenise_probe(text_format, encode)
 
 
 def _write_splits(

@@ -163,6 +163,14 @@ def tokenise(
     return chat_tokens(fmt, encode, [task.to_messages(e) for e in examples], targets)
 
 
+def tokenise_probe(fmt: TextFormat, encode: Encode) -> None:
+    """Tokenise a short text, so that what is loaded at first use is loaded."""
+    if fmt.template == "chat":
+        chat_tokens(fmt, encode, [[Message(role="user", content=PROBE[0])]], [REPLY])
+    else:
+        plain_tokens(fmt, encode, [(PROBE[0], REPLY)])
+
+
 def plain_tokens(fmt: TextFormat, encode: Encode, pairs: Sequence[tuple[str, str]]) -> list[Tokens]:
     """bos + prompt | completion + eos, the two texts tokenised apart (BioSenda's way)."""
     ids = encode([text for pair in pairs for text in pair])

@@ -27,6 +27,7 @@ import ray  # noqa: E402
 
 from datasets_src.config import DataConfig  # noqa: E402
 from datasets_src.pipeline import prepare  # noqa: E402
+from trainers.model import load_tokenizer  # noqa: E402
 from trainers.pocket_tokenizer import train_tokenizer  # noqa: E402
 
 BIOSENDA = ROOT / "../shared/data/biosenda"
@@ -111,7 +112,7 @@ def measured(work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
     root, done, peak = psutil.Process(), threading.Event(), [0]
 
     def watch() -> None:
-        while not done.wait(0.5):
+        while not done.wait(1):
             peak[0] = max(peak[0], total_pss(root))
 
     watcher = threading.Thread(target=watch)
@@ -147,6 +148,7 @@ def main() -> None:
             train_file=str(folder / "rows.parquet"),
             max_length=4096,
         )
+        load_tokenizer(folder / "model")  # as jobs.prepare, which has imported torch by then
         ray.init(
             address="local",
             num_cpus=2,
