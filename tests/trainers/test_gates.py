@@ -17,6 +17,7 @@ from transformers import AutoTokenizer
 
 from datasets_src.errors import UserError
 from tests.trainers.tiny_export import (
+    alone,
     build_adapter,
     build_base,
     edit_json,
@@ -31,6 +32,7 @@ from trainers.gguf import convert
 from trainers.llama_server import Completion, LlamaServer
 from trainers.merge import merge_adapter
 from trainers.model import load_base, load_tokenizer
+from trainers.pocket_tokenizer import EOS_ID
 
 CONTEXT = 256
 
@@ -50,14 +52,14 @@ class Made:
         return self.folder / "merged"
 
 
-@pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+@pytest.fixture(scope="module")
+def made(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("gates")
     base = build_base(folder / "base")
     # As published models do it: the tokenizer adds BOS, the chat template does not.
     edit_json(base / "tokenizer_config.json", add_bos_token=True)
     model = load_base(base, torch.float32).requires_grad_(True)
-    teach(model, base, steps=60, learning_rate=5e-3)
+    teach(model, base, steps=150, learning_rate=5e-3)
     model.save_pretrained(base)
     adapter = build_adapter(base, folder / "adapter", steps=40)
     merge_adapter(base, adapter, folder / "merged")
@@ -76,10 +78,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return Made(folder, base, folder / "m-f16.gguf", prompts, references)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def llama(made: Made) -> Iterator[LlamaServer]:
     with LlamaServer(made.gguf, context_tokens=CONTEXT) as server:
         yield server
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    with alone():
+        yield
 
 
 def broken(made: Made, data: bytes) -> Path:
@@ -101,8 +109,9 @@ def test_f16_replies_equal_the_merged_models(made: Made, llama: LlamaServer) -> 
     replies, logprobs = gate_replies(llama, made.references, outtype="f16")
     assert replies.passed and replies.detail.startswith("12/12 equal")
     assert logprobs.passed and logprobs.value < 1e-3
-    # The references are replies, not chance: some end by themselves and they differ.
-    assert len({row.ids for row in made.references}) > 3
+    # The references are answers, not one string: they differ and they end.
+    assert len({row.ids for row in made.references}) >= 4
+    assert all(row.ids[-1] == EOS_ID for row in made.references)
 
 
 def test_q8_0_replies_pass(made: Made) -> None:
@@ -115,7 +124,7 @@ def test_q8_0_replies_pass(made: Made) -> None:
             llama, load_tokenizer(made.base), prompts=made.prompts, chat=True
         )
     assert replies.passed and logprobs.passed
-    assert 1e-5 < logprobs.value < 0.05
+    assert 1e-5 < logprobs.value < 0.02
     assert path.stat().st_size < 0.8 * made.gguf.stat().st_size
     assert not served.passed and "trained with 0 BOS is served with 1" in served.detail
 
@@ -135,7 +144,7 @@ def test_gate_replies_fails_on_a_perturbed_weight(made: Made) -> None:
     weight = load_file(made.merged / "model.safetensors")["model.layers.1.mlp.down_proj.weight"]
     raw, data = weight.half().numpy().tobytes(), made.gguf.read_bytes()
     assert data.count(raw) == 1
-    noisy = weight + 0.2 * weight.std() * torch.randn(
+    noisy = weight + 0.5 * weight.std() * torch.randn(
         weight.shape, generator=torch.Generator().manual_seed(0)
     )
     path = broken(made, data.replace(raw, noisy.half().numpy().tobytes()))
@@ -149,11 +158,9 @@ def test_gate_replies_fails_on_a_perturbed_weight(made: Made) -> None:
 def test_gate_token_ids_fails_on_a_permuted_vocabulary(made: Made) -> None:
     data = swap_once(made.gguf.read_bytes(), gguf_string("á"), gguf_string("é"))
     with LlamaServer(broken(made, data), context_tokens=CONTEXT) as llama:
-        gate = g.gate_token_ids(
-            llama, load_tokenizer(made.base), prompts=made.prompts, chat=True
-        )
+        gate = g.gate_token_ids(llama, load_tokenizer(made.base), prompts=made.prompts, chat=True)
         replies, _ = gate_replies(llama, made.references, outtype="f16")
-    assert not gate.passed and gate.value > 5 and "differs at token" in gate.detail
+    assert not gate.passed and gate.value == 3 and "differs at token" in gate.detail
     # Ids in, ids out: only the tokenizer gate can see it.
     assert replies.passed
 
@@ -212,8 +219,7 @@ def test_merged_logits_pass_and_fail(tmp_path: Path, dtype: torch.dtype) -> None
         return g.gate_merged_logits(logits, adapted, plain, stored=dtype)
 
     good = gate(tmp_path / "merged")
-    print(good.detail)
-    assert good.passed and "384 positions" in good.detail or good.passed
+    assert good.passed and "positions of 12 prompts" in good.detail
     # The base is what a forgotten merge looks like; twice merged, what a repeated one does.
     assert not gate(base).passed
     merge_adapter(tmp_path / "merged", adapter, tmp_path / "twice")
