@@ -6,7 +6,7 @@ encoder(["¿Cuántas rutas hay?"]) == [tokenizer.encode("¿Cuántas rutas hay?")
 Sentencepiece BPE (Salamandra, Llama 2, Mistral, Gemma) merges a whole text at once. If no merge
 makes a piece with a space after another character, nothing merges across the start of a word: each
 word, with the spaces before it, has ids of its own, and the ids of a text are theirs in a row. So
-each distinct word is tokenised once. Measured on species descriptions: 5 times the speed.
+each distinct word is tokenised once. Measured on species descriptions: 5 times the speed and more.
 """
 
 import json
@@ -20,8 +20,9 @@ from tokenizers import Tokenizer
 SPACE = "▁"
 WORD = re.compile(f"{SPACE}*[^{SPACE}]+|{SPACE}+")
 CROSSING = re.compile(f"[^{SPACE}]{SPACE}")
-# About 40 MB of words in a worker; then it starts anew.
-MAX_WORDS = 200_000
+LINE = re.compile(r"[^\n]*\n|[^\n]+")
+# Characters of lines and words that a worker remembers, about 50 MB; then it starts anew.
+MAX_CHARS = 12_000_000
 
 Encode = Callable[[Sequence[str]], list[list[int]]]
 
@@ -65,7 +66,11 @@ def has_independent_words(parts: dict[str, Any]) -> bool:
 
 
 class WordEncoder:
-    """Looks words up; those it has not seen are tokenised by the model itself, all at once."""
+    """Looks words up; those it has not seen are tokenised by the model itself, all at once.
+
+    Where no merge holds a line break either, whole lines are looked up first: a schema that stands
+    in every prompt costs next to nothing.
+    """
 
     def __init__(self, parts: dict[str, Any]) -> None:
         bare = {**parts, "added_tokens": [], "pre_tokenizer": None, "post_processor": None}
@@ -75,34 +80,50 @@ class WordEncoder:
         # Longest first: where one added token begins another, the longer is meant.
         names = sorted(self._added, key=len, reverse=True)
         self._cut = re.compile(f"({'|'.join(map(re.escape, names))})") if names else None
-        # Words, and added tokens by their id: a word may look like an added token with a space.
-        self._ids: dict[str | int, tuple[int, ...]] = {}
+        vocab, merges = parts["model"]["vocab"], parts["model"]["merges"]
+        # Unknown characters in a row are one token, so a line break must not be one.
+        known = "\n" in vocab or bool(parts["model"].get("byte_fallback") and "<0x0A>" in vocab)
+        by_line = known and not any("\n" in side for merge in merges for side in merge)
+        self._unit = LINE if by_line else WORD
+        self._words: dict[str, list[int]] = {}
+        # Units, and added tokens by their id: a word may look like an added token with a space.
+        self._units: dict[str | int, list[int]] = {}
+        self._num_chars = 0
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text, as the whole tokenizer gives them without special tokens added."""
-        rows = [self._words(text) for text in texts]
-        ids = self._learn(rows)
-        return [list(chain.from_iterable(map(ids.__getitem__, row))) for row in rows]
+        rows = [self._split(text) for text in texts]
+        self._learn_units(set(chain.from_iterable(rows)))
+        ids = self._units.__getitem__
+        return [list(chain.from_iterable(map(ids, row))) for row in rows]
 
-    def _learn(self, rows: Sequence[list[str | int]]) -> dict[str | int, tuple[int, ...]]:
-        if not 0 < len(self._ids) < MAX_WORDS:
-            self._ids = {token: (token,) for token in self._added.values()}
-        seen = set(chain.from_iterable(rows)).difference(self._ids)
-        new = [word for word in seen if isinstance(word, str)]
+    def _learn_units(self, units: set[str | int]) -> None:
+        if not self._units or self._num_chars > MAX_CHARS:
+            self._units = {token: [token] for token in self._added.values()}
+            self._words, self._num_chars = {}, 0
+        new = [unit for unit in units.difference(self._units) if isinstance(unit, str)]
+        split = [WORD.findall(unit) for unit in new]
+        self._learn_words(set(chain.from_iterable(split)))
+        ids = self._words.__getitem__
+        for unit, words in zip(new, split, strict=True):
+            self._units[unit] = list(chain.from_iterable(map(ids, words)))
+            self._num_chars += len(unit)
+
+    def _learn_words(self, words: set[str]) -> None:
+        new = list(words.difference(self._words))
         encodings = self._model.encode_batch_fast(new, add_special_tokens=False)
-        self._ids.update((w, tuple(e.ids)) for w, e in zip(new, encodings, strict=True))
-        return self._ids
+        self._words.update((w, e.ids) for w, e in zip(new, encodings, strict=True))
 
-    def _words(self, text: str) -> list[str | int]:
+    def _split(self, text: str) -> list[str | int]:
         pieces = self._cut.split(text) if self._cut else [text]
-        words: list[str | int] = []
+        units: list[str | int] = []
         # Every other piece is an added token; what is between two of them may be empty.
         for number, piece in enumerate(pieces):
             if number % 2:
-                words.append(self._added[piece])
+                units.append(self._added[piece])
             elif piece:
-                words += WORD.findall(self._spaced(piece, first=number == 0))
-        return words
+                units += self._unit.findall(self._spaced(piece, first=number == 0))
+        return units
 
     def _spaced(self, piece: str, *, first: bool) -> str:
         piece = piece.replace(" ", SPACE)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from datasets_src.words import WordEncoder, has_independent_words, open_encoder
+from datasets_src.words import LINE, WORD, WordEncoder, has_independent_words, open_encoder
 
 PIECES = [
     " ",
@@ -46,6 +46,31 @@ def test_ids_by_words_are_those_of_the_tokenizer(chat_model: Path, scheme: str) 
         assert encode(texts) == [encoding.ids for encoding in expected]
 
     same()
+
+
+def test_a_merge_over_a_line_break_forbids_lines(chat_model: Path) -> None:
+    parts = json.loads(load(chat_model).to_str())
+    assert WordEncoder(parts)._unit is LINE
+    vocab = {**parts["model"]["vocab"], "\n": 400, "a\n": 401}
+    merges = [*parts["model"]["merges"], ["a", "\n"]]
+    model = {**parts["model"], "vocab": vocab, "merges": merges}
+    encoder = WordEncoder({**parts, "model": model})
+    assert encoder._unit is WORD
+    whole = Tokenizer.from_str(json.dumps({**parts, "model": model}))
+    text = "hola\n\na\nb a\n"
+    assert encoder.encode([text]) == [whole.encode(text, add_special_tokens=False).ids]
+    assert 401 in encoder.encode([text])[0]
+
+
+def test_what_is_remembered_is_bounded(chat_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets_src.words.MAX_CHARS", 50)
+    tokenizer = load(chat_model)
+    encoder = WordEncoder(json.loads(tokenizer.to_str()))
+    for number in range(30):
+        text = f"¿Cuántas rutas {number}?<|im_end|>"
+        expected = tokenizer.encode(text, add_special_tokens=False).ids
+        assert encoder.encode([text]) == [expected]
+    assert encoder._num_chars < 100 and len(encoder._units) < 20
 
 
 def test_a_merge_over_a_space_forbids_words(chat_model: Path) -> None:
