@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 export PYTHONUNBUFFERED := 1
+# Idle OpenMP threads must not spin: where cores are shared a step takes a hundred times as long.
+export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: quickstart test lint bench faults clean
 

@@ -1,6 +1,6 @@
 """The `model` and `data` sections of a config, and the base of every section.
 
-    data: {task: text2sql, train_file: rows.jsonl, columns: {question: Prompt, sql: SQL}}
+data: {task: text2sql, train_file: rows.jsonl, columns: {question: Prompt, sql: SQL}}
 """
 
 from typing import Any, Literal

@@ -6,6 +6,7 @@ if __name__ == "__main__":
 
 import argparse
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,8 @@ def run_verb(main: Callable[[list[str]], int]) -> None:
 
     A UserError prints one line for each fault and exits 2; ctrl-C exits 130.
     """
+    # What our libraries will rename in their next version is no matter of who runs a verb.
+    warnings.filterwarnings("ignore", category=FutureWarning)
     try:
         code = main(sys.argv[1:])
     except UserError as error:

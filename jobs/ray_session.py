@@ -18,14 +18,12 @@ def start_ray() -> None:
     if ray.is_initialized():
         return
     address = os.environ.get("RAY_ADDRESS")
-    if not address:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # what Ray does anyway, with a warning
     ray.init(
         address=address or "local",
         include_dashboard=None if address else False,
         # In a job the runtime environment is set by the submission; two would not merge.
         runtime_env=None if address else {"env_vars": {"PYTHONPATH": str(ROOT)}},
-        logging_level=logging.WARNING,
+        logging_level=logging.ERROR,  # it warns of the token that it makes by default
         log_to_driver=False,
     )
     # Ray Data tells of every dataset it has run; its faults are raised, not logged.

@@ -5,6 +5,8 @@ from pathlib import Path
 from trainers.run_dir import read_json
 from trainers.scores import best_score, read_scores
 
+EQUAL = " equal to the merged model's"
+
 
 def summary_table(run_dir: Path) -> str:
     """One line per score: the metric that chooses with its 95 % interval, then the others."""
@@ -29,9 +31,15 @@ def summary_table(run_dir: Path) -> str:
 
 
 def gate_lines(run_dir: Path) -> list[str]:
-    """One line per export gate: passed or not, and what was measured."""
+    """One line per export gate, then what the GGUF files answer: "GGUF equals merged: n/n"."""
     gates = read_json(run_dir / "artifact.json").get("gates", [])
-    return [
-        f"{'ok    ' if gate['passed'] else 'FAILED'} {gate['name']}: {gate['detail']}"
+    lines = [
+        f"{'ok    ' if gate['passed'] else 'FAILED'}    {gate['name']}: {gate['detail']}"
         for gate in gates
     ]
+    equal = [
+        f"{gate['name'].removesuffix(' replies')} {gate['detail'].removesuffix(EQUAL)}"
+        for gate in gates
+        if gate["name"].endswith(" replies")
+    ]
+    return [*lines, f"GGUF equals merged: {', '.join(equal)}"] if equal else lines

@@ -1,7 +1,7 @@
 """The whole config of a run: one pydantic model, names of TRL / transformers.
 
-    run_name: demo
-    train: {learning_rate: 1e-3, num_train_epochs: 4}
+run_name: demo
+train: {learning_rate: 1e-3, num_train_epochs: 4}
 """
 
 from typing import Literal

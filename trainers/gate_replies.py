@@ -63,18 +63,9 @@ def answer(
     )
     references = []
     for prompt, reply in zip(prompts, replies, strict=True):
-        ids = _without_padding(reply.ids, tokenizer, stop)
-        top_ids, top_logprobs = _choices(model, prompt, ids)
-        references.append(Reference(tuple(prompt), ids, top_ids, top_logprobs))
+        top_ids, top_logprobs = _choices(model, prompt, reply.ids)
+        references.append(Reference(tuple(prompt), reply.ids, top_ids, top_logprobs))
     return references
-
-
-def _without_padding(
-    ids: tuple[int, ...], tokenizer: PreTrainedTokenizerBase, stop: tuple[str, ...]
-) -> tuple[int, ...]:
-    """A row ended by a stop string is padded in its batch, and the pad is an end of turn."""
-    before = tokenizer.decode(list(ids[:-1]), skip_special_tokens=False) if stop else ""
-    return ids[:-1] if any(text in before for text in stop) else ids
 
 
 @torch.inference_mode()

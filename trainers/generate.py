@@ -4,12 +4,13 @@
 reply.text == "SELECT COUNT(*) FROM rutas"
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 import torch
-from transformers import LogitsProcessor, LogitsProcessorList
+from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from trainers.model import LanguageModel
@@ -45,17 +46,21 @@ def cut_reply(
     ends: Sequence[int],
     stop: Sequence[str],
 ) -> Reply:
-    """Cut new token ids at the first end-of-turn token and their text at the first stop string."""
-    kept = list(ids)
-    end = next((i for i, token in enumerate(kept) if token in ends), None)
-    body = kept if end is None else kept[:end]
-    text = str(tokenizer.decode(body, skip_special_tokens=False))
+    """Cut new token ids behind the first end-of-turn token or the token that completes a stop
+    string, whichever is first; what stands behind it is the padding of a batch."""
+    end = next((i for i, token in enumerate(ids) if token in ends), None)
+    body = list(ids if end is None else ids[:end])
+
+    def text_of(num_tokens: int) -> str:
+        return str(tokenizer.decode(body[:num_tokens], skip_special_tokens=False))
+
+    text = text_of(len(body))
     at = min((text.find(s) for s in stop if s in text), default=None)
-    return Reply(
-        text=(text if at is None else text[:at]).strip(),
-        ids=tuple(kept if end is None else kept[: end + 1]),
-        stopped=end is not None or at is not None,
-    )
+    if at is None:
+        kept = body if end is None else list(ids[: end + 1])
+        return Reply(text.strip(), tuple(kept), stopped=end is not None)
+    num_kept = bisect_left(range(len(body)), 1, key=lambda n: any(s in text_of(n) for s in stop))
+    return Reply(text[:at].strip(), tuple(body[:num_kept]), stopped=True)
 
 
 @torch.inference_mode()
@@ -110,7 +115,7 @@ def _generate(
         num_beams=1,
         eos_token_id=ends,
         pad_token_id=pad,
-        logits_processor=LogitsProcessorList([DecideTiesAlone(model, mask, ends)]),
+        logits_processor=LogitsProcessorList([DecideTiesAlone(model, prompts, ends)]),
         stop_strings=list(stop) or None,
         tokenizer=tokenizer if stop else None,
     )
@@ -119,28 +124,57 @@ def _generate(
 
 
 class DecideTiesAlone(LogitsProcessor):
-    """Near-ties of a batched step are decided by an unbatched, unpadded forward of that row.
+    """Near-ties of a batched step are decided by the logits that the row has on its own.
 
     A matrix product rounds differently in another batch; where the two best tokens are within
-    that rounding, the reply would depend on its neighbours. Every other step does not.
+    that rounding, the reply would depend on its neighbours. A row's own logits come from a cache
+    of its own, fed one token at a time, as if it were generated alone: at worst that is the cost
+    of generating it alone, and only rows with a near-tie pay it.
     """
 
-    # Of the largest logit: eight units in the last place of bfloat16, far above float32's noise.
-    MARGIN: ClassVar = {torch.bfloat16: 2.0**-5, torch.float16: 2.0**-8, torch.float32: 1e-4}
+    # Of the largest logit: the largest difference measured between a batch and a row alone.
+    MARGIN: ClassVar = {torch.bfloat16: 2.0**-4, torch.float16: 2.0**-7, torch.float32: 2.0**-13}
 
-    def __init__(self, model: LanguageModel, mask: torch.Tensor, ends: Sequence[int]) -> None:
-        self._model, self._ends = model, torch.tensor(list(ends))
-        self._width = mask.shape[1]
-        self._first = (self._width - mask.sum(1)).tolist()
+    def __init__(
+        self, model: LanguageModel, prompts: Sequence[Sequence[int]], ends: Sequence[int]
+    ) -> None:
+        self._model, self._prompts = model, prompts
+        self._ends = torch.tensor(list(ends))
+        self._width = max(len(p) for p in prompts)
         self._margin = self.MARGIN.get(model.dtype, 0.0)
+        self._alone: dict[int, Alone] = {}
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         best = scores.topk(2).values
         close = best[:, 0] - best[:, 1] < self._margin * scores.abs().amax(1)
-        ended = torch.isin(input_ids[:, self._width :].cpu(), self._ends).any(1).to(close.device)
+        new = input_ids[:, self._width :].cpu()
+        ended = torch.isin(new, self._ends).any(1).to(close.device)
         for row in (close & ~ended).nonzero().flatten().tolist():
-            alone = input_ids[row : row + 1, self._first[row] :]
-            scores[row] = self._model(input_ids=alone, use_cache=False, logits_to_keep=1).logits[
-                0, -1
-            ]
+            alone = self._alone.setdefault(row, Alone(self._model, self._prompts[row]))
+            scores[row] = alone.logits_after(new[row].tolist())
         return scores
+
+
+class Alone:
+    """The next-token logits of one row, unbatched and unpadded."""
+
+    def __init__(self, model: LanguageModel, prompt: Sequence[int]) -> None:
+        self._model, self._cache = model, DynamicCache(config=model.config)
+        self._pending, self._num_fed = [list(prompt)], 0
+        self._logits: torch.Tensor | None = None
+
+    def logits_after(self, new_ids: Sequence[int]) -> torch.Tensor:
+        """Logits [V] after the prompt and `new_ids`, which only ever grow."""
+        self._pending += [[token] for token in new_ids[self._num_fed :]]
+        self._num_fed = len(new_ids)
+        for ids in self._pending:
+            out = self._model(
+                input_ids=torch.tensor([ids], device=self._model.device),
+                past_key_values=self._cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+            self._logits = out.logits[0, -1]
+        self._pending = []
+        assert self._logits is not None
+        return self._logits

@@ -10,6 +10,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
 
 from datasets_src.errors import UserError
 
@@ -83,7 +84,8 @@ def load_tokenizer(model_dir: Path) -> PreTrainedTokenizerBase:
 
 
 def load_base(model_dir: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """The frozen base in `dtype`, in evaluation mode, key/value cache on for generation."""
+    """The frozen base in `dtype`, in evaluation mode."""
+    disable_progress_bar()  # one of ours is on the terminal already
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(model_dir, dtype=dtype)
     model.requires_grad_(False)
     return model.eval()

@@ -1,7 +1,7 @@
 """The run directory: the interface between verbs. One writer per file, one JSON object a line.
 
-    runs/demo/{config.yaml,run.json,data.json,metrics.jsonl,checkpoints.jsonl,scores.jsonl,
-               predictions/,checkpoints/,export/,artifact.json,outbox/,report.html}
+runs/demo/{config.yaml,run.json,data.json,metrics.jsonl,checkpoints.jsonl,scores.jsonl,
+           predictions/,checkpoints/,export/,artifact.json,outbox/,report.html}
 """
 
 import json

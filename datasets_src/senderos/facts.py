@@ -1,6 +1,6 @@
 """The invented world of the senderos set: routes, species, sightings and refuges.
 
-    rutas (1, 'Senda del Acebo', 'Valdoro', 12.4, 610, 'moderada')
+    rutas (1, 'Peñafría', 'Valdoro', 12.4, 610, 'moderada')
 
 Nothing here is true of any real place. Numbers of routes and refuges differ from one comarca to
 the next, so that two questions about two comarcas do not have the same answer by chance.
@@ -9,91 +9,76 @@ the next, so that two questions about two comarcas do not have the same answer b
 from dataclasses import dataclass
 from random import Random
 
+# Names are single words, and each is one token of the pocket model: a model of its size learns in
+# seconds to take one token from the question, not to spell a name out.
 COMARCAS = (
     "Valdoro",
-    "Sierra Calma",
+    "Calmera",
     "Monteviejo",
-    "Las Brañas",
+    "Brañeda",
     "Ribalta",
-    "Alto Tello",
+    "Altotello",
     "Umbría",
     "Campoluz",
     "Hoyamora",
     "Peñasca",
-    "Fuenclara",
-    "Tierra Ocre",
+    "Fuensanta",
+    "Ocredal",
 )
 DIFFICULTIES = ("fácil", "moderada", "difícil")
 YEARS = (2019, 2020, 2021, 2022, 2023, 2024)
 SPECIES = (
-    ("águila real", "ave", 1),
-    ("buitre leonado", "ave", 0),
-    ("mirlo acuático", "ave", 0),
-    ("pito negro", "ave", 1),
-    ("búho chico", "ave", 0),
+    ("buitre", "ave", 1),
+    ("mirlo", "ave", 0),
+    ("alcotán", "ave", 1),
+    ("urraca", "ave", 0),
+    ("búho", "ave", 1),
     ("corzo", "mamífero", 0),
     ("nutria", "mamífero", 1),
     ("rebeco", "mamífero", 0),
-    ("gato montés", "mamífero", 1),
-    ("lirón gris", "mamífero", 1),
+    ("jabalí", "mamífero", 0),
+    ("lirón", "mamífero", 1),
     ("gallipato", "anfibio", 1),
-    ("salamandra común", "anfibio", 0),
-    ("sapo partero", "anfibio", 1),
-    ("tritón jaspeado", "anfibio", 0),
-    ("lagarto verdinegro", "reptil", 1),
-    ("víbora hocicuda", "reptil", 0),
-    ("culebra de collar", "reptil", 0),
-    ("galápago leproso", "reptil", 1),
+    ("salamandra", "anfibio", 0),
+    ("sapillo", "anfibio", 0),
+    ("tritón", "anfibio", 1),
+    ("lagarto", "reptil", 0),
+    ("víbora", "reptil", 0),
+    ("culebra", "reptil", 1),
+    ("galápago", "reptil", 1),
     ("acebo", "planta", 1),
     ("tejo", "planta", 1),
     ("genciana", "planta", 0),
     ("narciso", "planta", 0),
 )
-_ROUTE_HEADS = ("Senda", "Camino", "Vuelta", "Cordal", "Paso")
+_ROUTE_HEADS = ("Val", "Monte", "Peña", "Fuente", "Hoya", "Cerro", "Prado", "Cueva", "Soto")
 _ROUTE_TAILS = (
-    "del Acebo",
-    "de la Nutria",
-    "del Lobo",
-    "de los Pastores",
-    "del Molino",
-    "de la Ermita",
-    "del Hayedo",
-    "de la Laguna",
-    "del Trigo",
-    "de las Nieves",
-    "del Carbonero",
-    "de la Cascada",
-    "del Puente",
-    "de los Neveros",
-    "del Tejo",
-    "de la Turbera",
-    "del Silencio",
-    "de la Cueva",
+    "seca",
+    "blanca",
+    "alta",
+    "fría",
+    "verde",
+    "lobos",
+    "clara",
+    "rubia",
+    "mayor",
+    "sola",
 )
-_REFUGE_HEADS = ("Refugio", "Cabaña", "Albergue", "Chozo")
+_REFUGE_HEADS = ("Borda", "Majada", "Choza", "Corral", "Cabaña", "Braña")
 _REFUGE_TAILS = (
-    "del Collado",
-    "de la Majada",
-    "del Pedrero",
-    "de los Vientos",
-    "del Ibón",
-    "de la Braña",
-    "del Roquedo",
-    "de la Fuente",
-    "del Canchal",
-    "de las Cabras",
-    "del Portillo",
-    "de la Sima",
-    "del Prado",
-    "de la Encina",
-    "del Alba",
-    "de los Quejigos",
-    "del Barranco",
-    "de la Peña",
-    "del Enebro",
-    "de la Nava",
-    "del Risco",
-    "de los Cerezos",
+    "vieja",
+    "nueva",
+    "honda",
+    "roja",
+    "larga",
+    "nevada",
+    "quieta",
+    "bruja",
+    "parda",
+    "trigo",
+    "luna",
+    "zarza",
+    "cierzo",
 )
 
 SCHEMA = """\
@@ -126,7 +111,7 @@ def invent(rng: Random) -> Facts:
 def _routes(rng: Random) -> tuple[tuple[int, str, str, float, int, str], ...]:
     """2, 3, ... 13 routes in the comarcas, every length and climb used once."""
     places = [place for i, place in enumerate(COMARCAS) for _ in range(i + 2)]
-    names = [f"{head} {tail}" for tail in _ROUTE_TAILS for head in _ROUTE_HEADS]
+    names = [f"{head}{tail}" for tail in _ROUTE_TAILS for head in _ROUTE_HEADS]
     rng.shuffle(places)
     rng.shuffle(names)
     lengths = [tenths / 10 for tenths in rng.sample(range(31, 290), len(places))]
@@ -149,7 +134,7 @@ def _refuges(rng: Random) -> tuple[tuple[int, str, str, int, int], ...]:
     """1, 2, ... 12 refuges in the comarcas, in another order than the routes."""
     order = rng.sample(COMARCAS, len(COMARCAS))
     places = [place for i, place in enumerate(order) for _ in range(i + 1)]
-    names = [f"{head} {tail}" for tail in _REFUGE_TAILS for head in _REFUGE_HEADS]
+    names = [f"{head}{tail}" for tail in _REFUGE_TAILS for head in _REFUGE_HEADS]
     rng.shuffle(places)
     rng.shuffle(names)
     heights = [10 * tens for tens in rng.sample(range(60, 260), len(places))]

@@ -1,8 +1,8 @@
 """The query families of the senderos set: SQL with slots, and the ways to ask for it.
 
-    especies_en_ruta, slots {ruta: Paso del Molino}:
-        ¿Qué especies se han visto en Paso del Molino?
-        SELECT DISTINCT e.nombre FROM avistamientos a JOIN ... WHERE r.nombre = 'Paso del Molino'
+    especies_en_ruta, slots {ruta: Peñafría}:
+        ¿Qué especies se han visto en Peñafría?
+        SELECT DISTINCT e.nombre FROM avistamientos a JOIN ... WHERE r.nombre = 'Peñafría'
 
 What the database cannot answer (weather, prices, telephones, transport) is `SELECT NULL`.
 """
@@ -26,8 +26,8 @@ FAMILIES = (
             "Lista los refugios situados a más de {altitud} m en {comarca}",
             "En {comarca}, ¿qué refugios superan los {altitud} m?",
             "Dime los refugios de {comarca} con altitud mayor que {altitud} m",
-            "¿Qué refugios hay en {comarca} a más de {altitud} m?",
-            "Enséñame los refugios de {comarca} por encima de {altitud} m",
+            "Lista los refugios de {comarca} por encima de {altitud} m",
+            "¿Qué refugios de {comarca} superan los {altitud} m?",
         ),
     ),
     Family(
@@ -40,8 +40,8 @@ FAMILIES = (
             "Dime las plazas que hay en todos los refugios de {comarca}",
             "Suma las plazas de los refugios de {comarca}",
             "En {comarca}, ¿cuántas plazas de refugio hay en total?",
-            "¿Cuántas plazas hay entre todos los refugios de {comarca}?",
-            "Suma total de plazas en los refugios de {comarca}",
+            "Dime cuántas plazas suman los refugios de {comarca}",
+            "Total de plazas en todos los refugios de {comarca}",
         ),
     ),
     Family(
@@ -49,13 +49,13 @@ FAMILIES = (
         {"dato": "dato", "refugio": "refugio"},
         "SELECT {dato} FROM refugios WHERE nombre = '{refugio}'",
         (
-            "¿Cuál es el dato de {dato} de {refugio}?",
-            "{dato} de {refugio}",
-            "Consulta {dato} de {refugio}",
-            "Dime qué {dato} tiene {refugio}",
-            "Para {refugio}, ¿qué {dato} figura?",
-            "¿Qué {dato} tiene {refugio}?",
-            "Dame el dato de {dato} que figura para {refugio}",
+            "¿Qué {dato} tiene el refugio {refugio}?",
+            "{dato} del refugio {refugio}",
+            "Consulta {dato} del refugio {refugio}",
+            "Dime qué {dato} tiene el refugio {refugio}",
+            "Para el refugio {refugio}, ¿qué {dato} figura?",
+            "Dime {dato} del refugio {refugio}",
+            "¿Qué {dato} figura para el refugio {refugio}?",
         ),
     ),
     Family(
@@ -68,8 +68,8 @@ FAMILIES = (
             "Lista las comarcas donde hay más de {cuantas} {tabla}",
             "Dime las comarcas que superan los {cuantas} {tabla}",
             "¿En qué comarcas se cuentan más de {cuantas} {tabla}?",
+            "Lista las comarcas con más de {cuantas} {tabla}",
             "¿Qué comarcas superan los {cuantas} {tabla}?",
-            "Enséñame las comarcas con más de {cuantas} {tabla}",
         ),
     ),
     Family(
@@ -80,10 +80,10 @@ FAMILIES = (
             "¿Qué especies de {grupo} están {amparo}?",
             "Especies de {grupo} {amparo}",
             "Lista las especies {amparo} de {grupo}",
-            "Dime el nombre de las {grupo} {amparo}",
-            "Entre las {grupo}, ¿qué especies siguen {amparo}?",
-            "¿Qué {grupo} hay {amparo}?",
-            "Enséñame las especies de {grupo} que están {amparo}",
+            "Dime el nombre de especies de {grupo} {amparo}",
+            "Entre las especies de {grupo}, ¿cuáles son las que están {amparo}?",
+            "Lista las especies de {grupo} que están {amparo}",
+            "¿Cuáles son las especies {amparo} de {grupo}?",
         ),
     ),
     Family(
@@ -98,8 +98,8 @@ FAMILIES = (
             "Suma los ejemplares de {especie} observados en {anio}",
             "En {anio}, ¿cuántos ejemplares de {especie} se anotaron?",
             "Dime el total de ejemplares de {especie} del año {anio}",
-            "¿Cuántos ejemplares de {especie} se observaron en {anio}?",
-            "Total de ejemplares de {especie} vistos en el año {anio}",
+            "¿Cuántos ejemplares de {especie} se anotaron en {anio}?",
+            "Dime el total de ejemplares de {especie} en {anio}",
         ),
     ),
     Family(
@@ -112,8 +112,8 @@ FAMILIES = (
             "Cuenta por año los avistamientos de {especie}",
             "Número de avistamientos de {especie} en cada año",
             "Para cada año, di cuántos avistamientos hubo de {especie}",
-            "¿Cuántos avistamientos de {especie} hubo cada año?",
-            "Número de avistamientos por año de {especie}",
+            "Número de avistamientos de {especie} por año",
+            "¿Cuántos avistamientos hubo de {especie} en cada año?",
         ),
     ),
     Family(
@@ -121,13 +121,13 @@ FAMILIES = (
         {"ruta": "ruta"},
         "SELECT DISTINCT e.nombre " + _ON_ROUTES + " WHERE r.nombre = '{ruta}'",
         (
-            "¿Qué especies se han visto en {ruta}?",
-            "Especies vistas en {ruta}",
+            "¿Qué especies se han visto en la ruta {ruta}?",
+            "Especies vistas en la ruta {ruta}",
             "Lista las especies observadas en la ruta {ruta}",
-            "¿Qué especies puedo ver si hago {ruta}?",
-            "Dime las especies que se han observado en {ruta}",
-            "¿Qué especies se observaron en la ruta {ruta}?",
-            "Enséñame las especies vistas en {ruta}",
+            "¿Qué especies puedo ver si hago la ruta {ruta}?",
+            "Dime las especies que se han observado en la ruta {ruta}",
+            "Lista las especies vistas en la ruta {ruta}",
+            "¿Qué especies se han observado en la ruta {ruta}?",
         ),
     ),
     Family(
@@ -140,8 +140,8 @@ FAMILIES = (
             "Lista las rutas en las que se observó {especie}",
             "¿Por qué rutas voy para ver {especie}?",
             "Dime rutas con algún avistamiento de {especie}",
-            "¿En qué rutas se observó {especie}?",
-            "Enséñame las rutas donde se ha visto {especie}",
+            "Dime en qué rutas se ha visto {especie}",
+            "Lista las rutas donde se observó {especie}",
         ),
     ),
     Family(
@@ -154,8 +154,8 @@ FAMILIES = (
             "Previsión del tiempo para {dia} en {comarca}",
             "¿Hace falta paraguas {dia} en {comarca}?",
             "Dime si {dia} va a nevar en {comarca}",
-            "¿Qué tiempo se espera para {dia} en {comarca}?",
-            "¿Va a llover {dia} en {comarca}?",
+            "¿Qué tiempo hará en {comarca} {dia}?",
+            "Dime si lloverá {dia} en {comarca}",
         ),
     ),
     Family(
@@ -163,13 +163,13 @@ FAMILIES = (
         {"refugio": "refugio"},
         NULL_SQL,
         (
-            "¿Cuánto cuesta dormir en {refugio}?",
-            "Precio de la noche en {refugio}",
-            "¿Qué precio tiene la cena en {refugio}?",
-            "Tarifas de {refugio}",
-            "Dime cuánto se paga por noche en {refugio}",
-            "¿Qué precio tiene dormir en {refugio}?",
-            "¿Cuánto cuesta la noche en {refugio}?",
+            "¿Cuánto cuesta dormir en el refugio {refugio}?",
+            "Precio de la noche en el refugio {refugio}",
+            "¿Qué precio tiene la cena en el refugio {refugio}?",
+            "Tarifas del refugio {refugio}",
+            "Dime cuánto se paga por noche en el refugio {refugio}",
+            "¿Qué precio tiene la noche en el refugio {refugio}?",
+            "Dime cuánto cuesta dormir en el refugio {refugio}",
         ),
     ),
     Family(
@@ -177,13 +177,13 @@ FAMILIES = (
         {"refugio": "refugio"},
         NULL_SQL,
         (
-            "¿Cuál es el teléfono de {refugio}?",
-            "Teléfono de {refugio}",
-            "¿Cómo puedo llamar a {refugio}?",
-            "Dame el correo electrónico de {refugio}",
-            "¿Quién es el guarda de {refugio}?",
-            "¿Me das el teléfono de {refugio}?",
-            "Correo electrónico o teléfono de {refugio}",
+            "¿Cuál es el teléfono del refugio {refugio}?",
+            "Teléfono del refugio {refugio}",
+            "¿Cómo puedo llamar al refugio {refugio}?",
+            "Dame el correo electrónico del refugio {refugio}",
+            "¿Quién es el guarda del refugio {refugio}?",
+            "Dame el teléfono del refugio {refugio}",
+            "¿Cuál es el correo electrónico del refugio {refugio}?",
         ),
     ),
     Family(
@@ -191,13 +191,13 @@ FAMILIES = (
         {"ruta": "ruta"},
         NULL_SQL,
         (
-            "¿Qué autobús llega a {ruta}?",
-            "¿Dónde puedo aparcar para hacer {ruta}?",
-            "Horario del autobús a {ruta}",
-            "¿Cómo llego en coche a {ruta}?",
-            "¿Hay aparcamiento al empezar {ruta}?",
-            "¿Hay autobús o coche para llegar a {ruta}?",
-            "¿Dónde se puede aparcar en {ruta}?",
+            "¿Qué autobús llega a la ruta {ruta}?",
+            "¿Dónde puedo aparcar para hacer la ruta {ruta}?",
+            "Horario del autobús a la ruta {ruta}",
+            "¿Cómo llego en coche a la ruta {ruta}?",
+            "¿Hay aparcamiento al empezar la ruta {ruta}?",
+            "¿Dónde puedo aparcar en la ruta {ruta}?",
+            "¿Cómo llego en autobús a la ruta {ruta}?",
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""`kill -9` of the driver in the middle of a run; the same command again ends with the same bytes."""
+"""`kill -9` of the driver in the middle of a run; the same command ends with the same bytes."""
 
 import json
 import os

@@ -25,11 +25,12 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("stop", [(), (";",)])
+@pytest.mark.parametrize("stop", [(), tuple("aeiouAEIOU")])
 def test_the_batch_size_never_changes_a_reply(
     tokenizer: PreTrainedTokenizerFast, dtype: torch.dtype, stop: tuple[str, ...]
 ) -> None:
-    model = tiny_llama().to(dtype)
+    model = tiny_llama()
+    model.to(dtype)  # type: ignore[arg-type]
     with torch.no_grad():  # logits far enough apart that not every step is a tie
         model.lm_head.weight *= 20
     generator = torch.Generator().manual_seed(1)
@@ -58,3 +59,8 @@ def test_a_reply_is_cut_at_its_own_end(tokenizer: PreTrainedTokenizerFast) -> No
     reply = cut_reply([5, 6], tokenizer, ends=ENDS, stop=(";",))
     assert (reply.text, reply.stopped) == ("cd", False)
     assert cut_reply([2], tokenizer, ends=ENDS, stop=()).text == ""
+
+
+def test_what_stands_behind_a_stop_string_is_padding(tokenizer: PreTrainedTokenizerFast) -> None:
+    reply = cut_reply([5, 6, 1, 2, 2], tokenizer, ends=ENDS, stop=("d;",))
+    assert (reply.text, reply.ids, reply.stopped) == ("c", (5, 6, 1), True)
