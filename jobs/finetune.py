@@ -4,18 +4,18 @@ The same command again continues where it was stopped, or says that all is done.
 main -> finetune -> trainers/driver.py fit -> trainers/loop.py run -> trainers/step.py train_step.
 """
 
+import shutil
 import time
 from pathlib import Path
 
-from datasets_src.pipeline import Prepared, find_prepared, prepare
-from datasets_src.preview import preview
-from datasets_src.store import open_split
+from datasets_src.pipeline import Prepared
 from jobs.cli import config_parser, parse_config, run_verb
 from jobs.preflight import check_storage
+from jobs.prepare import prepare_rows, show_example
 from jobs.ray_session import start_ray
 from jobs.summary import gate_lines, summary_table
 from trainers.config import Config
-from trainers.run_state import RunState, output_directory
+from trainers.run_state import RunState
 
 
 def main(argv: list[str]) -> int:
@@ -36,6 +36,7 @@ def finetune(config: Config) -> int:
     started = time.monotonic()
     prepared = prepare_rows(config, model_dir)
     run = RunState.open(config, data_hash=prepared.data_hash)
+    shutil.copyfile(prepared.directory / "data.json", run.run_dir / "data.json")
     try:
         with run:
             if run.record["status"] == "finished":
@@ -50,22 +51,9 @@ def finetune(config: Config) -> int:
     return 0
 
 
-def prepare_rows(config: Config, model_dir: Path) -> Prepared:
-    """The tokenised rows of `config`: those already there, or made now on Ray."""
-    output_dir = output_directory(config)
-    found = find_prepared(config.data, model_dir=model_dir, output_dir=output_dir)
-    if found is not None:
-        print(f"data      {found.directory} (already prepared)")
-        return found
-    start_ray()
-    made = prepare(config.data, model_dir=model_dir, output_dir=output_dir)
-    print(f"data      {made.directory}")
-    return made
-
-
 def _train(config: Config, run: RunState, prepared: Prepared, model_dir: Path) -> None:
     from trainers.driver import fit
-    from trainers.model import compute_dtype, load_tokenizer
+    from trainers.model import compute_dtype
     from trainers.progress import run_facts
 
     run.update(
@@ -74,7 +62,7 @@ def _train(config: Config, run: RunState, prepared: Prepared, model_dir: Path) -
         num_workers=config.scaling.num_workers,
         dtype=str(compute_dtype(config.model.dtype)).removeprefix("torch."),
     )
-    print(preview(open_split(prepared.directory, "train"), load_tokenizer(model_dir)))
+    show_example(prepared, model_dir)
     start_ray()
     try:
         fit(config, run_dir=run.run_dir, prepared_dir=prepared.directory)

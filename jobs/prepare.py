@@ -6,12 +6,15 @@ command again finds the result there; `jobs.finetune` with the same data uses it
 
 import json
 
+from pathlib import Path
+
 from datasets_src.data_report import format_report
-from datasets_src.pipeline import find_prepared, prepare
+from datasets_src.pipeline import Prepared, find_prepared, prepare
 from datasets_src.preview import preview
 from datasets_src.store import open_split
 from jobs.cli import config_parser, parse_config, run_verb
 from jobs.ray_session import start_ray
+from trainers.config import Config
 from trainers.run_state import output_directory
 
 
@@ -20,9 +23,15 @@ def main(argv: list[str]) -> int:
     parser = config_parser("prepare", "Read, split and tokenise the rows of a config.")
     config = parse_config(parser, argv)
 
-    from trainers.model import load_tokenizer, resolve_model
+    from trainers.model import resolve_model
 
     model_dir = resolve_model(config.model.model_name_or_path, config.model.model_revision)
+    show_example(prepare_rows(config, model_dir), model_dir)
+    return 0
+
+
+def prepare_rows(config: Config, model_dir: Path) -> Prepared:
+    """The tokenised rows of `config`, those already there or made now on Ray, and their report."""
     output_dir = output_directory(config)
     prepared = find_prepared(config.data, model_dir=model_dir, output_dir=output_dir)
     note = " (already prepared)" if prepared else ""
@@ -32,8 +41,14 @@ def main(argv: list[str]) -> int:
     print(f"data      {prepared.directory}{note}")
     report = json.loads((prepared.directory / "data.json").read_text(encoding="utf-8"))
     print(format_report(report), "\n")
+    return prepared
+
+
+def show_example(prepared: Prepared, model_dir: Path) -> None:
+    """Print one training row with its trained tokens marked."""
+    from trainers.model import load_tokenizer
+
     print(preview(open_split(prepared.directory, "train"), load_tokenizer(model_dir)))
-    return 0
 
 
 if __name__ == "__main__":
