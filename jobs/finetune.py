@@ -45,7 +45,8 @@ def finetune(config: Config) -> int:
                 run.set_time("prepare", time.monotonic() - started)
                 _train(config, run, prepared, model_dir)
             _export(config, run, prepared, model_dir)
-            run.finish()
+            if run.record["status"] != "finished":
+                run.finish()
     finally:  # a failed run has a report too
         _report(run.run_dir)
     return 0

@@ -5,7 +5,6 @@ command again finds the result there; `jobs.finetune` with the same data uses it
 """
 
 import json
-
 from pathlib import Path
 
 from datasets_src.data_report import format_report
