@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from datasets_src.config import Section
 from datasets_src.errors import UserError
+from datasets_src.faults import explain
 
 PACKAGE = "datasets_src.tasks"
 # What every task may be given besides its own FIELDS.
@@ -65,7 +66,12 @@ def task_options(task: ModuleType, given: Mapping[str, Any]) -> Section:
         options: Section = task.Options.model_validate(dict(given))
     except ValidationError as error:
         names = list(task.Options.model_fields)
-        raise UserError(*(_explain(fault, names) for fault in error.errors())) from None
+        faults = explain(
+            error,
+            prefix="data.task_options.",
+            unknown=lambda key: _unknown_option(key, names),
+        )
+        raise UserError(*faults) from None
     return options
 
 
@@ -76,16 +82,7 @@ def _exists(dotted: str) -> bool:
         return False
 
 
-def _explain(fault: Mapping[str, Any], names: list[str]) -> str:
-    leaf = ".".join(str(part) for part in fault["loc"])
-    key = f"data.task_options.{leaf}" if leaf else "data.task_options"
-    if fault["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(leaf, names, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        return f"{key}: unknown option; {hint}known: {', '.join(names)}"
-    if fault["type"] == "missing":
-        return f"{key}: missing; add it"
-    message = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    if fault["type"] == "value_error":
-        return f"{key}: {message}"
-    return f"{key}: {fault['input']!r} {message}"
+def _unknown_option(key: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(key.rsplit(".", 1)[-1], names, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"{key}: unknown option; {hint}known: {', '.join(names)}"

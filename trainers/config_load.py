@@ -11,10 +11,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
 
 from datasets_src.config import Section
 from datasets_src.errors import UserError
+from datasets_src.faults import explain
 from trainers.config import Config
 
 # Other tools' names with exactly our meaning, understood with a note.
@@ -78,7 +78,7 @@ def _validate(raw: dict[str, Any], where: str, faults: list[str]) -> Config:
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
-        faults = [*faults, *explain(error)]
+        faults = [*faults, *explain(error, unknown=_unknown)]
         raise UserError(*(f"{where}: {fault}" for fault in faults)) from None
     if faults:
         raise UserError(*faults)
@@ -88,23 +88,6 @@ def _validate(raw: dict[str, Any], where: str, faults: list[str]) -> Config:
 def dump_config(config: Config) -> str:
     """The resolved config as YAML, every key written out."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def explain(error: ValidationError, prefix: str = "") -> list[str]:
-    """One line for each fault of a pydantic error: key path, value, what is allowed."""
-    return [_explain_one(fault, prefix) for fault in error.errors(include_url=False)]
-
-
-def _explain_one(fault: ErrorDetails, prefix: str) -> str:
-    key = prefix + ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        return _unknown(key)
-    if fault["type"] == "missing":
-        return f"{key}: missing; add it"
-    message = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    if fault["type"] == "value_error":
-        return f"{key}: {message}"
-    return f"{key}: {fault['input']!r} {message}"
 
 
 def _unknown(key: str) -> str:
