@@ -6,6 +6,7 @@ The plan knows nothing of workers: any number of them shares out the same micro-
 position in the data is the step number, so a resumed run needs no saved shuffle state.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -14,9 +15,9 @@ from numpy.typing import NDArray
 
 from datasets_src.types import StepPlan
 
-# A step of rows of like length is cut into at least this many micro-batches, so that as many
-# workers share even a small step; a constant, so that the plan stays the same for any number.
-MIN_MICRO_BATCHES = 4
+# A step is cut into a multiple of this many micro-batches where it has the rows, so that one, two
+# or four workers get even shares; a constant, so that the plan is the same for any number.
+MICRO_BATCHES = 4
 
 
 def steps_per_epoch(num_rows: int, train_batch_size: int) -> int:
@@ -53,18 +54,22 @@ def plan_run(
 def cut_micro_batches(
     rows: Sequence[int], lengths: NDArray[np.int64], max_tokens: int
 ) -> tuple[tuple[int, ...], ...]:
-    """Rows of like length together, each micro-batch within `max_tokens` padded tokens."""
+    """Rows of like length together, as many in each, each within `max_tokens` padded tokens."""
     by_length = sorted(rows, key=lambda row: (-int(lengths[row]), row))
-    total = sum(int(lengths[row]) for row in rows)
-    budget = min(max_tokens, total // MIN_MICRO_BATCHES)
-    batches: list[list[int]] = []
-    for row in by_length:
-        # The first row of a micro-batch is its longest and sets the padded width.
-        if batches and int(lengths[batches[-1][0]]) * (len(batches[-1]) + 1) <= budget:
-            batches[-1].append(row)
-        else:
-            batches.append([row])
-    return tuple(tuple(batch) for batch in batches)
+    num_parts = MICRO_BATCHES
+    while num_parts < len(rows):
+        parts = _cut_evenly(by_length, num_parts)
+        # The first row of a part is its longest and sets the padded width.
+        if all(len(part) * int(lengths[part[0]]) <= max_tokens for part in parts):
+            return parts
+        num_parts += MICRO_BATCHES
+    return tuple((row,) for row in by_length)
+
+
+def _cut_evenly(rows: Sequence[int], num_parts: int) -> tuple[tuple[int, ...], ...]:
+    """Contiguous parts whose sizes differ by one at the most, the larger ones last."""
+    bounds = [len(rows) * part // num_parts for part in range(num_parts + 1)]
+    return tuple(tuple(rows[a:b]) for a, b in itertools.pairwise(bounds))
 
 
 def share_out(costs: Sequence[int], num_workers: int) -> list[list[int]]:

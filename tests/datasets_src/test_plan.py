@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets_src.plan import MIN_MICRO_BATCHES, cut_micro_batches, plan_run, share_out
+from datasets_src.plan import MICRO_BATCHES, cut_micro_batches, plan_run, share_out
 
 lengths_of = st.lists(st.integers(1, 500), min_size=1, max_size=60).map(np.array)
 
@@ -32,7 +32,9 @@ def test_every_row_exactly_once_an_epoch(
 @given(length=st.integers(1, 300), num_rows=st.integers(1, 20))
 def test_a_small_step_still_feeds_several_workers(length: int, num_rows: int) -> None:
     cut = cut_micro_batches(range(num_rows), np.full(num_rows, length), 10_000)
-    assert len(cut) >= min(MIN_MICRO_BATCHES, num_rows)
+    assert len(cut) == num_rows or len(cut) % MICRO_BATCHES == 0
+    sizes = [len(part) for part in cut]
+    assert max(sizes) - min(sizes) <= 1 and min(sizes) >= 1
 
 
 def test_epochs_differ_and_a_cut_plan_is_a_prefix() -> None:
