@@ -17,8 +17,8 @@ from datasets_src.types import Score
 from trainers.run_dir import read_json, read_jsonl, write_text
 
 FILE = "progress.json"
-WRITE_EVERY_S = 0.3
-DRAW_EVERY_S = 0.3
+WRITE_EVERY_S = 0.5
+DRAW_EVERY_S = 0.5
 LOG_EVERY_S = 15
 
 
@@ -61,7 +61,7 @@ class Progress:
     def _write(self, *, force: bool) -> None:
         now = time.monotonic()
         if self._active and (force or now - self._written > WRITE_EVERY_S):
-            write_text(self._path, json.dumps(self._state))
+            write_text(self._path, json.dumps(self._state), durable=False)
             self._written = now
 
 
