@@ -50,7 +50,7 @@ def ray_head(root: Path, *, num_cpus: int) -> Iterator[Head]:
     token.chmod(0o600)
     # Socket paths have at most 107 bytes, so not under pytest's long directories.
     temp_dir = Path(f"/tmp/g{os.getpid()}-{secrets.token_hex(2)}")
-    gcs, dashboard, client = (free_port() for _ in range(3))
+    gcs, dashboard, client, agent = (free_port() for _ in range(4))
     env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
@@ -64,7 +64,9 @@ def ray_head(root: Path, *, num_cpus: int) -> Iterator[Head]:
         [
             BIN / "ray", "start", "--head", "--block", f"--num-cpus={num_cpus}",
             f"--port={gcs}", f"--dashboard-port={dashboard}", f"--temp-dir={temp_dir}",
-            f"--ray-client-server-port={client}", "--include-dashboard=true",
+            f"--ray-client-server-port={client}",
+            # Jobs go to the agent; its usual port may be that of another Ray on this machine.
+            f"--dashboard-agent-listen-port={agent}", "--include-dashboard=true",
             "--disable-usage-stats",
         ],
         cwd=root, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
