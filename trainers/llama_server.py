@@ -5,6 +5,7 @@ with LlamaServer(Path("demo-f16.gguf"), context_tokens=2048) as llama:
     llama.complete(prompt_ids, max_new_tokens=64).ids             # greedy, always the same
 """
 
+import contextlib
 import json
 import os
 import secrets
@@ -70,19 +71,18 @@ class LlamaServer:
             env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE"},
         )
         assert self._process.stdin is not None and self._process.stdout is not None
+        self._address = ""
         try:
-            self._process.stdin.write(json.dumps(self._settings).encode() + b"\n")
-            self._process.stdin.flush()
-            self._address = self._process.stdout.readline().decode().strip()
-        except BrokenPipeError:
-            self._address = ""
-        except BaseException:
-            self.close()
-            raise
-        if not self._address:
-            tail = self._log_tail()
-            self.close()
-            raise UserError(f"export: llama.cpp does not load {self._gguf}: {tail}")
+            with contextlib.suppress(BrokenPipeError):  # the child is dead: its log says why
+                self._process.stdin.write(json.dumps(self._settings).encode() + b"\n")
+                self._process.stdin.flush()
+                self._address = self._process.stdout.readline().decode().strip()
+            if not self._address:
+                tail = self._log_tail()
+                raise UserError(f"export: llama.cpp does not load {self._gguf}: {tail}")
+        finally:  # also where ctrl-C came while it loaded
+            if not self._address:
+                self.close()
         return self
 
     def __exit__(
