@@ -1,23 +1,31 @@
 """The batch plan: which rows each optimizer step trains on, as a pure function of the data.
 
-    plan_run(lengths, seed=42, num_epochs=2, max_steps=-1, train_batch_size=8, max_tokens=4096)
+    plan = plan_run(num_rows, seed=42, num_epochs=2, max_steps=-1, train_batch_size=16)
+    cut_step(rows, num_workers=2, max_tokens=4096, min_share=8)     -> micro-batches of one step
 
-The plan knows nothing of workers: any number of them shares out the same micro-batches. The
-position in the data is the step number, so a resumed run needs no saved shuffle state.
+The steps know nothing of workers. A step is cut into micro-batches when it is taken, for as many
+workers as there are then: every cut computes the prefixes on both of its sides once more, so there
+are no more of them than workers and memory ask for. The gradient is the same however it is cut.
+The position in the data is the step number, so a resumed run needs no saved shuffle state.
 """
 
-import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
-from datasets_src.types import StepPlan
+from datasets_src.trie import shared_lengths, sort_rows, trie_size
+from datasets_src.types import StepPlan, TokenizedExample
 
-# A step is cut into a multiple of this many micro-batches where it has the rows, so that one, two
-# or four workers get even shares; a constant, so that the plan is the same for any number.
-MICRO_BATCHES = 4
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Rows that are packed together, and the number of tokens they are packed into."""
+
+    rows: tuple[TokenizedExample, ...]
+    num_tokens: int
 
 
 def steps_per_epoch(num_rows: int, train_batch_size: int) -> int:
@@ -26,50 +34,90 @@ def steps_per_epoch(num_rows: int, train_batch_size: int) -> int:
 
 
 def plan_run(
-    lengths: NDArray[np.int64],
+    num_rows: int,
     *,
     seed: int,
     num_epochs: int,
     max_steps: int,
     train_batch_size: int,
-    max_tokens: int,
+    units: Sequence[Sequence[int]] | None = None,
 ) -> list[StepPlan]:
     """All steps of a run, numbered from 1; each row exactly once an epoch.
 
     Args:
-        lengths: [num_rows] tokens of each row.
         max_steps: cut the plan there; -1 keeps all epochs.
-        max_tokens: padded tokens of a micro-batch; a longer row stands alone.
+        units: rows that stay together when the epoch is shuffled (`prefix_units`); by default
+            each row is shuffled on its own.
     """
+    units = [[row] for row in range(num_rows)] if units is None else units
     plan: list[StepPlan] = []
     for epoch in range(num_epochs):
-        order = np.random.Generator(np.random.PCG64([seed, epoch])).permutation(len(lengths))
-        for start in range(0, len(order), train_batch_size):
-            rows = [int(row) for row in order[start : start + train_batch_size]]
-            micro_batches = cut_micro_batches(rows, lengths, max_tokens)
-            plan.append(StepPlan(len(plan) + 1, epoch, micro_batches))
+        order = np.random.Generator(np.random.PCG64([seed, epoch])).permutation(len(units))
+        rows = [row for unit in order for row in units[unit]]
+        assert len(rows) == num_rows
+        for start in range(0, num_rows, train_batch_size):
+            step = len(plan) + 1
+            plan.append(StepPlan(step, epoch, tuple(rows[start : start + train_batch_size])))
     return plan if max_steps < 0 else plan[:max_steps]
 
 
-def cut_micro_batches(
-    rows: Sequence[int], lengths: NDArray[np.int64], max_tokens: int
-) -> tuple[tuple[int, ...], ...]:
-    """Rows of like length together, as many in each, each within `max_tokens` padded tokens."""
-    by_length = sorted(rows, key=lambda row: (-int(lengths[row]), row))
-    num_parts = MICRO_BATCHES
+def prefix_units(rows: Sequence[Sequence[int]], group_size: int) -> list[list[int]]:
+    """Groups of `group_size` rows that are neighbours in the order of their token ids."""
+    order = sort_rows(rows)
+    return [order[start : start + group_size] for start in range(0, len(order), group_size)]
+
+
+def cut_step(
+    rows: Sequence[TokenizedExample], *, num_workers: int, max_tokens: int, min_share: int
+) -> list[MicroBatch]:
+    """Cut one step's rows into micro-batches of about the same cost.
+
+    Args:
+        num_workers: the number of micro-batches is a multiple of it; fewer where there are fewer
+            rows.
+        max_tokens: packed tokens of a micro-batch; a longer row stands alone.
+    """
+    rows = [rows[i] for i in sort_rows([row.input_ids for row in rows])]
+    lengths = [len(row.input_ids) for row in rows]
+    shared = shared_lengths([row.input_ids for row in rows])
+
+    def size(first: int, last: int) -> int:
+        return trie_size(lengths[first:last], shared[first : last - 1], min_share=min_share)
+
+    num_parts = num_workers
+    parts = [(i, i + 1) for i in range(len(rows))]
     while num_parts < len(rows):
-        parts = _cut_evenly(by_length, num_parts)
-        # The first row of a part is its longest and sets the padded width.
-        if all(len(part) * int(lengths[part[0]]) <= max_tokens for part in parts):
-            return parts
-        num_parts += MICRO_BATCHES
-    return tuple((row,) for row in by_length)
+        cut = _cut_evenly(lengths, shared, num_parts)
+        if max(size(*part) for part in cut) <= max_tokens:
+            parts = cut
+            break
+        num_parts += num_workers
+    return [MicroBatch(tuple(rows[a:b]), size(a, b)) for a, b in parts]
 
 
-def _cut_evenly(rows: Sequence[int], num_parts: int) -> tuple[tuple[int, ...], ...]:
-    """Contiguous parts whose sizes differ by one at the most, the larger ones last."""
-    bounds = [len(rows) * part // num_parts for part in range(num_parts + 1)]
-    return tuple(tuple(rows[a:b]) for a, b in itertools.pairwise(bounds))
+def _cut_evenly(
+    lengths: Sequence[int], shared: Sequence[int], num_parts: int
+) -> list[tuple[int, int]]:
+    """At most `num_parts` contiguous parts, the largest trie as small as can be (by bisection)."""
+    low, high = max(lengths), sum(lengths)
+    while low < high:
+        middle = (low + high) // 2
+        if len(_fill(lengths, shared, middle)) <= num_parts:
+            high = middle
+        else:
+            low = middle + 1
+    return _fill(lengths, shared, low)
+
+
+def _fill(lengths: Sequence[int], shared: Sequence[int], limit: int) -> list[tuple[int, int]]:
+    """Parts from the left, each as long as its trie stays within `limit` tokens."""
+    cuts, size = [0], lengths[0]
+    for i in range(1, len(lengths)):
+        size += lengths[i] - shared[i - 1]
+        if size > limit:
+            cuts.append(i)
+            size = lengths[i]
+    return list(pairwise([*cuts, len(lengths)]))
 
 
 def share_out(costs: Sequence[int], num_workers: int) -> list[list[int]]:

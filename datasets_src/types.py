@@ -43,11 +43,11 @@ class TokenizedExample:
 
 @dataclass(frozen=True)
 class StepPlan:
-    """One optimizer step: row indices into the training split, grouped into micro-batches."""
+    """One optimizer step: row indices into the training split."""
 
     step: int
     epoch: int
-    micro_batches: tuple[tuple[int, ...], ...]
+    rows: tuple[int, ...]
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,11 @@ def main(argv: list[str]) -> int:
 def finetune(config: Config) -> int:
     """Run `config` from where it stands to its end; exit code 0, or a UserError."""
     from trainers.methods.lora import check_targets
-    from trainers.model import resolve_model
+    from trainers.model import attention_of, resolve_model
 
     _check_hub(config)
     model_dir = resolve_model(config.model.model_name_or_path, config.model.model_revision)
+    attention_of(model_dir)
     check_targets(model_dir, config.method.lora_target_modules)
     check_storage(config, model_dir)
     started = time.monotonic()

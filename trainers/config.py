@@ -33,8 +33,15 @@ class TrainConfig(Section):
     max_steps: int = Field(-1, ge=-1, description="stop after so many steps; -1 = by epochs")
     train_batch_size: int = Field(8, ge=1, description="examples per step, over all workers")
     max_tokens_per_micro_batch: int = Field(
-        4096, ge=8, description="bounds memory; never changes a result"
+        4096, ge=8, description="packed tokens in memory at a time; never changes a result"
     )
+    min_share: int = Field(
+        8, ge=1, description="shared tokens from which on a prefix is computed once; no change"
+    )
+    sampling: Literal["shuffled", "grouped"] = Field(
+        "shuffled", description="grouped keeps rows with a common prefix in one step: faster"
+    )
+    sampling_group_size: int = Field(8, ge=2, description="rows kept together under `grouped`")
     learning_rate: float = Field(1e-4, gt=0, le=1, description="peak learning rate of AdamW")
     lr_scheduler_type: Literal["cosine", "linear", "constant"] = Field(
         "cosine", description="decay after the warm-up"

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from peft import PeftModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from datasets_src.plan import plan_run, share_out, steps_per_epoch
+from datasets_src.plan import cut_step, plan_run, prefix_units, share_out, steps_per_epoch
 from datasets_src.store import Split, open_split
 from datasets_src.task import load_task
 from datasets_src.types import StepPlan
@@ -30,11 +30,12 @@ from trainers.evaluate import EvalJob, evaluate, record_constant
 from trainers.methods.lora import add_adapter, load_adapter, save_adapter
 from trainers.model import compute_dtype, load_base, load_tokenizer, resolve_model
 from trainers.optimizer import load_optimizer, make_optimizer, save_optimizer
+from trainers.packing import num_target_tokens, pack
 from trainers.progress import Progress
 from trainers.run_dir import append_jsonl, read_jsonl, write_json, write_jsonl
 from trainers.schedule import learning_rate
 from trainers.scores import best_step, find_score
-from trainers.step import NonFiniteError, collate, num_target_tokens, train_step
+from trainers.step import NonFiniteError, train_step
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,17 @@ def run(job: Job) -> None:
 
 def make_plan(config: Config, train: Split) -> list[StepPlan]:
     """The run's batch plan."""
+    units = None
+    if config.train.sampling == "grouped":
+        rows = [train.tokens(i).input_ids for i in range(len(train))]
+        units = prefix_units(rows, config.train.sampling_group_size)
     return plan_run(
-        train.lengths,
+        len(train),
         seed=config.train.seed,
         num_epochs=config.train.num_train_epochs,
         max_steps=config.train.max_steps,
         train_batch_size=config.train.train_batch_size,
-        max_tokens=config.train.max_tokens_per_micro_batch,
+        units=units,
     )
 
 
@@ -150,8 +155,14 @@ def _forget_after(run_dir: Path, step: int) -> None:
 
 def _train(job: Job, it: Trainee, step: StepPlan, total_steps: int, progress: Progress) -> None:
     started, train = time.monotonic(), job.config.train
-    rows = [[it.train.tokens(i) for i in batch] for batch in step.micro_batches]
-    costs = [len(batch) * max(len(row.input_ids) for row in batch) for batch in rows]
+    rows = [it.train.tokens(i) for i in step.rows]
+    batches = cut_step(
+        rows,
+        num_workers=job.world,
+        max_tokens=train.max_tokens_per_micro_batch,
+        min_share=train.min_share,
+    )
+    costs = [batch.num_tokens for batch in batches]
     mine = share_out(costs, job.world)[job.rank]
     rate = learning_rate(
         step.step,
@@ -160,20 +171,20 @@ def _train(job: Job, it: Trainee, step: StepPlan, total_steps: int, progress: Pr
         warmup_steps=train.warmup_steps,
         kind=train.lr_scheduler_type,
     )
-    num_targets = sum(num_target_tokens(row) for batch in rows for row in batch)
+    num_targets = sum(num_target_tokens(len(row.input_ids), row.prompt_len) for row in rows)
     it.model.train()
     try:
         loss, norm = train_step(
             it.model,
             it.optimizer,
-            [(index, collate(rows[index], pad_id=0)) for index in mine],
+            ((index, pack(batches[index].rows, min_share=train.min_share)) for index in mine),
             num_targets=num_targets,
             learning_rate=rate,
             max_grad_norm=train.max_grad_norm,
             seed=(train.seed, step.step),
         )
     except NonFiniteError as error:
-        ids = ", ".join(row.id for batch in rows for row in batch)
+        ids = ", ".join(row.id for row in rows)
         raise NonFiniteError(
             f"step {step.step}: {error}; rows {ids}; the last checkpoint stands; "
             "lower learning_rate or look at these rows"
@@ -188,9 +199,10 @@ def _train(job: Job, it: Trainee, step: StepPlan, total_steps: int, progress: Pr
                 "loss": loss,
                 "learning_rate": rate,
                 "grad_norm": norm,
-                "num_tokens": sum(len(row.input_ids) for batch in rows for row in batch),
+                "num_tokens": sum(len(row.input_ids) for row in rows),
+                "num_packed_tokens": sum(costs),
                 "num_target_tokens": num_targets,
-                "num_examples": sum(len(batch) for batch in rows),
+                "num_examples": len(rows),
                 "step_time_s": round(time.monotonic() - started, 4),
                 "attempt": job.attempt,
             },

@@ -13,8 +13,11 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from datasets_src.errors import UserError
+from trainers.tree_attention import register
 
 POCKET = "pocket"
+# Salamandra is a Llama. Falcon's layers do not go through transformers' attention interface.
+FAMILIES = {"llama": "tree", "mistral": "tree", "qwen2": "tree", "qwen3": "tree", "falcon": "sdpa"}
 LanguageModel = PreTrainedModel | PeftModel
 
 
@@ -86,9 +89,34 @@ def load_tokenizer(model_dir: Path) -> PreTrainedTokenizerBase:
 def load_base(model_dir: Path, dtype: torch.dtype) -> PreTrainedModel:
     """The frozen base in `dtype`, in evaluation mode."""
     disable_progress_bar()  # one of ours is on the terminal already
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(model_dir, dtype=dtype)
+    register()
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        model_dir, dtype=dtype, attn_implementation=attention_of(model_dir)
+    )
     model.requires_grad_(False)
     return model.eval()
+
+
+def attention_of(model_dir: Path) -> str:
+    """The attention in which a family is trained: "tree", or "sdpa" with the tree as a mask.
+
+    Raises:
+        UserError: the family or a setting of it is not supported.
+    """
+    config = json.loads((model_dir / "config.json").read_text(encoding="utf-8"))
+    family = config.get("model_type")
+    if family not in FAMILIES:
+        raise UserError(
+            f"model.model_name_or_path: {model_dir} is of the family {family!r}, which is not "
+            f"supported; supported: {', '.join(FAMILIES)}"
+        )
+    for key in ("attention_dropout", "hidden_dropout", "alibi"):
+        if config.get(key):
+            raise UserError(
+                f"model.model_name_or_path: {model_dir}/config.json sets {key}: {config[key]}, "
+                "which shared prefixes do not support; choose a base without it"
+            )
+    return FAMILIES[family]
 
 
 def context_length(model_dir: Path) -> int:

@@ -3,84 +3,49 @@
     sum over the step's trained tokens of -log p(token) / number of trained tokens of the step
 
 Each worker adds up its micro-batches, the gradients are summed over the workers once, clipped,
-and every worker takes the same AdamW step. The result does not depend on how rows are batched.
+and every worker takes the same AdamW step. Micro-batches are tries of prefixes (packing.py), which
+cost a fraction of their rows' tokens; the gradient does not depend on how rows are packed.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from peft import PeftModel
 from torch import Tensor, nn
 
-from datasets_src.types import TokenizedExample
+from trainers.head_loss import head_loss
+from trainers.packing import PackedBatch
+from trainers.tree_attention import attention_inputs
 
 
 class NonFiniteError(RuntimeError):
     """A loss or gradient that is not finite; training cannot go on from it."""
 
 
-@dataclass(frozen=True)
-class Batch:
-    """A padded micro-batch. B rows, T tokens, N trained tokens over all rows.
+def loss_part(model: nn.Module, batch: PackedBatch, *, num_targets: int) -> Tensor:
+    """The micro-batch's part of the step's loss [], float32 or wider: its sum over `num_targets`.
 
-    input_ids [B, T] and attention_mask [B, T], right-padded; the trained token n is
-    targets[n], predicted from position (rows[n], columns[n]).
+    The head runs only where a target stands.
     """
-
-    input_ids: Tensor
-    attention_mask: Tensor
-    rows: Tensor
-    columns: Tensor
-    targets: Tensor
-
-
-def collate(examples: Sequence[TokenizedExample], pad_id: int) -> Batch:
-    """Pad on the right and mask by position, never by the pad token's id."""
-    width = max(len(e.input_ids) for e in examples)
-    input_ids = torch.full((len(examples), width), pad_id)
-    mask = torch.zeros((len(examples), width), dtype=torch.long)
-    rows: list[int] = []
-    columns: list[int] = []
-    targets: list[int] = []
-    for b, example in enumerate(examples):
-        ids, first = example.input_ids, max(example.prompt_len, 1)
-        input_ids[b, : len(ids)] = torch.tensor(ids)
-        mask[b, : len(ids)] = 1
-        rows += [b] * (len(ids) - first)
-        columns += range(first - 1, len(ids) - 1)
-        targets += ids[first:]
-    return Batch(input_ids, mask, torch.tensor(rows), torch.tensor(columns), torch.tensor(targets))
-
-
-def num_target_tokens(example: TokenizedExample) -> int:
-    """Tokens of a row that are trained on."""
-    return len(example.input_ids) - max(example.prompt_len, 1)
-
-
-def loss_sum(model: nn.Module, batch: Batch) -> Tensor:
-    """Sum of -log p over the trained tokens [], float32; the head runs on those positions only."""
     base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
-    device = base.device
-    hidden_BTD = base.get_decoder()(
-        input_ids=batch.input_ids.to(device),
-        attention_mask=batch.attention_mask.to(device),
+    batch = batch.to(base.device)
+    hidden_TD = base.get_decoder()(
+        input_ids=batch.ids[None],
+        position_ids=batch.tree.positions[None],
         use_cache=False,
-    ).last_hidden_state
-    picked_ND = hidden_BTD[batch.rows.to(device), batch.columns.to(device)]
-    logits_NV = base.get_output_embeddings()(picked_ND)
-    wide = torch.promote_types(logits_NV.dtype, torch.float32)
-    return F.cross_entropy(logits_NV.to(wide), batch.targets.to(device), reduction="sum")
+        **attention_inputs(base, batch.tree),
+    ).last_hidden_state[0]
+    head_VD = base.get_output_embeddings().weight
+    return head_loss(hidden_TD[batch.src], head_VD, batch.targets, batch.weights / num_targets)
 
 
 def train_step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    batches: Sequence[tuple[int, Batch]],
+    batches: Iterable[tuple[int, PackedBatch]],
     *,
     num_targets: int,
     learning_rate: float,
@@ -100,7 +65,7 @@ def train_step(
     loss = torch.zeros((), dtype=torch.float64)
     for index, batch in batches:
         torch.manual_seed(_mix(*seed, index))
-        part = loss_sum(model, batch) / num_targets
+        part = loss_part(model, batch, num_targets=num_targets)
         part.backward()
         loss += part.detach().double().cpu()
     params = [p for p in model.parameters() if p.requires_grad]

@@ -1,59 +1,84 @@
-"""The batch plan: each row once an epoch, within the budget, the same for any worker count."""
+"""The batch plan: each row once an epoch, micro-batches within the budget and of like cost."""
+
+import random
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets_src.plan import MICRO_BATCHES, cut_micro_batches, plan_run, share_out
+from datasets_src.plan import cut_step, plan_run, prefix_units, share_out
+from datasets_src.types import StepPlan, TokenizedExample
 
-lengths_of = st.lists(st.integers(1, 500), min_size=1, max_size=60).map(np.array)
+
+def plan_of(num_rows: int, **changed: object) -> list[StepPlan]:
+    settings = {"seed": 1, "num_epochs": 2, "max_steps": -1, "train_batch_size": 8} | changed
+    return plan_run(num_rows, **settings)  # type: ignore[arg-type]
+
+
+def examples(rows: list[list[int]]) -> list[TokenizedExample]:
+    return [TokenizedExample(str(i), str(i), tuple(ids), 1) for i, ids in enumerate(rows)]
 
 
 @given(
-    lengths=lengths_of, seed=st.integers(0, 9), epochs=st.integers(1, 3), batch=st.integers(1, 9)
+    num_rows=st.integers(1, 60),
+    seed=st.integers(0, 9),
+    epochs=st.integers(1, 3),
+    batch=st.integers(1, 9),
+    group_size=st.sampled_from([None, 2, 3]),
 )
 def test_every_row_exactly_once_an_epoch(
-    lengths: np.ndarray, seed: int, epochs: int, batch: int
+    num_rows: int, seed: int, epochs: int, batch: int, group_size: int | None
 ) -> None:
-    plan = plan_run(
-        lengths, seed=seed, num_epochs=epochs, max_steps=-1, train_batch_size=batch, max_tokens=600
-    )
+    draw = random.Random(seed)
+    rows = [[draw.randrange(3) for _ in range(draw.randint(1, 6))] for _ in range(num_rows)]
+    units = None if group_size is None else prefix_units(rows, group_size)
+    plan = plan_of(num_rows, seed=seed, num_epochs=epochs, train_batch_size=batch, units=units)
     assert [step.step for step in plan] == list(range(1, len(plan) + 1))
     for epoch in range(epochs):
-        seen = [r for step in plan if step.epoch == epoch for mb in step.micro_batches for r in mb]
-        assert sorted(seen) == list(range(len(lengths)))
-    for step in plan:
-        rows = [r for mb in step.micro_batches for r in mb]
-        assert 0 < len(rows) <= batch
-        for mb in step.micro_batches:
-            assert len(mb) == 1 or len(mb) * max(lengths[list(mb)]) <= 600
-
-
-@given(length=st.integers(1, 300), num_rows=st.integers(1, 20))
-def test_a_small_step_still_feeds_several_workers(length: int, num_rows: int) -> None:
-    cut = cut_micro_batches(range(num_rows), np.full(num_rows, length), 10_000)
-    assert len(cut) == num_rows or len(cut) % MICRO_BATCHES == 0
-    sizes = [len(part) for part in cut]
-    assert max(sizes) - min(sizes) <= 1 and min(sizes) >= 1
+        seen = [row for step in plan if step.epoch == epoch for row in step.rows]
+        assert sorted(seen) == list(range(num_rows))
+    assert all(0 < len(step.rows) <= batch for step in plan)
 
 
 def test_epochs_differ_and_a_cut_plan_is_a_prefix() -> None:
-    def plan(max_steps: int) -> list[object]:
-        return list(
-            plan_run(
-                np.full(40, 7),
-                seed=1,
-                num_epochs=2,
-                max_steps=max_steps,
-                train_batch_size=8,
-                max_tokens=64,
-            )
-        )
-
-    whole = plan(-1)
-    assert len(whole) == 10 and plan(7) == whole[:7]
-    first, second = ([s.micro_batches for s in whole if s.epoch == e] for e in (0, 1))  # type: ignore[attr-defined]
+    whole = plan_of(40)
+    assert len(whole) == 10 and plan_of(40, max_steps=7) == whole[:7]
+    first, second = ([s.rows for s in whole if s.epoch == e] for e in (0, 1))
     assert first != second
+
+
+def test_grouped_rows_stay_together_in_another_order_each_epoch() -> None:
+    rows = [[i // 4, i] for i in range(32)]
+    plan = plan_of(32, units=prefix_units(rows, 4), train_batch_size=4)
+    steps = [sorted(step.rows) for step in plan]
+    assert all(step == list(range(step[0], step[0] + 4)) for step in steps)
+    assert sorted(steps[:8]) == sorted(steps[8:]) and steps[:8] != steps[8:]
+
+
+rows_of = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=30), min_size=1, max_size=20)
+
+
+@given(rows=rows_of, workers=st.integers(1, 4), limit=st.integers(30, 200), share=st.integers(1, 9))
+def test_micro_batches_hold_each_row_once_within_the_budget(
+    rows: list[list[int]], workers: int, limit: int, share: int
+) -> None:
+    cut = cut_step(examples(rows), num_workers=workers, max_tokens=limit, min_share=share)
+    assert sorted(row.id for batch in cut for row in batch.rows) == sorted(
+        str(i) for i in range(len(rows))
+    )
+    assert all(batch.num_tokens <= limit for batch in cut)
+    assert all(0 < batch.num_tokens <= sum(len(r.input_ids) for r in batch.rows) for batch in cut)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_there_are_as_many_micro_batches_as_workers_if_memory_allows(workers: int) -> None:
+    rows = [[0] * 500 + [i] * 20 for i in range(18)]
+    cut = cut_step(examples(rows), num_workers=workers, max_tokens=4096, min_share=8)
+    assert [batch.num_tokens for batch in cut] == [500 + 20 * 18 // workers] * workers
+    tight = cut_step(examples(rows), num_workers=workers, max_tokens=600, min_share=8)
+    assert len(tight) % workers == 0 and max(b.num_tokens for b in tight) <= 600
+    assert sum(b.num_tokens for b in tight) > sum(b.num_tokens for b in cut)
 
 
 @given(costs=st.lists(st.integers(1, 1000), max_size=40), workers=st.integers(1, 8))
@@ -67,3 +92,8 @@ def test_shares_are_a_partition_and_nearly_even(costs: list[int], workers: int) 
         ranked = sorted(costs, reverse=True)
         best = max(best, ranked[workers - 1] + ranked[workers])
     assert max(loads) <= 4 / 3 * best + 1e-9
+
+
+def test_a_plan_is_a_function_of_its_arguments_only() -> None:
+    np.random.seed(3)
+    assert plan_of(50, seed=5) == plan_of(50, seed=5) != plan_of(50, seed=6)

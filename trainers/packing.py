@@ -1,0 +1,181 @@
+"""A micro-batch as one sequence without padding, in which each distinct prefix stands once.
+
+pack(examples, min_share=8) -> PackedBatch: the trie of the rows, written out depth first
+
+      rows                 packed            a token attends to what stands before it on its path:
+      a b c d              a b c d e f       key k is seen by query q  <=>  k <= q < ends[k]
+      a b e f
+      a b e                ends 6 6 4 4 6 6
+
+A target that several rows share (here `e` after `b`) is one target with the weight 2.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask
+
+from datasets_src.trie import Node, shared_lengths, sort_rows, trie_nodes
+from datasets_src.types import TokenizedExample
+
+
+class Block(NamedTuple):
+    """Queries [q_start, q_end) see keys [k_start, k_end): all of them, or causally where equal."""
+
+    q_start: int
+    q_end: int
+    k_start: int
+    k_end: int
+    causal: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """Who attends to whom among T packed tokens.
+
+    blocks: a causal one for each node, then one of its descendants by its keys. ends [T]: one
+    behind the last token below the node of each. positions [T]: places in the row. longest: tokens
+    of the longest row.
+    """
+
+    blocks: tuple[Block, ...]
+    ends: Tensor
+    positions: Tensor
+    longest: int
+
+    def to(self, device: torch.device) -> "Tree":
+        """The tree with its tensors on `device`."""
+        return replace(self, ends=self.ends.to(device), positions=self.positions.to(device))
+
+    def mask(self, window: int | None = None) -> Tensor:
+        """The same as a dense matrix, bool [T, T] (query, key); `window` as Mistral counts it."""
+        index = torch.arange(len(self.ends), device=self.ends.device)
+        seen = (index[None] <= index[:, None]) & (index[:, None] < self.ends[None])
+        if window is None:
+            return seen
+        return seen & (self.positions[:, None] - self.positions[None] < window)
+
+    @cached_property
+    def block_mask(self) -> BlockMask:
+        """The same for FlexAttention, made once for all layers."""
+        ends, size = self.ends, len(self.ends)
+
+        def seen(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            return (key <= query) & (query < ends[key])
+
+        return create_block_mask(seen, None, None, size, size, device=ends.device.type)
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """T packed tokens with N distinct targets.
+
+    ids [T]; target n is targets[n], predicted from token src[n], and stands for weights[n] of
+    the rows' trained tokens. num_row_tokens: what the rows have without sharing.
+    """
+
+    ids: Tensor
+    tree: Tree
+    src: Tensor
+    targets: Tensor
+    weights: Tensor
+    num_row_tokens: int
+
+    def to(self, device: torch.device) -> "PackedBatch":
+        """The batch with its tensors on `device`."""
+        return PackedBatch(
+            self.ids.to(device),
+            self.tree.to(device),
+            self.src.to(device),
+            self.targets.to(device),
+            self.weights.to(device),
+            self.num_row_tokens,
+        )
+
+
+def pack(examples: Sequence[TokenizedExample], *, min_share: int) -> PackedBatch:
+    """Pack rows; the loss over the result and its gradient are those of the rows, exactly.
+
+    A prefix is shared where at least `min_share` tokens are gained by it. The result does not
+    depend on the order of `examples`.
+    """
+    order = sort_rows([e.input_ids for e in examples])
+    rows = [np.asarray(examples[i].input_ids, dtype=np.int64) for i in order]
+    first_targets = [max(examples[i].prompt_len, 1) for i in order]
+    lengths = [len(row) for row in rows]
+    nodes = list(trie_nodes(lengths, shared_lengths(rows), min_share=min_share))
+    starts = np.cumsum([0, *(node.end - node.start for node in nodes)])
+    src, targets, weights = _targets(rows, first_targets, nodes, starts)
+    below = _ends(nodes, starts)
+    sizes = np.diff(starts)
+    tree = Tree(
+        blocks=_blocks(starts, below),
+        ends=torch.from_numpy(np.repeat(below, sizes)),
+        positions=torch.from_numpy(np.concatenate([np.arange(n.start, n.end) for n in nodes])),
+        longest=max(lengths),
+    )
+    ids = np.concatenate([rows[n.first][n.start : n.end] for n in nodes])
+    return PackedBatch(
+        ids=torch.from_numpy(ids),
+        tree=tree,
+        src=torch.from_numpy(src),
+        targets=torch.from_numpy(targets),
+        weights=torch.from_numpy(weights),
+        num_row_tokens=sum(lengths),
+    )
+
+
+def num_target_tokens(length: int, prompt_len: int) -> int:
+    """Tokens of a row that are trained on: nothing predicts the first one."""
+    return length - max(prompt_len, 1)
+
+
+def _ends(nodes: Sequence[Node], starts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """One behind the last token below each node: where the next node not below it begins."""
+    ends = np.full(len(nodes), starts[-1])
+    open_nodes: list[int] = []
+    for i, node in enumerate(nodes):
+        while open_nodes and nodes[open_nodes[-1]].last <= node.first:
+            ends[open_nodes.pop()] = starts[i]
+        open_nodes.append(i)
+    return ends
+
+
+def _blocks(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> tuple[Block, ...]:
+    own = [
+        Block(a, b, a, b, True) for a, b in zip(starts.tolist(), starts[1:].tolist(), strict=False)
+    ]
+    below = [
+        Block(node.q_end, end, node.k_start, node.k_end, False)
+        for node, end in zip(own, ends.tolist(), strict=True)
+        if end > node.q_end
+    ]
+    return (*own, *below)
+
+
+def _targets(
+    rows: Sequence[NDArray[np.int64]],
+    first_targets: Sequence[int],
+    nodes: Sequence[Node],
+    starts: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Distinct (packed token, next token) pairs, and how many rows train each."""
+    paths = [np.empty(len(row), np.int64) for row in rows]
+    for node, start in zip(nodes, starts.tolist(), strict=False):
+        for path in paths[node.first : node.last]:
+            path[node.start : node.end] = np.arange(start, start + node.end - node.start)
+    pairs = np.concatenate(
+        [
+            np.stack([path[first - 1 : -1], row[first:]], axis=1)
+            for path, row, first in zip(paths, rows, first_targets, strict=True)
+        ]
+    )
+    distinct, counts = np.unique(pairs, axis=0, return_counts=True)
+    src, targets = distinct.T.copy()
+    return src, targets, counts.astype(np.float64)
