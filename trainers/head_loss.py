@@ -32,18 +32,19 @@ class HeadLoss(torch.autograd.Function):
         d_hidden = torch.empty_like(hidden)
         d_head = torch.zeros_like(head, dtype=wide) if ctx.needs_input_grad[1] else None
         size = max(1, CHUNK_LOGITS // head.shape[0])
+        minus_one = -torch.ones(size, 1, dtype=wide, device=hidden.device)
         for start in range(0, len(hidden), size):
             at = slice(start, start + size)
             target, weight = targets[at, None], weights[at, None].to(wide)
-            logits = (hidden[at] @ head.t()).to(wide)
-            lse = logits.logsumexp(1, keepdim=True)
-            loss += ((lse - logits.gather(1, target)) * weight).sum(dtype=torch.float64)
-            # From here on `logits` holds its own gradient.
-            logits.sub_(lse).exp_().mul_(weight).scatter_add_(1, target, -weight)
-            narrow = logits.to(hidden.dtype)
+            log_p = torch.log_softmax(hidden[at] @ head.t(), 1, dtype=wide)
+            loss -= (log_p.gather(1, target) * weight).sum(dtype=torch.float64)
+            # The 1 is subtracted before p is rounded: of a learnt token little else is left.
+            d_logits = log_p.exp_().scatter_add_(1, target, minus_one[: len(target)])
+            narrow = d_logits.to(hidden.dtype)
             torch.mm(narrow, head, out=d_hidden[at])
+            d_hidden[at] *= weight.to(hidden.dtype)
             if d_head is not None:
-                d_head += narrow.t() @ hidden[at]
+                d_head += narrow.t() @ (hidden[at] * weight.to(hidden.dtype))
         ctx.save_for_backward(d_hidden, d_head)
         return loss.to(wide)
 

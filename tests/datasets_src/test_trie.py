@@ -1,5 +1,7 @@
 """The trie: every distinct prefix once, depth first, for any rows and any `min_share`."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,7 +39,7 @@ def test_the_example_of_the_docstring() -> None:
 def test_sorted_as_python_sorts_lists(rows: list[list[int]]) -> None:
     order = sort_rows(rows)
     assert [rows[i] for i in order] == sorted(rows)
-    assert all(a < b for a, b in zip(order, order[1:], strict=False) if rows[a] == rows[b])
+    assert all(a < b for a, b in pairwise(order) if rows[a] == rows[b])
 
 
 @given(rows_of, st.integers(1, 9))

@@ -7,7 +7,7 @@ from tokenizers.decoders import Fuse
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
-from tests.trainers.test_step import VOCAB, tiny_llama
+from tests.trainers.plain_step import VOCAB, build_model
 from trainers.generate import cut_reply, greedy_replies
 
 ENDS = [2]
@@ -29,7 +29,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 def test_the_batch_size_never_changes_a_reply(
     tokenizer: PreTrainedTokenizerFast, dtype: torch.dtype, stop: tuple[str, ...]
 ) -> None:
-    model = tiny_llama()
+    model = build_model(wide_norms=False)
     model.to(dtype)  # type: ignore[arg-type]
     with torch.no_grad():  # logits far enough apart that not every step is a tie
         model.lm_head.weight *= 20

@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from datasets_src.errors import UserError
 from trainers.config import LoraMethod
+from trainers.methods.lora_linear import LoraLinear
 
 
 def check_targets(model_dir: Path, targets: Sequence[str]) -> None:
@@ -51,6 +52,7 @@ def add_adapter(base: PreTrainedModel, method: LoraMethod, *, seed: int) -> Peft
         target_modules=list(method.lora_target_modules),
         use_rslora=method.use_rslora,
     )
+    config._register_custom_module({torch.nn.Linear: LoraLinear})
     model = get_peft_model(base, config)
     assert isinstance(model, PeftModel)
     return model

@@ -1,0 +1,72 @@
+"""A linear layer with its LoRA, computed in the type of the activations.
+
+    y = x W^T + b + s (x A^T) B^T        W frozen; A [r, K] and B [N, r] are float32 masters
+
+PEFT's own layer casts x to the masters' float32 and keeps that copy for backward; at bfloat16 this
+is the larger part of a step's time outside of the base's products. Here A and B are cast instead:
+the products run in bfloat16, accumulate in float32, and only x and x A^T are kept. Where anything
+but plain LoRA is asked for (dropout in training, DoRA, several adapters), PEFT's layer runs.
+"""
+
+from typing import Any
+
+import torch
+from peft.tuners.lora.layer import Linear
+from torch import Tensor, nn
+
+
+class LoraProduct(torch.autograd.Function):
+    """x [T, K], weight [N, K], bias [N] or None, a [r, K], b [N, r] -> [T, N]."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
+    ) -> Tensor:
+        y = nn.functional.linear(x, weight, bias)
+        xa = x @ a.to(x.dtype).t()
+        y.addmm_(xa, b.to(x.dtype).t(), alpha=scale)
+        ctx.save_for_backward(x, xa, weight, a, b)
+        ctx.scale = scale
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, xa, weight, a, b = ctx.saved_tensors
+        dy = grads[0]
+        d_xa = (dy @ b.to(dy.dtype)).mul_(ctx.scale)
+        d_x = None
+        if ctx.needs_input_grad[0]:
+            d_x = dy @ weight
+            d_x.addmm_(d_xa, a.to(dy.dtype))
+        d_a = (d_xa.t() @ x).to(a.dtype)
+        d_b = (dy.t() @ xa).to(b.dtype).mul_(ctx.scale)
+        return d_x, None, None, d_a, d_b, None
+
+
+class LoraLinear(Linear):
+    """PEFT's LoRA layer with the product above."""
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """x [..., K] -> [..., N]."""
+        if args or kwargs or not self._is_plain():
+            out: Tensor = super().forward(x, *args, **kwargs)
+            return out
+        [name] = self.active_adapters
+        y: Tensor = LoraProduct.apply(
+            x.reshape(-1, x.shape[-1]),
+            self.base_layer.weight,
+            self.base_layer.bias,
+            self.lora_A[name].weight,
+            self.lora_B[name].weight,
+            self.scaling[name],
+        )
+        return y.view(*x.shape[:-1], y.shape[-1])
+
+    def _is_plain(self) -> bool:
+        if self.disable_adapters or self.merged or self.lora_variant:
+            return False
+        names = self.active_adapters
+        if len(names) != 1 or names[0] not in self.lora_A:
+            return False
+        dropout = self.lora_dropout[names[0]]
+        return isinstance(dropout, nn.Identity) or not self.training
