@@ -16,7 +16,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from datasets_src.trie import shared_lengths, sort_rows, trie_size
+from datasets_src.trie import Ids, shared_lengths, sort_rows, trie_size
 from datasets_src.types import StepPlan, TokenizedExample
 
 
@@ -61,7 +61,7 @@ def plan_run(
     return plan if max_steps < 0 else plan[:max_steps]
 
 
-def prefix_units(rows: Sequence[Sequence[int]], group_size: int) -> list[list[int]]:
+def prefix_units(rows: Sequence[Ids], group_size: int) -> list[list[int]]:
     """Groups of `group_size` rows that are neighbours in the order of their token ids."""
     order = sort_rows(rows)
     return [order[start : start + group_size] for start in range(0, len(order), group_size)]

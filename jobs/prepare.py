@@ -10,7 +10,9 @@ from pathlib import Path
 from datasets_src.data_report import format_report
 from datasets_src.pipeline import Prepared, find_prepared, prepare
 from datasets_src.preview import preview
+from datasets_src.sharing import format_sharing, measure_sharing
 from datasets_src.store import open_split
+from datasets_src.task import load_task
 from jobs.cli import config_parser, parse_config, run_verb
 from jobs.ray_session import start_ray
 from trainers.config import Config
@@ -39,7 +41,15 @@ def prepare_rows(config: Config, model_dir: Path) -> Prepared:
         prepared = prepare(config.data, model_dir=model_dir, output_dir=output_dir)
     print(f"data      {prepared.directory}{note}")
     report = json.loads((prepared.directory / "data.json").read_text(encoding="utf-8"))
-    print(format_report(report), "\n")
+    print(format_report(report))
+    sharing = measure_sharing(
+        open_split(prepared.directory, "train"),
+        load_task(config.data.task),
+        template=config.data.template,
+        train_batch_size=config.train.train_batch_size,
+        min_share=config.train.min_share,
+    )
+    print(format_sharing(sharing), "\n")
     return prepared
 
 
