@@ -68,7 +68,7 @@ def build_model(
     *,
     dtype: torch.dtype = torch.float64,
     wide_norms: bool = True,
-    **sizes: float,
+    **sizes: Any,
 ) -> PreTrainedModel:
     """A tiny model of a family with random weights; the same ones for each call."""
     register()
