@@ -19,7 +19,10 @@ from trainers.step import loss_part
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 CUDA = cast(Any, torch.device("cuda"))
-SIZES = {"hidden_size": 128, "num_attention_heads": 2}  # FlexAttention's kernel wants heads >= 16
+SIZES: dict[str, Any] = {
+    "hidden_size": 128,
+    "num_attention_heads": 2,
+}  # FlexAttention's kernel wants heads >= 16
 
 
 @pytest.mark.parametrize("name", ["llama", "mistral-window", "falcon-7b"])

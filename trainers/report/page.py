@@ -125,7 +125,10 @@ def key_numbers(records: Records) -> list[tuple[str, str, str]]:
     """(label, number, small print) of the head's tiles; absent ones say so by an en dash."""
     run, metrics = records.run, records.metrics
     tokens, train_s = _total(metrics, "num_tokens"), _total(metrics, "step_time_s")
-    targets = _total(metrics, "num_target_tokens")
+    targets, packed = _total(metrics, "num_target_tokens"), _total(metrics, "num_packed_tokens")
+    of_these = f"{targets:,} of them targets" if targets else ""
+    if packed:
+        of_these += f", computed as {packed:,}"
     trainable, total = run.get("num_trainable_parameters"), run.get("num_parameters")
     share = f"{trainable / total:.2%} of {total:,}" if trainable and total else ""
     spent = sum(seconds for _, seconds, _ in stages(records))
@@ -133,7 +136,7 @@ def key_numbers(records: Records) -> list[tuple[str, str, str]]:
     return [
         ("trainable parameters", count(trainable), share),
         ("steps", count(step), f"of {run['total_steps']:,}" if run.get("total_steps") else ""),
-        ("tokens", count(tokens or None), f"{targets:,} of them targets" if targets else ""),
+        ("tokens", count(tokens or None), of_these),
         ("tokens per second", f"{tokens / train_s:,.0f}" if train_s else "–", "in training steps"),
         ("minutes", f"{spent / 60:.1f}" if spent else "–", "all stages"),
         ("peak memory", "–" if peak is None else f"{peak:.2f} GiB", "workers together"),

@@ -128,6 +128,7 @@ def _write_metrics(run_dir: Path, last: int) -> None:
             "learning_rate": 1e-3 * min(step / 10, 1 - (step - 10) / last * 0.9),
             "grad_norm": 0.4 + 1.6 * 0.98**step + noise.uniform(0, 0.3),
             "num_tokens": 1500,
+            "num_packed_tokens": 600,
             "num_target_tokens": 240,
             "num_examples": 8,
             "step_time_s": 0.5 if step > 1 else 1.5,
