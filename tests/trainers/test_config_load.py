@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from datasets_src.errors import UserError
+from trainers.config import LoraMethod
 from trainers.config_load import dump_config, leaves, load_config
 
 GOOD = "run_name: demo\ndata: {train_file: rows.jsonl}\n"
@@ -75,7 +76,8 @@ def test_overrides_in_both_forms_and_synonyms(tmp_path: Path) -> None:
     )
     assert config.train.learning_rate == 3e-4
     assert (config.train.num_train_epochs, config.data.max_length) == (7, 99)
-    assert config.method.lora_r == 4 and notes == ["method.lora_rank is read as method.lora_r"]
+    assert config.method == LoraMethod(lora_r=4)
+    assert notes == ["method.lora_rank is read as method.lora_r"]
 
 
 def test_a_dumped_config_loads_to_itself(tmp_path: Path) -> None:
