@@ -2,8 +2,9 @@
 
 Gate("token ids", passed=True, value=0.0, limit=0.0, detail="61/61 texts equal")
 
-The merged weights are held against base + adapter (under qlora too the original base, which they
-are made from), and the GGUF's tokenizer against the base's: transformers 5 can save a tokenizer so that the converter exits 0 and every chat prompt differs.
+The merged weights are held against base + adapter (under qlora too the original base, into which
+they are merged), and the GGUF's tokenizer against the base's: transformers 5 can save a tokenizer
+so that the converter exits 0 and every chat prompt differs.
 The replies of the GGUF are held against the merged model's in trainers/gate_replies.py.
 """
 

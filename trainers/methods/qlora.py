@@ -35,8 +35,8 @@ def check(model_dir: Path, method: QloraMethod) -> None:
     own = next(((name, layer) for name, layer in layers if type(layer) is not nn.Linear), None)
     if own is not None:
         raise UserError(
-            f"method.method_type: qlora cannot quantise the {type(own[1]).__name__} layers (such as "
-            f"{own[0]}) of {model_dir}; set method_type=lora"
+            f"method.method_type: qlora cannot quantise the {type(own[1]).__name__} layers (such "
+            f"as {own[0]}) of {model_dir}; set method_type=lora"
         )
     try:
         import bitsandbytes  # noqa: F401
