@@ -10,14 +10,25 @@ from pydantic_core import ErrorDetails
 
 
 def explain(
-    error: ValidationError, *, prefix: str = "", unknown: Callable[[str], str]
+    error: ValidationError, *, prefix: str = "", unknown: Callable[[str], str], tagged: str = ""
 ) -> list[str]:
-    """The faults of `error`, each key with `prefix`; `unknown` words a key that is not known."""
-    return [_line(fault, prefix, unknown) for fault in error.errors(include_url=False)]
+    """The faults of `error`, each key with `prefix`.
+
+    `unknown` words a key that is not known. `tagged` is a section that is one of several kinds;
+    pydantic puts the kind's name into the path of its faults, where no file has it.
+    """
+    return [_line(fault, prefix, unknown, tagged) for fault in error.errors(include_url=False)]
 
 
-def _line(fault: ErrorDetails, prefix: str, unknown: Callable[[str], str]) -> str:
-    key = (prefix + ".".join(str(part) for part in fault["loc"])).rstrip(".")
+def _line(fault: ErrorDetails, prefix: str, unknown: Callable[[str], str], tagged: str) -> str:
+    path = [str(part) for part in fault["loc"]]
+    if tagged and path[:1] == [tagged]:
+        del path[1:2]
+    key = (prefix + ".".join(path)).rstrip(".")
+    if fault["type"] == "union_tag_invalid":
+        told = fault["ctx"]
+        name = str(told["discriminator"]).strip("'")
+        return f"{key}.{name}: {told['tag']!r} should be one of {told['expected_tags']}"
     if fault["type"] == "extra_forbidden":
         return unknown(key)
     if fault["type"] == "missing":

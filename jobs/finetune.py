@@ -26,13 +26,13 @@ def main(argv: list[str]) -> int:
 
 def finetune(config: Config) -> int:
     """Run `config` from where it stands to its end; exit code 0, or a UserError."""
-    from trainers.methods.lora import check_targets
+    from trainers.methods.choose import method_module
     from trainers.model import attention_of, resolve_model
 
     _check_hub(config)
     model_dir = resolve_model(config.model.model_name_or_path, config.model.model_revision)
     attention_of(model_dir)
-    check_targets(model_dir, config.method.lora_target_modules)
+    method_module(config.method).check(model_dir, config.method)
     check_storage(config, model_dir)
     started = time.monotonic()
     prepared = prepare_rows(config, model_dir)
@@ -95,10 +95,12 @@ def _report(run_dir: Path) -> None:
 
 def _check_hub(config: Config) -> None:
     if config.hub.push != "none":
-        from trainers.hub import check_hub
+        from trainers.export import export_kinds
+        from trainers.hub import Kind, check_hub
 
-        exported = ("merged", "gguf") if config.export.export_best else ()
-        check_hub(config.hub, kinds=("adapter", *exported))
+        exported = export_kinds(config) if config.export.export_best else export_kinds(config)[:1]
+        saves: tuple[Kind, ...] = ("checkpoint",) if config.hub.push == "every_save" else ()
+        check_hub(config.hub, kinds=(*saves, *exported))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ GIB = 2**30
 def check_storage(config: Config, model_dir: Path) -> None:
     """Refuse storage that cannot be written or cannot hold the run.
 
-    Needed: a merged model, its GGUF files, and checkpoints of adapter and optimizer.
+    Needed: a merged model, its GGUF files, and checkpoints of what is trained and of the optimizer.
     """
     path = output_directory(config)
     try:
@@ -39,6 +39,8 @@ def needed_bytes(config: Config, model_dir: Path) -> int:
     """Bytes that a run writes at the most, from the size of the base's weights."""
     base = sum(path.stat().st_size for path in model_dir.glob("*.safetensors"))
     # LoRA at rank 64 on all layers is about 5 % of a 2B base; with AdamW's moments, three times.
-    checkpoints = (config.checkpoint.save_total_limit + 2) * 3 * base // 20
+    # A full checkpoint in bfloat16 is the base once, and in float32 its copy and two moments.
+    save = 7 * base if config.method.method_type == "full" else 3 * base // 20
+    checkpoints = (config.checkpoint.save_total_limit + 2) * save
     exported = int(base * (1 + len(config.export.gguf_types))) if config.export.export_best else 0
     return checkpoints + exported + 64 * 2**20

@@ -5,7 +5,7 @@
      "merged": {..., "num_merged": 21}, "gguf": [{"path", "type", "num_bytes", "sha256"}],
      "gates": [{"name", "passed", "value", "limit", "detail"}]}
 
-Paths are relative to the run directory.
+Paths are relative to the run directory. A fully tuned model has no adapter: null.
 """
 
 import hashlib
@@ -61,6 +61,7 @@ def still_whole(run_dir: Path, *, checkpoint: str, gguf_types: Sequence[str]) ->
 
 
 def _files(artifact: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    yield from artifact["adapter"]["files"]
+    if artifact["adapter"] is not None:
+        yield from artifact["adapter"]["files"]
     yield from artifact["merged"]["files"]
     yield from artifact["gguf"]

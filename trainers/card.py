@@ -40,11 +40,20 @@ LIBRARIES: dict[Kind, str] = {
     "gguf": "gguf",
 }
 WHAT: dict[Kind, str] = {
-    "adapter": "A LoRA adapter",
-    "checkpoint": "A LoRA adapter, one of the checkpoints of its run",
-    "merged": "A LoRA adapter merged into its base model",
-    "gguf": "GGUF files, for llama.cpp, of a LoRA adapter merged into its base model",
+    "adapter": "{made}",
+    "checkpoint": "{made}, one of the checkpoints of its run",
+    "merged": "{made}{merged}",
+    "gguf": "GGUF files, for llama.cpp, of {made}{merged}",
 }
+MADE = {
+    "lora": "a LoRA adapter",
+    "dora": "a DoRA adapter",
+    "qlora": "a LoRA adapter trained on the base in 4 bits (QLoRA)",
+    "full": "a model of which every weight was trained",
+}
+# qlora is merged into the original weights; the checkpoints' scores are of the 4-bit base.
+MERGED = {"full": "", "qlora": " and merged into the original weights of its base model"}
+TAGS = {"lora": ["lora"], "dora": ["lora", "dora"], "qlora": ["lora", "qlora"], "full": []}
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 TITLES = {"base": "untuned base", "constant": "best constant reply"}
 
@@ -72,29 +81,37 @@ def hub_base(config: Config) -> str | None:
 
 def _front_matter(config: Config, kind: Kind, *, data_hash: str | None) -> str:
     """A GGUF's base is the merged repository; the others' is the base model, if the Hub has it."""
-    base = hub_base(config)
+    base, whole = hub_base(config), _is_whole(config, kind)
     if kind == "gguf" and config.hub.hub_model_id is not None:
         base = repo_id_for(config.hub, "merged")
     meta: dict[str, Any] = {}
     if base is not None:
-        meta |= {"base_model": base, "base_model_relation": RELATIONS[kind]}
+        meta |= {"base_model": base, "base_model_relation": RELATIONS["merged" if whole else kind]}
     meta |= {
-        "library_name": LIBRARIES[kind],
+        "library_name": LIBRARIES["merged" if whole else kind],
         "pipeline_tag": "text-generation",
         "license": config.hub.license,
-        "tags": ["lora", "gallipato", config.data.task],
+        "tags": [*TAGS[config.method.method_type], "gallipato", config.data.task],
     }
     if data_hash is not None:
         meta["data_hash"] = data_hash
     return f"---\n{yaml.safe_dump(meta, sort_keys=False, allow_unicode=True)}---"
 
 
+def _is_whole(config: Config, kind: Kind) -> bool:
+    """A checkpoint of full fine-tuning is a model, as a merged one is."""
+    return kind == "checkpoint" and config.method.method_type == "full"
+
+
 def _opening(config: Config, kind: Kind) -> str:
     revision = config.model.model_revision
     at = f" at revision `{revision}`" if revision else ""
+    method = config.method.method_type
+    merged = MERGED.get(method, " merged into its base model")
+    what = WHAT[kind].format(made=MADE[method], merged=merged)
     return (
-        f"# {_title(config, kind)}\n\n{WHAT[kind]}, tuned for the task `{config.data.task}` from"
-        f" `{_base_name(config)}`{at} by gallipato."
+        f"# {_title(config, kind)}\n\n{what[0].upper()}{what[1:]}, tuned for the task"
+        f" `{config.data.task}` from `{_base_name(config)}`{at} by gallipato."
     )
 
 
@@ -212,8 +229,9 @@ def _loading(config: Config, kind: Kind) -> str:
         quant = config.export.gguf_types[-1].upper() if config.export.gguf_types else "F16"
         return f"## Use\n\n```bash\nllama-cli -hf {repo}:{quant}\n```"
     lines = ["from transformers import AutoModelForCausalLM, AutoTokenizer", ""]
-    if kind == "merged":
-        lines += [f'tokenizer = AutoTokenizer.from_pretrained("{repo}")']
+    if kind == "merged" or _is_whole(config, kind):
+        named = repo if kind == "merged" else base
+        lines += [f'tokenizer = AutoTokenizer.from_pretrained("{named}")']
         lines += [f'model = AutoModelForCausalLM.from_pretrained("{repo}")']
     else:
         lines[:0] = ["from peft import PeftModel"]

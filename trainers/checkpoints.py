@@ -2,6 +2,7 @@
 
     checkpoints/step-000140.a1b2c3/
         adapter_config.json adapter_model.safetensors   PEFT's layout
+        config.json model.safetensors                   or, of `full`, a model's
         optimizer.safetensors trainer_state.json        AdamW's moments by parameter name
         MANIFEST.json                                   sizes and sha256, written last
 

@@ -4,7 +4,7 @@ run_name: demo
 train: {learning_rate: 1e-3, num_train_epochs: 4}
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -13,10 +13,10 @@ from datasets_src.config import DataConfig, ModelConfig, Section
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
-class LoraMethod(Section):
-    """Low-rank adapters by PEFT (arXiv 2106.09685)."""
+class AdapterMethod(Section):
+    """What every method that trains an adapter on a frozen base is told."""
 
-    method_type: Literal["lora"] = Field("lora", description="how the model is adapted")
+    method_type: str = Field("lora", description="lora, dora, qlora or full")
     lora_r: int = Field(16, ge=1, description="rank")
     lora_alpha: int = Field(32, ge=1, description="scale; the delta is multiplied by alpha / r")
     lora_dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the adapter")
@@ -24,6 +24,36 @@ class LoraMethod(Section):
         LORA_TARGETS, min_length=1, description="names of the linear layers that get an adapter"
     )
     use_rslora: bool = Field(False, description="scale by alpha / sqrt(r)")
+
+
+class LoraMethod(AdapterMethod):
+    """Low-rank adapters by PEFT (arXiv 2106.09685)."""
+
+    method_type: Literal["lora"] = Field("lora", description="lora, dora, qlora or full")
+
+
+class DoraMethod(AdapterMethod):
+    """LoRA for the direction and a trained length for each row of a weight (arXiv 2402.09353)."""
+
+    method_type: Literal["dora"] = Field("dora", description="lora, dora, qlora or full")
+
+
+class QloraMethod(AdapterMethod):
+    """LoRA on a base held in 4-bit NormalFloat by bitsandbytes (arXiv 2305.14314)."""
+
+    method_type: Literal["qlora"] = Field("qlora", description="lora, dora, qlora or full")
+    bnb_4bit_use_double_quant: bool = Field(
+        True, description="under qlora: quantise the blocks' scales too; 0.37 bit a weight less"
+    )
+
+
+class FullMethod(Section):
+    """Every weight of the base is trained."""
+
+    method_type: Literal["full"] = Field("full", description="lora, dora, qlora or full")
+
+
+Method = LoraMethod | DoraMethod | QloraMethod | FullMethod
 
 
 class TrainConfig(Section):
@@ -122,10 +152,18 @@ class Config(Section):
     output_dir: str = Field("runs", min_length=1, description="where run directories live")
     model: ModelConfig = Field(default_factory=ModelConfig)
     data: DataConfig
-    method: LoraMethod = Field(default_factory=LoraMethod)
+    method: Method = Field(default_factory=LoraMethod, discriminator="method_type")
     train: TrainConfig = Field(default_factory=TrainConfig)
     eval: EvalConfig = Field(default_factory=EvalConfig)
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
     scaling: ScalingConfig = Field(default_factory=ScalingConfig)
     hub: HubConfig = Field(default_factory=HubConfig)
     export: ExportConfig = Field(default_factory=ExportConfig)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lora_where_no_method_is_named(cls, raw: Any) -> Any:
+        method = raw.get("method") if isinstance(raw, dict) else None
+        if isinstance(method, dict) and "method_type" not in method:
+            return raw | {"method": {"method_type": "lora"} | method}
+        return raw

@@ -5,8 +5,9 @@ load_config(Path("jobs/configs/quickstart.yaml"), ["learning_rate=1e-4", "--lora
 
 import difflib
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import ValidationError
@@ -15,7 +16,7 @@ from pydantic.fields import FieldInfo
 from datasets_src.config import Section
 from datasets_src.errors import UserError
 from datasets_src.faults import explain
-from trainers.config import Config
+from trainers.config import Config, Method
 
 # Other tools' names with exactly our meaning, understood with a note.
 SYNONYMS = {
@@ -47,11 +48,16 @@ DIFFERENT = dict.fromkeys(
 def leaves(section: type[Section] = Config, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
     """Every leaf of a config as ("train.learning_rate", its field), in the order of the file."""
     for name, field in section.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, Section):
-            yield from leaves(kind, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", field
+        sections = [
+            kind
+            for kind in get_args(field.annotation) or [field.annotation]
+            if isinstance(kind, type) and issubclass(kind, Section)
+        ]
+        inner: dict[str, FieldInfo] = {} if sections else {f"{prefix}{name}": field}
+        for kind in sections:
+            for leaf, info in leaves(kind, f"{prefix}{name}."):
+                inner.setdefault(leaf, info)  # the sections of a union share leaves
+        yield from inner.items()
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> tuple[Config, list[str]]:
@@ -68,7 +74,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> tuple[Config, list
         name = key.replace("-", "_")
         target = _find_leaf(SYNONYMS.get(name, name))
         if target is None:
-            faults.append(_unknown(key))
+            faults.append(_unknown(key, method_type="lora"))
         else:
             _set(raw, target, yaml.safe_load(text))
     return _validate(raw, str(path), faults), notes
@@ -78,7 +84,10 @@ def _validate(raw: dict[str, Any], where: str, faults: list[str]) -> Config:
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
-        faults = [*faults, *explain(error, unknown=_unknown)]
+        method = raw.get("method")
+        kind = method.get("method_type", "lora") if isinstance(method, dict) else "lora"
+        unknown = partial(_unknown, method_type=kind)
+        faults = [*faults, *explain(error, unknown=unknown, tagged="method")]
         raise UserError(*(f"{where}: {fault}" for fault in faults)) from None
     if faults:
         raise UserError(*faults)
@@ -90,16 +99,26 @@ def dump_config(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _unknown(key: str) -> str:
+def _unknown(key: str, *, method_type: str) -> str:
     leaf = key.rsplit(".", 1)[-1].replace("-", "_")
     if leaf in DIFFERENT:
         return f"{key}: unknown key; {DIFFERENT[leaf]}"
+    if key == f"method.{leaf}" and (others := _methods_with(leaf)):
+        return (
+            f"{key}: method_type={method_type} has no {leaf}; leave it out, or set method_type="
+            f"{' or '.join(others)}"
+        )
     if (right := _find_leaf(SYNONYMS.get(leaf, leaf))) is not None:
         return f"{key}: unknown key here; it is {right}"
     names = {name.rsplit(".", 1)[-1]: name for name, _ in leaves()}
     names |= {name: name for name in Config.model_fields}
     near = difflib.get_close_matches(leaf, list(names), n=1, cutoff=0.5)
     return f"{key}: unknown key" + (f"; did you mean {names[near[0]]}?" if near else "")
+
+
+def _methods_with(leaf: str) -> list[str]:
+    kinds: tuple[type[Section], ...] = get_args(Method)
+    return [k.model_fields["method_type"].default for k in kinds if leaf in k.model_fields]
 
 
 def _find_leaf(key: str) -> str | None:
@@ -113,6 +132,8 @@ def _set(raw: dict[str, Any], dotted: str, value: Any) -> None:
     *sections, leaf = dotted.split(".")
     for section in sections:
         raw = raw.setdefault(section, {})
+        if not isinstance(raw, dict):  # a fault that the validation tells
+            return
     raw[leaf] = value
 
 

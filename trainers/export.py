@@ -3,7 +3,8 @@
 export_best(Path("runs/demo"), config=config, model_dir=base, prepared_dir=prepared.directory)
 
 Best adapter (pushed before anything is made of it) -> merged model -> GGUF. All is made under
-export/.making and gets its final name only after every gate has passed.
+export/.making and gets its final name only after every gate has passed. A fully tuned model has
+no adapter: its weights take the place of the base's.
 """
 
 import shutil
@@ -26,8 +27,9 @@ from trainers.gate_replies import Reference, answer, gate_replies
 from trainers.gguf import convert
 from trainers.hub import Kind
 from trainers.llama_server import LlamaServer
-from trainers.merge import ADAPTER_CONFIG, ADAPTER_WEIGHTS, MergeReport, merge_adapter
+from trainers.methods.choose import METHODS, method_module
 from trainers.model import load_base, load_tokenizer
+from trainers.rewrite import MergeReport
 from trainers.run_dir import read_jsonl, write_json
 from trainers.scores import best_score
 
@@ -60,9 +62,20 @@ class Export:
         """Whether prompts went through the model's chat template."""
         return self.config.data.template == "chat"
 
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """What is exported."""
+        return export_kinds(self.config)
+
     def gguf_name(self, outtype: str) -> str:
         """File name of a GGUF of this run."""
         return f"{self.config.run_name}-{outtype}.gguf"
+
+
+def export_kinds(config: Config) -> tuple[Kind, ...]:
+    """What an export of a run makes, in the order in which it is made."""
+    whole = config.method.method_type == "full"
+    return ("merged", "gguf") if whole else ("adapter", "merged", "gguf")
 
 
 def export_best(
@@ -86,15 +99,16 @@ def export_best(
     export = Export(run_dir, config, model_dir, validation_prompts(prepared_dir), say)
     if artifact := still_whole(run_dir, checkpoint=best.name, gguf_types=types):
         say(f"export    {best.name} is exported already ({run_dir / ARTIFACT})")
-        _push(export, best.name, folder=export.folder, kinds=("adapter", "merged", "gguf"))
+        _push(export, best.name, folder=export.folder, kinds=export.kinds)
         return artifact
     say(f"export    {best.name}, {best.metric} {best.metrics[best.metric]:.3f}, best of the run")
     _clear(export)
     check_room(export)
     try:
-        adapter = _copy_adapter(checkpoint, export.making / "adapter")
-        _push(export, best.name, folder=export.making, kinds=("adapter",))
-        gates, report = _make(export, adapter)
+        if "adapter" in export.kinds:
+            _copy_adapter(export, checkpoint)
+            _push(export, best.name, folder=export.making, kinds=("adapter",))
+        gates, report = _make(export, checkpoint)
         artifact = _finish(export, best, gates, report)
     finally:
         shutil.rmtree(export.making, ignore_errors=True)
@@ -114,7 +128,7 @@ def find_best(run_dir: Path) -> tuple[Score, Path]:
     saved = [row for row in read_jsonl(run_dir / "checkpoints.jsonl") if row["step"] == best.step]
     paths = [run_dir / row["path"] for row in reversed(saved)]
     for path in paths:
-        if (path / ADAPTER_CONFIG).is_file() and (path / ADAPTER_WEIGHTS).is_file():
+        if any(all((path / name).is_file() for name in how.FILES) for how in METHODS.values()):
             return best, path
     raise UserError(
         f"export: the best checkpoint {best.name} of {run_dir} is not there any more "
@@ -151,20 +165,20 @@ def _clear(export: Export) -> None:
     export.making.mkdir(parents=True)
 
 
-def _copy_adapter(checkpoint: Path, target: Path) -> Path:
+def _copy_adapter(export: Export, checkpoint: Path) -> None:
+    target = export.making / "adapter"
     target.mkdir()
-    for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+    for name in method_module(export.config.method).FILES:
         shutil.copyfile(checkpoint / name, target / name)
-    return target
 
 
-def _make(export: Export, adapter: Path) -> tuple[list[g.Gate], MergeReport]:
+def _make(export: Export, checkpoint: Path) -> tuple[list[g.Gate], MergeReport]:
     """Merge and convert under `making`; a gate that fails ends it before the next is tried."""
     say = export.say
     merged = export.making / "merged"
-    report = merge_adapter(export.model_dir, adapter, merged)
+    report = method_module(export.config.method).merge(export.model_dir, checkpoint, merged)
     say(f"merged    {report.num_merged} of {report.num_tensors} tensors in {report.seconds:.1f} s")
-    gate, references = _check_merged(export, adapter, merged, report.dtype)
+    gate, references = _check_merged(export, checkpoint, merged, report.dtype)
     gates = [gate]
     _tell(gates, say)
     g.require(gates)
@@ -182,12 +196,13 @@ def _make(export: Export, adapter: Path) -> tuple[list[g.Gate], MergeReport]:
 
 
 def _check_merged(
-    export: Export, adapter: Path, merged: Path, stored: torch.dtype
+    export: Export, checkpoint: Path, merged: Path, stored: torch.dtype
 ) -> tuple[g.Gate, list[Reference]]:
     """The gate of the merged weights and, where a GGUF will need them, the replies."""
     config = export.config
     some = [export.prompts[i] for i in g.spread(len(export.prompts), NUM_LOGIT_PROMPTS)]
-    adapted, base = g.adapted_logits(export.model_dir, adapter, some)
+    how = method_module(config.method)
+    adapted, base = g.adapted_logits(export.model_dir, checkpoint, some, how=how)
     model = load_base(merged, torch.float32)
     gate = g.gate_merged_logits(g.last_logits(model, some), adapted, base, stored=stored)
     if not gate.passed or not config.export.gguf_types:
@@ -227,8 +242,8 @@ def _finish(
 ) -> dict[str, Any]:
     """Give the final names; artifact.json comes last and says that all is there."""
     run_dir, folder = export.run_dir, export.folder
-    for name in ("adapter", "merged"):
-        (export.making / name).rename(folder / name)
+    for kind in export.kinds[:-1]:
+        (export.making / kind).rename(folder / kind)
     ggufs = []
     for outtype in export.config.export.gguf_types:
         name = export.gguf_name(outtype)
@@ -239,7 +254,9 @@ def _finish(
         "checkpoint": best.name,
         "metric": best.metric,
         "score": best.metrics[best.metric],
-        "adapter": describe_folder(run_dir, folder / "adapter"),
+        "adapter": describe_folder(run_dir, folder / "adapter")
+        if "adapter" in export.kinds
+        else None,
         "merged": merged | {"num_merged": report.num_merged, "num_tensors": report.num_tensors},
         "gguf": ggufs,
         "gates": [asdict(gate) for gate in gates],

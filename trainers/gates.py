@@ -2,14 +2,16 @@
 
 Gate("token ids", passed=True, value=0.0, limit=0.0, detail="61/61 texts equal")
 
-The merged weights are held against base + adapter, and the GGUF's tokenizer against the base's:
-transformers 5 can save a tokenizer so that the converter exits 0 and every chat prompt differs.
+The merged weights are held against base + adapter (under qlora too the original base, into which
+they are merged), and the GGUF's tokenizer against the base's: transformers 5 can save a tokenizer
+so that the converter exits 0 and every chat prompt differs.
 The replies of the GGUF are held against the merged model's in trainers/gate_replies.py.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
@@ -17,7 +19,6 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from datasets_src.errors import UserError
 from datasets_src.types import Message
 from trainers.llama_server import LlamaServer
-from trainers.model import load_base
 
 # Largest difference of two logits over the spread of all. Weights merged into float32 differ by
 # the order of sums (1e-6 measured), into half precision by the rounding of every weight
@@ -80,14 +81,15 @@ def last_logits(model: torch.nn.Module, prompts: Sequence[Sequence[int]]) -> lis
 
 
 def adapted_logits(
-    model_dir: Path, adapter: Path, prompts: Sequence[Sequence[int]]
+    model_dir: Path, checkpoint: Path, prompts: Sequence[Sequence[int]], *, how: ModuleType
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """`last_logits` of base + adapter and of the base alone, computed in float32."""
-    from peft import PeftModel
+    """`last_logits` of what was tuned and of the base alone, computed in float32.
 
-    model = PeftModel.from_pretrained(load_base(model_dir, torch.float32), adapter).eval()
+    `how` is the module of the method (trainers/methods).
+    """
+    model = how.reload(model_dir, checkpoint)
     adapted = last_logits(model, prompts)
-    with model.disable_adapter():
+    with how.untuned(model):
         return adapted, last_logits(model, prompts)
 
 
@@ -98,7 +100,7 @@ def gate_merged_logits(
     *,
     stored: torch.dtype,
 ) -> Gate:
-    """The merged model answers as base + adapter does: `last_logits` of each on the same prompts.
+    """The merged model answers as what was tuned does: `last_logits` of each on the same prompts.
 
     `stored` is the dtype of the merged weights; it decides how much rounding is allowed.
     """
@@ -115,8 +117,8 @@ def gate_merged_logits(
         finite and value <= limit,
         value,
         limit,
-        f"largest difference from base + adapter {value:.1e} of the logits' spread (limit "
-        f"{limit:g}; the adapter moves them by {moved:.1e}), same first choice at {same}/{total} "
+        f"largest difference from the checkpoint {value:.1e} of the logits' spread (limit "
+        f"{limit:g}; the tuning moves them by {moved:.1e}), same first choice at {same}/{total} "
         f"positions of {len(pairs)} prompts",
     )
 

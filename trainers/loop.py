@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from peft import PeftModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from datasets_src.plan import cut_step, plan_run, prefix_units, share_out, steps_per_epoch
@@ -27,8 +26,8 @@ from trainers.checkpoints import (
 )
 from trainers.config import Config
 from trainers.evaluate import EvalJob, evaluate, record_constant
-from trainers.methods.lora import add_adapter, load_adapter, save_adapter
-from trainers.model import compute_dtype, load_base, load_tokenizer, resolve_model
+from trainers.methods.choose import method_module
+from trainers.model import LanguageModel, compute_dtype, load_tokenizer, resolve_model
 from trainers.optimizer import load_optimizer, make_optimizer, save_optimizer
 from trainers.packing import num_target_tokens, pack
 from trainers.progress import Progress
@@ -55,7 +54,7 @@ class Job:
 class Trainee:
     """What a worker trains, and on what."""
 
-    model: PeftModel
+    model: LanguageModel
     optimizer: torch.optim.Optimizer
     tokenizer: PreTrainedTokenizerBase
     train: Split
@@ -118,10 +117,13 @@ def save_steps(config: Config, train: Split, total_steps: int) -> set[int]:
 def _build(job: Job) -> Trainee:
     config = job.config
     model_dir = resolve_model(config.model.model_name_or_path, config.model.model_revision)
-    base = load_base(model_dir, compute_dtype(config.model.dtype))
-    if config.scaling.use_gpu:
-        base.to("cuda")  # type: ignore[arg-type]
-    model = add_adapter(base, config.method, seed=config.train.seed)
+    model = method_module(config.method).build(
+        model_dir,
+        config.method,
+        dtype=compute_dtype(config.model.dtype),
+        seed=config.train.seed,
+        device="cuda" if config.scaling.use_gpu else "cpu",
+    )
     return Trainee(
         model,
         make_optimizer(model, config.train),
@@ -140,7 +142,7 @@ def _resume(job: Job, it: Trainee) -> int:
         dist.broadcast_object_list(chosen)
     if chosen[0] is None:
         return 0
-    load_adapter(it.model, chosen[0].path)
+    method_module(job.config.method).load(it.model, chosen[0].path)
     load_optimizer(it.optimizer, it.model, chosen[0].path)
     return chosen[0].step
 
@@ -219,8 +221,10 @@ def _save(job: Job, it: Trainee, step: StepPlan) -> None:
     train = job.config.train
     epoch = round(step.step / steps_per_epoch(len(it.train), train.train_batch_size), 4)
 
+    how = method_module(job.config.method)
+
     def write(folder: Path) -> None:
-        save_adapter(it.model, folder, base_name=job.config.model.model_name_or_path)
+        how.save(it.model, folder, base_name=job.config.model.model_name_or_path)
         save_optimizer(it.optimizer, it.model, folder)
         write_json(folder / "trainer_state.json", {"step": step.step, "epoch": epoch})
 
@@ -242,8 +246,8 @@ def _save(job: Job, it: Trainee, step: StepPlan) -> None:
 
 
 def _evaluate_base(job: Job, it: Trainee, progress: Progress) -> None:
-    """Score the untuned base (the adapter set aside) and the best constant answer."""
-    with it.model.disable_adapter():
+    """Score the untuned base (what was trained set aside) and the best constant answer."""
+    with method_module(job.config.method).untuned(it.model):
         _evaluate(job, it, None, progress)
     if job.rank == 0:
         train, validation = (

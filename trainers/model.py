@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
@@ -86,12 +86,23 @@ def load_tokenizer(model_dir: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_base(model_dir: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """The frozen base in `dtype`, in evaluation mode."""
+def load_base(
+    model_dir: Path,
+    dtype: torch.dtype,
+    *,
+    quantisation: BitsAndBytesConfig | None = None,
+    device: str = "cpu",
+) -> PreTrainedModel:
+    """The frozen base in `dtype`, in evaluation mode; `device` is where it is quantised."""
     disable_progress_bar()  # one of ours is on the terminal already
     register()
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        model_dir, dtype=dtype, attn_implementation=attention_of(model_dir)
+        model_dir,
+        dtype=dtype,
+        attn_implementation=attention_of(model_dir),
+        quantization_config=quantisation,
+        # Without it a quantised base goes to a GPU wherever one is.
+        device_map=None if quantisation is None else {"": device},
     )
     model.requires_grad_(False)
     return model.eval()
@@ -109,6 +120,11 @@ def attention_of(model_dir: Path) -> str:
         raise UserError(
             f"model.model_name_or_path: {model_dir} is of the family {family!r}, which is not "
             f"supported; supported: {', '.join(FAMILIES)}"
+        )
+    if config.get("quantization_config"):
+        raise UserError(
+            f"model.model_name_or_path: {model_dir} is quantised already, which can be neither "
+            "merged nor trained further; give the original base (method_type=qlora quantises it)"
         )
     for key in ("attention_dropout", "hidden_dropout", "alibi"):
         if config.get(key):

@@ -1,8 +1,10 @@
 """AdamW over the trainable parameters, its state as safetensors by parameter name.
 
-exp_avg.<parameter>, exp_avg_sq.<parameter>, step.<parameter>
+exp_avg.<parameter>, exp_avg_sq.<parameter>, step.<parameter>, master.<parameter> (bfloat16 weights)
 """
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,19 +12,24 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from trainers.config import TrainConfig
+from trainers.master_adamw import MasterAdamW
 
 FILE = "optimizer.safetensors"
 
 
-def make_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.AdamW:
+def make_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.Optimizer:
     """AdamW (arXiv 1711.05101) over what is trainable, in the model's order."""
-    return torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad],
+    params = [p for p in model.parameters() if p.requires_grad]
+    # Fused: one pass over each tensor, 5 ms a step less for the 42 small ones of the pocket model.
+    kind: Callable[..., torch.optim.Optimizer] = partial(torch.optim.AdamW, fused=True)
+    if any(p.dtype in (torch.bfloat16, torch.float16) for p in params):
+        kind = MasterAdamW
+    return kind(
+        params,
         lr=train.learning_rate,
         betas=(train.adam_beta1, train.adam_beta2),
         eps=train.adam_epsilon,
         weight_decay=train.weight_decay,
-        fused=True,  # one pass over each tensor: 5 ms a step less for 42 small ones
     )
 
 
@@ -40,9 +47,11 @@ def save_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, folder: P
 def load_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, folder: Path) -> None:
     """Put a saved state back; every trainable parameter must find its own."""
     tensors = load_file(folder / FILE)
+    keys = ["step", "exp_avg", "exp_avg_sq"]
+    keys += ["master"] if isinstance(optimizer, MasterAdamW) else []
     for name, param in model.named_parameters():
         if param.requires_grad:
             optimizer.state[param] = {
                 key: tensors[f"{key}.{name}"].to(param.device if key != "step" else "cpu")
-                for key in ("step", "exp_avg", "exp_avg_sq")
+                for key in keys
             }

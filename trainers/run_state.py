@@ -53,7 +53,7 @@ class RunState:
                 started_at=state.record.get("started_at") or _now(),
                 ended_at=None,
                 versions={"python": platform.python_version()}
-                | {name: importlib.metadata.version(name) for name in PACKAGES},
+                | {name: importlib.metadata.version(name) for name in _packages(config)},
                 data_hash=data_hash,
                 attempts=state.record.get("attempts", 0) + 1,
             )
@@ -89,6 +89,10 @@ class RunState:
 
     def _end(self, status: str, exit_code: int, error: str | None) -> None:
         self.update(status=status, exit_code=exit_code, error=error, ended_at=_now())
+
+
+def _packages(config: Config) -> tuple[str, ...]:
+    return PACKAGES + (("bitsandbytes",) if config.method.method_type == "qlora" else ())
 
 
 def run_directory(config: Config) -> Path:

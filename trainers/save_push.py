@@ -12,16 +12,16 @@ from datasets_src.errors import UserError
 from trainers.checkpoints import step_name
 from trainers.config import Config
 from trainers.export_push import enqueue_export
+from trainers.methods.choose import method_module
 from trainers.outbox import drain, items
 from trainers.run_dir import read_jsonl
 from trainers.scores import find_score
 
 POLL_EVERY_S = 2.0
-FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
 class SavePusher:
-    """Follows checkpoints.jsonl; pushes each scored adapter once, to the branch of its step."""
+    """Follows checkpoints.jsonl; pushes each scored checkpoint once, to the branch of its step."""
 
     def __init__(self, run_dir: Path, *, config: Config) -> None:
         self._run_dir, self._config = run_dir, config
@@ -58,7 +58,7 @@ class SavePusher:
             config=self._config,
             kind="checkpoint",
             folder=folder,
-            files=FILES,
+            files=method_module(self._config.method).FILES,
             message=folder.name,
             branch=branch,
         )

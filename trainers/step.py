@@ -84,7 +84,7 @@ def _sum_over_workers(params: Sequence[nn.Parameter], loss: Tensor) -> None:
     """All-reduce the gradients in one flat message, and the loss in float64."""
     for p in params:
         if p.grad is None:  # a worker without a micro-batch in this step
-            p.grad = torch.zeros_like(p)
+            p.grad = torch.zeros_like(p, dtype=p.grad_dtype)
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return
     grads = [p.grad for p in params if p.grad is not None]

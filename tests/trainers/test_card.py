@@ -89,6 +89,29 @@ def test_front_matter(run_dir: Path, kind: Kind, base: str, relation: str, libra
     }
 
 
+@pytest.mark.parametrize(
+    ("method", "kind", "relation", "tags", "words"),
+    [
+        ("dora", "adapter", "adapter", ["lora", "dora"], "A DoRA adapter, tuned for"),
+        ("qlora", "merged", "finetune", ["lora", "qlora"], "into the original weights of its base"),
+        ("full", "merged", "finetune", [], "A model of which every weight was trained, tuned for"),
+        ("full", "checkpoint", "finetune", [], "was trained, one of the checkpoints"),
+    ],
+)
+def test_a_card_says_how_its_model_was_trained(
+    run_dir: Path, method: str, kind: Kind, relation: str, tags: list[str], words: str
+) -> None:
+    raw = make_config().model_dump() | {"method": {"method_type": method}}
+    text = card_text(run_dir, config=Config.model_validate(raw), kind=kind)
+    meta = front_matter(text)
+    assert meta["base_model_relation"] == relation
+    assert meta["library_name"] == ("peft" if kind == "adapter" else "transformers")
+    assert meta["tags"] == [*tags, "gallipato", "text2sql"]
+    assert words in text and f"| `method_type` | `{method}` |" in text
+    assert ("PeftModel" in text) == (kind == "adapter")
+    assert ("lora_r" in text) == (method != "full")
+
+
 def test_a_base_that_the_hub_does_not_have_is_no_base_model(run_dir: Path, tmp_path: Path) -> None:
     for base in ("pocket", str(tmp_path)):
         text = card_text(run_dir, config=make_config(base), kind="adapter")

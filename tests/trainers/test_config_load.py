@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from datasets_src.errors import UserError
+from trainers.config import DoraMethod, FullMethod, LoraMethod, QloraMethod
 from trainers.config_load import dump_config, leaves, load_config
 
 GOOD = "run_name: demo\ndata: {train_file: rows.jsonl}\n"
@@ -30,6 +31,18 @@ def faults_of(tmp_path: Path, text: str, overrides: list[str] | None = None) -> 
         (GOOD + "train: {learning_rate: -1}", ["train.learning_rate", "-1", "greater than 0"]),
         (GOOD + "train: {lr_scheduler_type: sine}", ["'sine'", "'cosine', 'linear' or 'constant'"]),
         (GOOD + "train: {micro_batch_size: 1}", ["train_batch_size", "over all workers"]),
+        (
+            GOOD + "method: {method_type: full, lora_r: 8}",
+            ["method.lora_r", "full has no lora_r", "lora or dora or qlora"],
+        ),
+        (
+            GOOD + "method: {bnb_4bit_use_double_quant: false}",
+            ["lora has no bnb_4bit_use_double_quant", "set method_type=qlora"],
+        ),
+        (GOOD + "method: {method_type: lroa}", ["method.method_type: 'lroa'", "'qlora', 'full'"]),
+        (GOOD + "method: {method_type: dora, lora_rr: 8}", ["did you mean method.lora_r?"]),
+        (GOOD + "method: {method_type: qlora, lora_r: 0}", ["method.lora_r: 0", "equal to 1"]),
+        (GOOD + "method: qlora", ["method: 'qlora'", "dictionary"]),
         (GOOD + "hub: {push: best}", ["hub_model_id=owner/name"]),
         ("run_name: demo", ["data: missing"]),
         ("run_name: [", ["not YAML", "line 1"]),
@@ -75,7 +88,8 @@ def test_overrides_in_both_forms_and_synonyms(tmp_path: Path) -> None:
     )
     assert config.train.learning_rate == 3e-4
     assert (config.train.num_train_epochs, config.data.max_length) == (7, 99)
-    assert config.method.lora_r == 4 and notes == ["method.lora_rank is read as method.lora_r"]
+    assert config.method == LoraMethod(lora_r=4)
+    assert notes == ["method.lora_rank is read as method.lora_r"]
 
 
 def test_a_dumped_config_loads_to_itself(tmp_path: Path) -> None:
@@ -84,6 +98,34 @@ def test_a_dumped_config_loads_to_itself(tmp_path: Path) -> None:
     config, _ = load_config(path, ["lora_r=3", "gguf_types=[f16]"])
     path.write_text(dump_config(config), encoding="utf-8")
     assert load_config(path)[0] == config
+
+
+def test_a_method_is_chosen_by_its_type_and_lora_by_none(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(GOOD + "method: {lora_alpha: 5}\n", encoding="utf-8")
+    assert load_config(path)[0].method == LoraMethod(lora_alpha=5)
+    chosen = ["--method-type", "qlora", "lora_r=8", "bnb_4bit_use_double_quant=false"]
+    want = QloraMethod(lora_alpha=5, lora_r=8, bnb_4bit_use_double_quant=False)
+    assert load_config(path, chosen)[0].method == want
+    assert load_config(path, ["method_type=dora"])[0].method == DoraMethod(lora_alpha=5)
+    path.write_text(GOOD, encoding="utf-8")
+    config, _ = load_config(path, ["method_type=full"])
+    assert config.method == FullMethod()
+    path.write_text(dump_config(config), encoding="utf-8")
+    assert load_config(path)[0] == config
+    said = faults_of(tmp_path, GOOD + "method: qlora", ["lora_r=3"])
+    assert said.endswith("fields from") and len(said.splitlines()) == 1
+
+
+def test_leaves_of_every_method_are_listed_once() -> None:
+    names = [name for name, _ in leaves() if name.startswith("method.")]
+    assert names == [
+        f"method.{name}"
+        for name in (
+            *("method_type", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules"),
+            *("use_rslora", "bnb_4bit_use_double_quant"),
+        )
+    ]
 
 
 def test_every_leaf_name_is_unique_and_described() -> None:

@@ -31,6 +31,7 @@ from trainers.gate_replies import Reference, answer, divergence, gate_replies
 from trainers.gguf import convert
 from trainers.llama_server import Completion, LlamaServer
 from trainers.merge import merge_adapter
+from trainers.methods import lora
 from trainers.model import load_base, load_tokenizer
 from trainers.pocket_tokenizer import EOS_ID
 
@@ -212,7 +213,7 @@ def test_merged_logits_pass_and_fail(tmp_path: Path, dtype: torch.dtype) -> None
     adapter = build_adapter(base, tmp_path / "adapter", steps=30)
     merge_adapter(base, adapter, tmp_path / "merged")
     prompts = prompts_of(base)
-    adapted, plain = g.adapted_logits(base, adapter, prompts)
+    adapted, plain = g.adapted_logits(base, adapter, prompts, how=lora)
 
     def gate(folder: Path) -> g.Gate:
         logits = g.last_logits(load_base(folder, torch.float32), prompts)

@@ -27,11 +27,14 @@ def read_all(folder: Path) -> dict[str, torch.Tensor]:
     return {k: v for f in folder.glob("*.safetensors") for k, v in load_file(f).items()}
 
 
+@pytest.mark.parametrize("use_dora", [False, True])
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_merge_is_bit_equal_to_peft(tmp_path: Path, tied: bool, dtype: torch.dtype) -> None:
+def test_merge_is_bit_equal_to_peft(
+    tmp_path: Path, tied: bool, dtype: torch.dtype, use_dora: bool
+) -> None:
     base = build_base(tmp_path / "base", tied=tied, dtype=dtype)
-    adapter = build_adapter(base, tmp_path / "adapter", steps=0)
+    adapter = build_adapter(base, tmp_path / "adapter", steps=0, use_dora=use_dora)
     report = merge_adapter(base, adapter, tmp_path / "merged")
     want, got = peft_merge(base, adapter, dtype), read_all(tmp_path / "merged")
     assert report.num_merged == 14 and report.dtype == dtype
@@ -52,8 +55,9 @@ def test_merge_is_bit_equal_to_peft(tmp_path: Path, tied: bool, dtype: torch.dty
         {"rank_pattern": {"q_proj": 2, r"layers\.1\.mlp\.up_proj": 8}},
         {"alpha_pattern": {"down_proj": 64, "model.layers.0.self_attn.v_proj": 1}},
         {"target_modules": ["lm_head", "q_proj"]},
+        {"use_dora": True, "use_rslora": True, "alpha_pattern": {"down_proj": 64}},
     ],
-    ids=["rslora", "rank_pattern", "alpha_pattern", "lm_head"],
+    ids=["rslora", "rank_pattern", "alpha_pattern", "lm_head", "dora"],
 )
 def test_variants_of_lora_are_bit_equal(tmp_path: Path, options: dict[str, object]) -> None:
     base = build_base(tmp_path / "base", tied=False, dtype=torch.bfloat16)

@@ -103,6 +103,8 @@ def build_adapter(base: Path, out: Path, *, steps: int = 40, **options: Any) -> 
         for name, parameter in model.named_parameters():
             if "lora_B" in name or "lora_embedding_B" in name:
                 torch.nn.init.normal_(parameter, std=0.1)
+            elif "lora_magnitude_vector" in name:
+                parameter.data *= 1 + 0.1 * torch.rand_like(parameter)
     model.save_pretrained(str(out), save_embedding_layers=False)
     return out
 

@@ -1,10 +1,15 @@
 """LoRA by PEFT: add, save and load an adapter; the base stays frozen.
 
-model = add_adapter(base, config.method, seed=42)
-save_adapter(model, Path("checkpoints/..."), base_name="pocket")
+model = build(model_dir, config.method, dtype=torch.float32, seed=42, device="cpu")
+save(model, Path("checkpoints/..."), base_name="pocket")
+with untuned(model): ...
+
+Every method is a module of these functions (choose.py picks one); dora and qlora build another
+model and share the rest.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +20,54 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from datasets_src.errors import UserError
-from trainers.config import LoraMethod
+from trainers.config import AdapterMethod, DoraMethod, LoraMethod
+from trainers.merge import ADAPTER_CONFIG, ADAPTER_WEIGHTS, merge_adapter
 from trainers.methods.lora_linear import LoraLinear
+from trainers.model import load_base
+
+# What a checkpoint must hold to be loaded, merged and pushed.
+FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS)
+merge = merge_adapter
+
+
+def check(model_dir: Path, method: LoraMethod) -> None:
+    """Refuse what cannot work before anything is paid for.
+
+    Raises:
+        UserError: targets that match no layer.
+    """
+    check_targets(model_dir, method.lora_target_modules)
+
+
+def build(
+    model_dir: Path, method: LoraMethod, *, dtype: torch.dtype, seed: int, device: str
+) -> PeftModel:
+    """The base in `dtype` on `device`, with a fresh adapter in float32."""
+    base = load_base(model_dir, dtype)
+    base.to(device)  # type: ignore[arg-type]
+    return add_adapter(base, method, seed=seed)
+
+
+def untuned(model: PeftModel) -> AbstractContextManager[None]:
+    """In this context the model answers as its base does."""
+    return model.disable_adapter()
+
+
+def reload(model_dir: Path, checkpoint: Path) -> PeftModel:
+    """The original base with a saved adapter, in float32, for what is checked against it."""
+    return PeftModel.from_pretrained(load_base(model_dir, torch.float32), checkpoint).eval()
+
+
+def linear_layers(model_dir: Path) -> dict[str, torch.nn.Linear]:
+    """Name -> linear layer of the model, without its head and without weights."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model_dir))
+    head = model.get_output_embeddings()
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and module is not head
+    }
 
 
 def check_targets(model_dir: Path, targets: Sequence[str]) -> None:
@@ -25,14 +76,7 @@ def check_targets(model_dir: Path, targets: Sequence[str]) -> None:
     Raises:
         UserError: naming the targets that match nothing and the names that do exist.
     """
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model_dir))
-    head = model.get_output_embeddings()
-    linear = {
-        name.rsplit(".", 1)[-1]
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and module is not head
-    }
+    linear = {name.rsplit(".", 1)[-1] for name in linear_layers(model_dir)}
     missing = [t for t in targets if t not in linear]
     if missing:
         raise UserError(
@@ -41,7 +85,7 @@ def check_targets(model_dir: Path, targets: Sequence[str]) -> None:
         )
 
 
-def add_adapter(base: PreTrainedModel, method: LoraMethod, *, seed: int) -> PeftModel:
+def add_adapter(base: PreTrainedModel, method: AdapterMethod, *, seed: int) -> PeftModel:
     """The base with a fresh adapter: float32 weights, A drawn from `seed`, B zero."""
     torch.manual_seed(seed)
     config = LoraConfig(
@@ -51,14 +95,16 @@ def add_adapter(base: PreTrainedModel, method: LoraMethod, *, seed: int) -> Peft
         lora_dropout=method.lora_dropout,
         target_modules=list(method.lora_target_modules),
         use_rslora=method.use_rslora,
+        use_dora=isinstance(method, DoraMethod),
     )
-    config._register_custom_module({torch.nn.Linear: LoraLinear})
+    if isinstance(method, LoraMethod):  # a 4-bit layer is a Linear too, with a product of its own
+        config._register_custom_module({torch.nn.Linear: LoraLinear})
     model = get_peft_model(base, config)
     assert isinstance(model, PeftModel)
     return model
 
 
-def save_adapter(model: PeftModel, folder: Path, *, base_name: str) -> None:
+def save(model: PeftModel, folder: Path, *, base_name: str) -> None:
     """adapter_model.safetensors and adapter_config.json, in PEFT's layout.
 
     Not `save_pretrained`: it may ask the Hub for the base's config, which fails offline.
@@ -66,7 +112,7 @@ def save_adapter(model: PeftModel, folder: Path, *, base_name: str) -> None:
     state = get_peft_model_state_dict(model, save_embedding_layers=False)
     save_file(
         {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()},
-        folder / "adapter_model.safetensors",
+        folder / ADAPTER_WEIGHTS,
         metadata={"format": "pt"},
     )
     config = model.peft_config["default"]
@@ -77,7 +123,7 @@ def save_adapter(model: PeftModel, folder: Path, *, base_name: str) -> None:
     config.base_model_name_or_path, config.inference_mode = local_name, False
 
 
-def load_adapter(model: PeftModel, folder: Path) -> None:
+def load(model: PeftModel, folder: Path) -> None:
     """Put a saved adapter's weights into `model`; every tensor must find its place."""
-    report: Any = set_peft_model_state_dict(model, load_file(folder / "adapter_model.safetensors"))
+    report: Any = set_peft_model_state_dict(model, load_file(folder / ADAPTER_WEIGHTS))
     assert not report.unexpected_keys, report.unexpected_keys[:3]

@@ -1,0 +1,132 @@
+"""Every method by the same functions: it learns, is saved and resumed to the byte, and undone."""
+
+import hashlib
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.trainers.methods.tiny_train import (
+    CONFIGS,
+    RATES,
+    build,
+    logits,
+    optimizer_of,
+    train,
+)
+from trainers.methods.choose import METHODS, method_module
+from trainers.model import load_base
+from trainers.optimizer import load_optimizer, save_optimizer
+
+FUNCTIONS = ("check", "build", "save", "load", "untuned", "merge", "reload")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def test_every_method_has_the_same_functions() -> None:
+    assert METHODS.keys() == CONFIGS.keys()
+    for function in FUNCTIONS:
+        shapes = {_shape(getattr(how, function)) for how in METHODS.values()}
+        assert len(shapes) == 1, (function, shapes)
+
+
+def _shape(function: Callable[..., object]) -> tuple[int, tuple[str, ...]]:
+    """Number of positional parameters, and names of those that are given by name."""
+    parameters = inspect.signature(function).parameters.values()
+    named = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+    return len(parameters) - len(named), named
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", METHODS)
+def test_learns_and_resumes_to_the_same_bytes(
+    base: Path, tmp_path: Path, name: str, dtype: str
+) -> None:
+    how, rate = METHODS[name], RATES[name]
+    how.check(base, CONFIGS[name])
+    model = build(name, base, dtype=DTYPES[dtype])
+    optimizer = optimizer_of(model)
+    losses = train(model, optimizer, base, range(3), rate=rate)
+    half, whole, again = (tmp_path / part for part in ("half", "whole", "again"))
+    for folder in (half, whole, again):
+        folder.mkdir()
+    how.save(model, half, base_name="tiny")
+    save_optimizer(optimizer, model, half)
+    losses += train(model, optimizer, base, range(3, 8), rate=rate)
+    how.save(model, whole, base_name="tiny")
+    save_optimizer(optimizer, model, whole)
+    # Steps of even number see the same rows.
+    assert losses[6] < 0.95 * losses[0], losses
+
+    resumed = build(name, base, dtype=DTYPES[dtype])
+    fresh = optimizer_of(resumed)
+    how.load(resumed, half)
+    load_optimizer(fresh, resumed, half)
+    before = logits(resumed, base)  # an evaluation between steps changes none of them
+    with how.untuned(resumed):
+        logits(resumed, base)
+    assert torch.equal(logits(resumed, base), before)
+    assert train(resumed, fresh, base, range(3, 8), rate=rate) == losses[3:]
+    how.save(resumed, again, base_name="tiny")
+    save_optimizer(fresh, resumed, again)
+    for file in (how.FILES[1], "optimizer.safetensors"):
+        assert (again / file).read_bytes() == (whole / file).read_bytes(), file
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_loaded_model_and_its_untuned_base_answer_bit_for_bit(
+    base: Path, tmp_path: Path, name: str
+) -> None:
+    how = method_module(CONFIGS[name])
+    digest = hashlib.sha256((base / "model.safetensors").read_bytes()).hexdigest()
+    untrained = logits(build(name, base), base)
+    model = build(name, base)
+    optimizer = optimizer_of(model)
+    train(model, optimizer, base, range(3), rate=RATES[name])
+    trained = logits(model, base)
+    assert (trained - untrained).abs().max() > 0.05
+    how.save(model, tmp_path, base_name="tiny")
+    assert sorted(how.FILES) == sorted(path.name for path in tmp_path.iterdir())
+    loaded = build(name, base)
+    how.load(loaded, tmp_path)
+    assert torch.equal(logits(loaded, base), trained)
+    with how.untuned(loaded):
+        assert torch.equal(logits(loaded, base), untrained)
+    assert torch.equal(logits(loaded, base), trained)
+    # Weights are mapped from the base's file and trained in place: the file must not follow.
+    assert hashlib.sha256((base / "model.safetensors").read_bytes()).hexdigest() == digest
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_an_untrained_model_is_the_base(base: Path, name: str) -> None:
+    """In bfloat16, where DoRA's lengths would be rounded; qlora's base is its 4-bit copy."""
+    model = build(name, base, dtype=torch.bfloat16)
+    with METHODS[name].untuned(model):
+        want = logits(model, base)
+    assert torch.equal(logits(model, base), want)
+    plain = logits(load_base(base, torch.bfloat16), base)
+    assert torch.equal(want, plain) == (name != "qlora")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_merged_checkpoint_answers_as_its_model(base: Path, tmp_path: Path, name: str) -> None:
+    how = METHODS[name]
+    model = build(name, base)
+    train(model, optimizer_of(model), base, range(4), rate=RATES[name])
+    checkpoint = tmp_path / "checkpoint"
+    checkpoint.mkdir()
+    how.save(model, checkpoint, base_name="tiny")
+    report = how.merge(base, checkpoint, tmp_path / "merged")
+    assert report.num_tensors == 20 and report.num_merged == (20 if name == "full" else 14)
+    merged = logits(load_base(tmp_path / "merged", torch.float32), base)
+    reloaded = how.reload(base, checkpoint)
+    want = logits(reloaded, base)
+    torch.testing.assert_close(merged, want, rtol=0, atol=1e-4)
+    with how.untuned(reloaded):
+        assert torch.equal(logits(reloaded, base), logits(load_base(base, torch.float32), base))
+    # What was trained is that model too, but for qlora, whose base had 4 bits.
+    gap = float((logits(model, base) - want).abs().max())
+    assert (gap == 0) if name != "qlora" else 1e-3 < gap < 1
+    for file in ("tokenizer.model", "tokenizer_config.json", "config.json"):
+        assert (tmp_path / "merged" / file).read_bytes() == (base / file).read_bytes()

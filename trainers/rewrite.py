@@ -1,0 +1,167 @@
+"""A model's directory written anew with some weights changed, one tensor at a time.
+
+report = rewrite_model(Path("base"), Path("merged"), change)
+report.num_merged, report.num_tensors   # 21, 25
+
+Whatever is not a changed weight is the base's bytes: the headers of its weight files, and its
+tokenizer files above all, which transformers 5 does not write back whole.
+"""
+
+import json
+import os
+import shutil
+import struct
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import torch
+from safetensors import safe_open
+
+from datasets_src.errors import UserError
+
+MODEL_CONFIG = "config.json"
+MODEL_WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+MERGEABLE = (torch.float32, torch.bfloat16, torch.float16)
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx")
+
+
+class Change(Protocol):
+    """Which weights change, and to what."""
+
+    @property
+    def names(self) -> Collection[str]:
+        """Names of the weights that change; the base must have all of them."""
+
+    def change(self, name: str, weight: torch.Tensor) -> torch.Tensor:
+        """The new value of a weight, in its dtype and shape; `weight` may be written over."""
+
+
+@dataclass(frozen=True)
+class MergeReport:
+    """`num_merged` of the base's `num_tensors` were changed; `num_bytes` of weights written.
+
+    `dtype` is that of the changed weights, the coarsest if there are several.
+    """
+
+    num_merged: int
+    num_tensors: int
+    num_bytes: int
+    dtype: torch.dtype
+    seconds: float
+
+
+def rewrite_model(base: Path, out: Path, change: Change) -> MergeReport:
+    """Write the directory `out`: `base` with `change` made. It appears, or is replaced, when whole.
+
+    Raises:
+        UserError: the base has no safetensors or lacks a weight, one is not floating point, or
+            is not finite once changed.
+    """
+    start = time.monotonic()
+    shards = _shards(base)
+    _refuse_strangers(base, change.names)
+    part = out.with_name(f".{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    num_tensors = num_bytes = 0
+    dtypes: set[torch.dtype] = set()
+    for shard in shards:
+        counts = _write_shard(shard, part / shard.name, change, dtypes)
+        num_tensors, num_bytes = num_tensors + counts[0], num_bytes + counts[1]
+    _copy_rest(base, part)
+    if out.exists():
+        shutil.rmtree(out)
+    part.rename(out)
+    coarsest = max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
+    seconds = time.monotonic() - start
+    return MergeReport(len(change.names), num_tensors, num_bytes, coarsest, seconds)
+
+
+def _shards(base: Path) -> list[Path]:
+    if (base / INDEX).is_file():
+        index = json.loads((base / INDEX).read_text(encoding="utf-8"))
+        return [base / name for name in sorted(set(index["weight_map"].values()))]
+    if (base / MODEL_WEIGHTS).is_file():
+        return [base / MODEL_WEIGHTS]
+    raise UserError(
+        f"model.model_name_or_path: {base} holds no {MODEL_WEIGHTS} (nor {INDEX}); "
+        "save the base as safetensors first"
+    )
+
+
+def weight_names(base: Path) -> set[str]:
+    """Names of all tensors in the weight files of `base`."""
+    names: set[str] = set()
+    for shard in _shards(base):
+        with safe_open(shard, framework="pt") as file:
+            names.update(file.keys())
+    return names
+
+
+def _refuse_strangers(base: Path, names: Collection[str]) -> None:
+    if missing := sorted(set(names) - weight_names(base)):
+        raise UserError(
+            f"adapter: {missing[0]} ({len(missing)} in all) is not in {base}; "
+            "name the base that it was trained on"
+        )
+
+
+def _write_shard(
+    source: Path, target: Path, change: Change, dtypes: set[torch.dtype]
+) -> tuple[int, int]:
+    """Copy one safetensors file, changing weights on the way -> (tensors, bytes of tensors)."""
+    with (
+        safe_open(source, framework="pt") as tensors,
+        source.open("rb") as raw,
+        target.open("wb") as file,
+    ):
+        (size,) = struct.unpack("<Q", raw.read(8))
+        text = raw.read(size)
+        # Names, dtypes and shapes stay, so the header stays too, byte for byte.
+        file.write(struct.pack("<Q", size) + text)
+        header = {k: v for k, v in json.loads(text).items() if k != "__metadata__"}
+        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"][0]):
+            begin, end = entry["data_offsets"]
+            if name in change.names:
+                changed = _changed(name, tensors.get_tensor(name), change)
+                dtypes.add(changed.dtype)
+                file.write(changed.contiguous().view(torch.uint8).numpy().data)
+            else:
+                raw.seek(8 + size + begin)
+                _copy_bytes(raw, file, end - begin)
+        num_bytes = file.tell() - 8 - size
+        file.flush()
+        os.fsync(file.fileno())
+    return len(header), num_bytes
+
+
+def _changed(name: str, weight: torch.Tensor, change: Change) -> torch.Tensor:
+    if weight.dtype not in MERGEABLE:
+        raise UserError(
+            f"model: {name} is {weight.dtype}, a merge needs float32, bfloat16 or float16; "
+            "give the base that is not quantised"
+        )
+    changed = change.change(name, weight.clone())
+    if not torch.isfinite(changed).all():
+        raise UserError(f"adapter: {name} is not finite after the merge; take another save")
+    assert changed.dtype == weight.dtype and changed.shape == weight.shape
+    return changed
+
+
+def _copy_bytes(source: BinaryIO, target: BinaryIO, num_bytes: int) -> None:
+    while num_bytes > 0:
+        block = source.read(min(num_bytes, 1 << 22))
+        assert block, "a safetensors file shorter than its header says"
+        target.write(block)
+        num_bytes -= len(block)
+
+
+def _copy_rest(base: Path, out: Path) -> None:
+    for file in sorted(base.iterdir()):
+        weights = file.name.endswith(WEIGHT_SUFFIXES)
+        if file.is_file() and not weights and not file.name.startswith("."):
+            shutil.copyfile(file, out / file.name)
