@@ -21,6 +21,7 @@ from datasets_src.columns import map_rows
 from datasets_src.readers import read_rows
 from datasets_src.task import load_task, task_options
 from datasets_src.templates import open_tokenizer, plain_tokens, read_format
+from datasets_src.trie import shared_lengths, sort_rows, trie_size
 from datasets_src.types import TokenizedExample
 from trainers.config_load import load_config
 from trainers.pocket_tokenizer import SPECIAL_TOKENS, train_tokenizer
@@ -158,20 +159,27 @@ def is_short(group: Step) -> bool:
 
 
 def draw_steps(units: Sequence[Step], *, units_a_step: int, num_steps: int) -> list[Step]:
-    """Of 101 random steps the `num_steps` whose padded size is nearest to the median.
+    """Of 101 random steps the `num_steps` whose padded and packed sizes are nearest to the means.
 
-    A few steps can be afforded, and one with an unusually long row says little about a run.
+    A few steps can be afforded, and one with an unusually long row, or one whose rows share
+    unusually much, says little about a run.
     """
     draw = random.Random(0)
     steps = [[row for unit in draw.sample(units, units_a_step) for row in unit] for _ in range(101)]
-    steps.sort(key=padded_size)
-    first = (len(steps) - num_steps) // 2
-    return steps[first : first + num_steps]
+    sizes = np.log([(padded_size(step), packed_size(step)) for step in steps])
+    distances = np.abs(sizes - np.log(np.exp(sizes).mean(0))).sum(1)
+    return [steps[i] for i in np.argsort(distances, kind="stable")[:num_steps]]
 
 
 def padded_size(step: Step) -> int:
     """Tokens of the step's rows, each as long as the longest."""
     return len(step) * max(len(row.input_ids) for row in step)
+
+
+def packed_size(step: Step) -> int:
+    """Tokens of the step's rows, each distinct prefix once."""
+    rows = [step[i].input_ids for i in sort_rows([row.input_ids for row in step])]
+    return trie_size([len(row) for row in rows], shared_lengths(rows), min_share=8)
 
 
 def relabel(steps: Sequence[Step], vocab_size: int) -> list[Step]:

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from peft import LoraConfig
-from torch import nn
+from peft import LoraConfig, PeftModel
 from transformers import AutoModelForCausalLM
 from transformers import logging as transformers_logging
 
@@ -24,7 +23,7 @@ from datasets_src.plan import cut_step
 from datasets_src.types import TokenizedExample
 from trainers.config import LORA_TARGETS, LoraMethod, TrainConfig
 from trainers.methods.lora import add_adapter
-from trainers.model import load_base, load_tokenizer
+from trainers.model import LanguageModel, load_base, load_tokenizer
 from trainers.optimizer import make_optimizer
 from trainers.packing import num_target_tokens, pack
 from trainers.step import train_step
@@ -50,7 +49,7 @@ class Cost:
 class Side(Protocol):
     """A model with its adapter and optimizer."""
 
-    model: nn.Module
+    model: Any
 
     def step(self, rows: list[TokenizedExample]) -> Cost:
         """Train one optimizer step on `rows`."""
@@ -77,7 +76,7 @@ class Ours:
     """The step as the training loop takes it."""
 
     def __init__(self, base_dir: Path, dtype: torch.dtype) -> None:
-        self.model: nn.Module = add_adapter(load_base(base_dir, dtype), LoraMethod(), seed=0)
+        self.model = add_adapter(load_base(base_dir, dtype), LoraMethod(), seed=0)
         self.config = TrainConfig(learning_rate=LEARNING_RATE)
         self.optimizer = make_optimizer(self.model, self.config)
 
@@ -106,7 +105,7 @@ class Peer:
 
     def __init__(self, base_dir: Path, dtype: torch.dtype, *, best: bool) -> None:
         transformers_logging.set_verbosity_error()
-        self.model: nn.Module = AutoModelForCausalLM.from_pretrained(base_dir, dtype=dtype)
+        self.model: LanguageModel = AutoModelForCausalLM.from_pretrained(base_dir, dtype=dtype)
         self.tokenizer = load_tokenizer(base_dir)
         self.output_dir = base_dir / "trl"
         self.is_bf16, self.best = dtype == torch.bfloat16, best
@@ -160,7 +159,7 @@ class Peer:
             peft_config=self.adapter,
             callbacks=[Timer()],
         )
-        assert trainer.model is not None
+        assert isinstance(trainer.model, PeftModel)
         self.model, self.adapter = trainer.model, None
         trainer.train()
         losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
