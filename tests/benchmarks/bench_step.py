@@ -106,6 +106,7 @@ def run_case(bench: Bench, name: str, num_steps: int | None) -> dict[str, Any]:
         }
         for process in processes.values():
             process.ask("load")
+            process.ask("warm")
         for number in range(len(steps)):
             peaks.append(matmul_peak(getattr(torch, case.dtype)))
             for side, process in processes.items():
@@ -163,7 +164,8 @@ def run_extra(bench: Bench) -> dict[str, Any]:
     """Memory of a second process that trains on the same base file.
 
     Pages that two processes share count half in the PSS of each, so what the second one costs is
-    what the sum of both grows by; its imports are taken off.
+    what the sum of both grows by; its imports are taken off. A step's activations come on top for
+    as long as it lasts: `peak_of_step_mib`.
     """
     file = bench.folder / "extra.json"
     write_steps(bench.steps("grouped", "2b", 1), file)

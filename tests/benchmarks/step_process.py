@@ -2,11 +2,13 @@
 
     python -m tests.benchmarks.step_process ours BASE_DIR bfloat16 STEPS_FILE
 
-Commands on stdin, one a line, each answered by one line of JSON on stdout: `load`; `step 3` (the
-cost of the fourth step of the file); `pss`; `exit`. So the sides take turns, CPU seconds and
-memory are those of one side, and nothing that one does to its process reaches the other.
+Commands on stdin, one a line, each answered by one line of JSON on stdout: `load`; `warm` (a step
+on two rows); `step 3` (the cost of the fourth step of the file); `pss`; `exit`. So the sides take
+turns, CPU seconds and memory are those of one side, and nothing that one does to its process
+reaches the other.
 """
 
+import ctypes
 import importlib
 import json
 import os
@@ -89,12 +91,16 @@ def serve(side_name: str, base_dir: Path, dtype: str, steps_file: Path) -> None:
                 weight.detach().sum()
             Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew
             loaded_kib = kib("/proc/self/status", "VmRSS")
+        elif command == "warm":
+            assert side is not None
             side.step(shortest(steps))
         elif command == "step":
             assert side is not None
             answer = asdict(side.step(steps[int(numbers[0])]))
             answer["peak_mib"] = (kib("/proc/self/status", "VmHWM") - loaded_kib) / 1024
         else:
+            # What the allocator keeps of a step's activations goes back first.
+            ctypes.CDLL(None).malloc_trim(0)
             answer["pss_mib"] = kib("/proc/self/smaps_rollup", "Pss") / 1024
         print(json.dumps(answer), file=answers, flush=True)
 
