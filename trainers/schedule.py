@@ -1,6 +1,6 @@
 """The learning rate as a pure function of the step: nothing to save, nothing to restore.
 
-learning_rate(1, peak=1e-4, total_steps=100, warmup_steps=10, kind="cosine") == 1e-5
+learning_rate(2, peak=1e-4, total_steps=100, warmup_steps=10, kind="cosine") == 1e-5
 """
 
 import math
@@ -11,12 +11,12 @@ def learning_rate(
 ) -> float:
     """Rate of step 1..total_steps: linear warm-up to `peak`, then constant, linear or cosine.
 
-    `warmup_steps` below 1 is a share of all steps, as in transformers 5. The decay reaches 0
-    just after the last step.
+    As in transformers 5: `warmup_steps` below 1 is a share of all steps, a warm-up begins at 0
+    with the first step, and the decay reaches 0 just after the last one.
     """
     warmup = math.ceil(warmup_steps * total_steps) if warmup_steps < 1 else int(warmup_steps)
-    if step <= warmup:
-        return peak * step / warmup
+    if step - 1 < warmup:
+        return peak * (step - 1) / warmup
     if kind == "constant":
         return peak
     done = (step - 1 - warmup) / max(total_steps - warmup, 1)

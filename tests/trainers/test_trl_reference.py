@@ -15,7 +15,6 @@ from peft import PeftModel
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
 from transformers import (
     AutoModelForCausalLM,
     LlamaConfig,
@@ -174,6 +173,7 @@ def trl_losses(base_dir: Path, train: TrainConfig, dtype: torch.dtype, **options
         max_steps=NUM_STEPS,
         learning_rate=train.learning_rate,
         lr_scheduler_type=train.lr_scheduler_type,
+        warmup_steps=train.warmup_steps,
         weight_decay=train.weight_decay,
         max_grad_norm=train.max_grad_norm,
         logging_steps=1,
@@ -182,18 +182,11 @@ def trl_losses(base_dir: Path, train: TrainConfig, dtype: torch.dtype, **options
         disable_tqdm=True,
         **settings,
     )
-    optimizers: Any = (None, None)
-    if train.warmup_steps:
-        # transformers takes the first step of a warm-up at rate 0, we at peak / warmup_steps.
-        optimizer = make_optimizer(model, train)
-        schedule = LambdaLR(optimizer, lambda done: rate(train, done + 1) / train.learning_rate)
-        optimizers = (optimizer, schedule)
     trainer = SFTTrainer(
         model=model,
         args=args,
         train_dataset=Dataset.from_list([labelled(row) for row in make_rows()]),
         processing_class=tokenizer(),
-        optimizers=optimizers,
     )
     trainer.train()
     losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
