@@ -3,15 +3,15 @@
 exp_avg.<parameter>, exp_avg_sq.<parameter>, step.<parameter>
 """
 
-from pathlib import Path
+from collections.abc import Mapping
 
 import torch
-from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from trainers.config import TrainConfig
 
 FILE = "optimizer.safetensors"
+MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def make_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.AdamW:
@@ -25,23 +25,23 @@ def make_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.AdamW:
     )
 
 
-def save_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, folder: Path) -> None:
-    """Write the moments and step counts; the learning rate is a function of the step."""
-    tensors = {
+def optimizer_state(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
+    """The moments and step counts; the learning rate is a function of the step."""
+    return {
         f"{key}.{name}": value.detach().cpu().contiguous()
         for name, param in model.named_parameters()
         if param in optimizer.state
         for key, value in optimizer.state[param].items()
     }
-    save_file(tensors, folder / FILE)
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, folder: Path) -> None:
+def load_optimizer_state(
+    optimizer: torch.optim.Optimizer, model: nn.Module, tensors: Mapping[str, Tensor]
+) -> None:
     """Put a saved state back; every trainable parameter must find its own."""
-    tensors = load_file(folder / FILE)
     for name, param in model.named_parameters():
         if param.requires_grad:
             optimizer.state[param] = {
                 key: tensors[f"{key}.{name}"].to(param.device if key != "step" else "cpu")
-                for key in ("step", "exp_avg", "exp_avg_sq")
+                for key in ("step", *MOMENTS)
             }
