@@ -10,7 +10,7 @@ from pathlib import Path
 
 from datasets_src.pipeline import Prepared
 from jobs.cli import config_parser, parse_config, run_verb
-from jobs.preflight import check_storage
+from jobs.preflight import check_storage, check_zero
 from jobs.prepare import prepare_rows, show_example
 from jobs.ray_session import start_ray
 from jobs.summary import gate_lines, summary_table
@@ -30,6 +30,7 @@ def finetune(config: Config) -> int:
     from trainers.model import attention_of, resolve_model
 
     _check_hub(config)
+    check_zero(config)
     model_dir = resolve_model(config.model.model_name_or_path, config.model.model_revision)
     attention_of(model_dir)
     method_module(config.method).check(model_dir, config.method)

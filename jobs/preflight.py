@@ -1,5 +1,6 @@
 """What can be known before Ray starts and a single step is paid for."""
 
+import importlib.util
 import os
 import shutil
 from pathlib import Path
@@ -32,6 +33,16 @@ def check_storage(config: Config, model_dir: Path) -> None:
         raise UserError(
             f"output_dir: {path} has {free / GIB:.1f} GiB free, the run needs about "
             f"{needed / GIB:.1f} GiB; free some, set output_dir elsewhere or export_best=false"
+        )
+
+
+def check_zero(config: Config) -> None:
+    """Refuse ZeRO where DeepSpeed is not installed; no compiler is needed (trainers/zero.py)."""
+    stage = config.scaling.zero_stage
+    if stage and importlib.util.find_spec("deepspeed") is None:
+        raise UserError(
+            f"scaling.zero_stage: {stage}, but deepspeed is not installed; run pip install "
+            "-c constraints.txt --group zero, on every node, or set zero_stage=0"
         )
 
 

@@ -112,6 +112,12 @@ class ScalingConfig(Section):
         None, ge=1, description="cores of each; default: the cluster's shared out evenly"
     )
     use_gpu: bool = Field(False, description="one GPU for each worker")
+    zero_stage: Literal[0, 2, 3] = Field(
+        0, description="DeepSpeed ZeRO: 2 shares out optimizer and gradients, 3 the weights too"
+    )
+    offload_optimizer: bool = Field(
+        True, description="under ZeRO, a GPU worker keeps masters and moments in CPU memory"
+    )
     max_failures: int = Field(3, ge=0, description="restarts of the workers before giving up")
     resource_wait_s: float = Field(
         60, ge=0, description="how long to wait for the cluster to have the resources"
@@ -159,6 +165,15 @@ class Config(Section):
     scaling: ScalingConfig = Field(default_factory=ScalingConfig)
     hub: HubConfig = Field(default_factory=HubConfig)
     export: ExportConfig = Field(default_factory=ExportConfig)
+
+    @model_validator(mode="after")
+    def _zero_with_whole_weights(self) -> "Config":
+        if self.scaling.zero_stage and self.method.method_type == "qlora":
+            raise ValueError(
+                f"scaling.zero_stage is {self.scaling.zero_stage}, but 4-bit weights are not "
+                "shared out; set zero_stage=0, or method_type=lora"
+            )
+        return self
 
     @model_validator(mode="before")
     @classmethod

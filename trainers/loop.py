@@ -5,15 +5,17 @@ for step in plan: train_step -> metrics.jsonl;  at a save: checkpoint -> replies
 
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from safetensors.torch import load_file, save_file
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from datasets_src.plan import cut_step, plan_run, prefix_units, share_out, steps_per_epoch
+from datasets_src.plan import plan_run, prefix_units, steps_per_epoch
 from datasets_src.store import Split, open_split
 from datasets_src.task import load_task
 from datasets_src.types import StepPlan
@@ -25,16 +27,18 @@ from trainers.checkpoints import (
     step_name,
 )
 from trainers.config import Config
+from trainers.engine import make_engine
 from trainers.evaluate import EvalJob, evaluate, record_constant
 from trainers.methods.choose import method_module
+from trainers.micro_batches import share_of_step
 from trainers.model import LanguageModel, compute_dtype, load_tokenizer, resolve_model
-from trainers.optimizer import load_optimizer, make_optimizer, save_optimizer
-from trainers.packing import num_target_tokens, pack
+from trainers.optimizer import FILE as OPTIMIZER
+from trainers.packing import num_target_tokens
 from trainers.progress import Progress
 from trainers.run_dir import append_jsonl, read_jsonl, write_json, write_jsonl
 from trainers.schedule import learning_rate
 from trainers.scores import best_step, find_score
-from trainers.step import NonFiniteError, train_step
+from trainers.step import Engine, NonFiniteError, train_step
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,7 @@ class Job:
 class Trainee:
     """What a worker trains, and on what."""
 
-    model: LanguageModel
-    optimizer: torch.optim.Optimizer
+    engine: Engine
     tokenizer: PreTrainedTokenizerBase
     train: Split
     validation: Split
@@ -65,11 +68,11 @@ def run(job: Job) -> None:
     """Train from the newest valid checkpoint to the end of the plan."""
     torch.set_num_threads(job.num_threads)
     config, progress = job.config, Progress(job.run_dir, active=job.rank == 0)
-    it = _build(job)
-    progress.built(it.model)
+    checkpoint = _newest(job)
+    start = 0 if checkpoint is None else checkpoint.step
+    it = _build(job, checkpoint, progress)
     plan = make_plan(config, it.train)
     saves = save_steps(config, it.train, len(plan))
-    start = _resume(job, it)
     if job.rank == 0:
         _forget_after(job.run_dir, start)
     if config.eval.eval_on_start and find_score(job.run_dir, "base") is None:
@@ -114,37 +117,40 @@ def save_steps(config: Config, train: Split, total_steps: int) -> set[int]:
     return {*range(every, total_steps + 1, every), total_steps}
 
 
-def _build(job: Job) -> Trainee:
+def _build(job: Job, checkpoint: Checkpoint | None, progress: Progress) -> Trainee:
+    """The model, with a checkpoint's weights if there is one, then its engine with its state."""
     config = job.config
     model_dir = resolve_model(config.model.model_name_or_path, config.model.model_revision)
-    model = method_module(config.method).build(
+    how = method_module(config.method)
+    model = how.build(
         model_dir,
         config.method,
         dtype=compute_dtype(config.model.dtype),
         seed=config.train.seed,
         device="cuda" if config.scaling.use_gpu else "cpu",
     )
+    progress.built(model)
+    if checkpoint is not None:
+        how.load(model, checkpoint.path)
+    engine = make_engine(config, model)
+    if checkpoint is not None:
+        engine.load_state(load_file(checkpoint.path / OPTIMIZER))
     return Trainee(
-        model,
-        make_optimizer(model, config.train),
+        engine,
         load_tokenizer(model_dir),
         open_split(job.prepared_dir, "train"),
         open_split(job.prepared_dir, "validation"),
     )
 
 
-def _resume(job: Job, it: Trainee) -> int:
-    """Load the newest valid checkpoint, chosen by rank 0; its step, or 0."""
+def _newest(job: Job) -> Checkpoint | None:
+    """The newest valid checkpoint, chosen by rank 0."""
     chosen: list[Checkpoint | None] = [None]
     if job.rank == 0:
         chosen = [newest_valid(job.run_dir / "checkpoints")]
     if job.world > 1:
         dist.broadcast_object_list(chosen)
-    if chosen[0] is None:
-        return 0
-    method_module(job.config.method).load(it.model, chosen[0].path)
-    load_optimizer(it.optimizer, it.model, chosen[0].path)
-    return chosen[0].step
+    return chosen[0]
 
 
 def _forget_after(run_dir: Path, step: int) -> None:
@@ -158,14 +164,7 @@ def _forget_after(run_dir: Path, step: int) -> None:
 def _train(job: Job, it: Trainee, step: StepPlan, total_steps: int, progress: Progress) -> None:
     started, train = time.monotonic(), job.config.train
     rows = [it.train.tokens(i) for i in step.rows]
-    batches = cut_step(
-        rows,
-        num_workers=job.world,
-        max_tokens=train.max_tokens_per_micro_batch,
-        min_share=train.min_share,
-    )
-    costs = [batch.num_tokens for batch in batches]
-    mine = share_out(costs, job.world)[job.rank]
+    pairs, num_packed_tokens = share_of_step(rows, job.config, rank=job.rank, world=job.world)
     rate = learning_rate(
         step.step,
         peak=train.learning_rate,
@@ -174,15 +173,12 @@ def _train(job: Job, it: Trainee, step: StepPlan, total_steps: int, progress: Pr
         kind=train.lr_scheduler_type,
     )
     num_targets = sum(num_target_tokens(len(row.input_ids), row.prompt_len) for row in rows)
-    it.model.train()
     try:
         loss, norm = train_step(
-            it.model,
-            it.optimizer,
-            ((index, pack(batches[index].rows, min_share=train.min_share)) for index in mine),
+            it.engine,
+            pairs,
             num_targets=num_targets,
             learning_rate=rate,
-            max_grad_norm=train.max_grad_norm,
             seed=(train.seed, step.step),
         )
     except NonFiniteError as error:
@@ -202,7 +198,7 @@ def _train(job: Job, it: Trainee, step: StepPlan, total_steps: int, progress: Pr
                 "learning_rate": rate,
                 "grad_norm": norm,
                 "num_tokens": sum(len(row.input_ids) for row in rows),
-                "num_packed_tokens": sum(costs),
+                "num_packed_tokens": num_packed_tokens,
                 "num_target_tokens": num_targets,
                 "num_examples": len(rows),
                 "step_time_s": round(time.monotonic() - started, 4),
@@ -216,16 +212,29 @@ def _save(job: Job, it: Trainee, step: StepPlan) -> None:
     peak_gib = torch.tensor(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
     if job.world > 1:
         dist.all_reduce(peak_gib)
-    if job.rank != 0:
-        return
+    # Both are put together by all workers where each holds a part.
+    state = it.engine.state()
+    with it.engine.whole() as model:
+        if job.rank == 0:
+            _write(job, it, step, model, state, float(peak_gib))
+
+
+def _write(
+    job: Job,
+    it: Trainee,
+    step: StepPlan,
+    model: LanguageModel,
+    state: Mapping[str, torch.Tensor],
+    peak_gib: float,
+) -> None:
     train = job.config.train
     epoch = round(step.step / steps_per_epoch(len(it.train), train.train_batch_size), 4)
 
     how = method_module(job.config.method)
 
     def write(folder: Path) -> None:
-        how.save(it.model, folder, base_name=job.config.model.model_name_or_path)
-        save_optimizer(it.optimizer, it.model, folder)
+        how.save(model, folder, base_name=job.config.model.model_name_or_path)
+        save_file(dict(state), folder / OPTIMIZER)
         write_json(folder / "trainer_state.json", {"step": step.step, "epoch": epoch})
 
     saved = save_checkpoint(
@@ -240,15 +249,14 @@ def _save(job: Job, it: Trainee, step: StepPlan) -> None:
             "attempt": job.attempt,
             "num_bytes": sum(path.stat().st_size for path in saved.path.iterdir()),
             "saved_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "peak_memory_gib": round(float(peak_gib), 3),
+            "peak_memory_gib": round(peak_gib, 3),
         },
     )
 
 
 def _evaluate_base(job: Job, it: Trainee, progress: Progress) -> None:
     """Score the untuned base (what was trained set aside) and the best constant answer."""
-    with method_module(job.config.method).untuned(it.model):
-        _evaluate(job, it, None, progress)
+    _evaluate(job, it, None, progress)
     if job.rank == 0:
         train, validation = (
             [split.example(i) for i in range(len(split))] for split in (it.train, it.validation)
@@ -260,15 +268,17 @@ def _evaluate_base(job: Job, it: Trainee, progress: Progress) -> None:
 def _evaluate(job: Job, it: Trainee, step: int | None, progress: Progress) -> None:
     name = "base" if step is None else step_name(step)
     progress.answering(name, _share_size(it.validation, job))
-    it.model.eval()
-    score = evaluate(
-        it.model,
-        it.tokenizer,
-        it.validation,
-        task=load_task(job.config.data.task),
-        job=eval_job(job, name, step),
-        on_batch=progress.answered,
-    )
+    how = method_module(job.config.method)
+    with it.engine.whole() as model, how.untuned(model) if step is None else nullcontext():
+        model.eval()
+        score = evaluate(
+            model,
+            it.tokenizer,
+            it.validation,
+            task=load_task(job.config.data.task),
+            job=eval_job(job, name, step),
+            on_batch=progress.answered,
+        )
     if score is not None:
         progress.scored(score)
 

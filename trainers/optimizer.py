@@ -3,18 +3,17 @@
 exp_avg.<parameter>, exp_avg_sq.<parameter>, step.<parameter>, master.<parameter> (bfloat16 weights)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from trainers.config import TrainConfig
 from trainers.master_adamw import MasterAdamW
 
 FILE = "optimizer.safetensors"
+MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def make_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.Optimizer:
@@ -33,21 +32,21 @@ def make_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.Optimize
     )
 
 
-def save_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, folder: Path) -> None:
-    """Write the moments and step counts; the learning rate is a function of the step."""
-    tensors = {
+def optimizer_state(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
+    """The moments and step counts; the learning rate is a function of the step."""
+    return {
         f"{key}.{name}": value.detach().cpu().contiguous()
         for name, param in model.named_parameters()
         if param in optimizer.state
         for key, value in optimizer.state[param].items()
     }
-    save_file(tensors, folder / FILE)
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, folder: Path) -> None:
+def load_optimizer_state(
+    optimizer: torch.optim.Optimizer, model: nn.Module, tensors: Mapping[str, Tensor]
+) -> None:
     """Put a saved state back; every trainable parameter must find its own."""
-    tensors = load_file(folder / FILE)
-    keys = ["step", "exp_avg", "exp_avg_sq"]
+    keys = ["step", *MOMENTS]
     keys += ["master"] if isinstance(optimizer, MasterAdamW) else []
     for name, param in model.named_parameters():
         if param.requires_grad:

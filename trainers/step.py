@@ -2,14 +2,16 @@
 
     sum over the step's trained tokens of -log p(token) / number of trained tokens of the step
 
-Each worker adds up its micro-batches, the gradients are summed over the workers once, clipped,
-and every worker takes the same AdamW step. Micro-batches are tries of prefixes (packing.py), which
-cost a fraction of their rows' tokens; the gradient does not depend on how rows are packed.
+Each worker adds up its micro-batches, the gradients are summed over the workers, clipped, and the
+same AdamW step is taken, by every worker or by each on its part (zero.py). Micro-batches are tries
+of prefixes (packing.py), which cost a fraction of their rows' tokens; the gradient does not depend
+on how rows are packed.
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
@@ -17,6 +19,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from trainers.head_loss import head_loss
+from trainers.optimizer import load_optimizer_state, optimizer_state
 from trainers.packing import PackedBatch
 from trainers.tree_attention import attention_inputs
 
@@ -25,10 +28,76 @@ class NonFiniteError(RuntimeError):
     """A loss or gradient that is not finite; training cannot go on from it."""
 
 
-def loss_part(model: nn.Module, batch: PackedBatch, *, num_targets: int) -> Tensor:
+class Engine(Protocol):
+    """What holds the trained weights and their optimizer: replicated here, in parts in zero.py."""
+
+    device: torch.device
+
+    def add(self, batch: PackedBatch, *, num_targets: int) -> Tensor:
+        """Add a micro-batch's gradient to the step's; its part of the loss [], detached."""
+
+    def update(self, learning_rate: float) -> float:
+        """Sum the gradients over the workers, clip, take one AdamW step; the norm before clipping.
+
+        A norm that is not finite leaves the weights.
+        """
+
+    def state(self) -> dict[str, Tensor]:
+        """The optimizer's state, whole, by parameter name (optimizer.py); collective."""
+
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put `state()` of any engine back, of any number of workers."""
+
+    def whole(self) -> AbstractContextManager[Any]:
+        """The model with all its weights, to be evaluated or saved; collective."""
+
+
+class Replicated:
+    """Every worker holds the model and the optimizer; gradients are summed once a step."""
+
+    def __init__(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, *, max_grad_norm: float
+    ) -> None:
+        self.model, self.optimizer, self.max_grad_norm = model, optimizer, max_grad_norm
+        self.device = next(model.parameters()).device
+
+    def add(self, batch: PackedBatch, *, num_targets: int) -> Tensor:
+        self.model.train()
+        part = loss_part(self.model, batch, num_targets=num_targets)
+        part.backward()
+        return part.detach()
+
+    def update(self, learning_rate: float) -> float:
+        params = [p for p in self.model.parameters() if p.requires_grad]
+        _sum_over_workers(params)
+        norm = float(nn.utils.clip_grad_norm_(params, self.max_grad_norm))
+        if math.isfinite(norm):
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return norm
+
+    def state(self) -> dict[str, Tensor]:
+        return optimizer_state(self.optimizer, self.model)
+
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        load_optimizer_state(self.optimizer, self.model, tensors)
+
+    def whole(self) -> AbstractContextManager[Any]:
+        return nullcontext(self.model)
+
+
+def loss_part(
+    model: nn.Module,
+    batch: PackedBatch,
+    *,
+    num_targets: int,
+    head: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
+) -> Tensor:
     """The micro-batch's part of the step's loss [], float32 or wider: its sum over `num_targets`.
 
-    The head runs only where a target stands.
+    The head runs only where a target stands; `head`, if given, stands for the model's own.
     """
     base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     batch = batch.to(base.device)
@@ -38,18 +107,18 @@ def loss_part(model: nn.Module, batch: PackedBatch, *, num_targets: int) -> Tens
         use_cache=False,
         **attention_inputs(base, batch.tree),
     ).last_hidden_state[0]
-    head_VD = base.get_output_embeddings().weight
-    return head_loss(hidden_TD[batch.src], head_VD, batch.targets, batch.weights / num_targets)
+    hidden_ND, weights = hidden_TD[batch.src], batch.weights / num_targets
+    if head is not None:
+        return head(hidden_ND, batch.targets, weights)
+    return head_loss(hidden_ND, base.get_output_embeddings().weight, batch.targets, weights)
 
 
 def train_step(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    engine: Engine,
     batches: Iterable[tuple[int, PackedBatch]],
     *,
     num_targets: int,
     learning_rate: float,
-    max_grad_norm: float,
     seed: Sequence[int],
 ) -> tuple[float, float]:
     """One optimizer step over this worker's (index, micro-batch) pairs.
@@ -62,26 +131,22 @@ def train_step(
     Raises:
         NonFiniteError: before the weights are touched.
     """
-    loss = torch.zeros((), dtype=torch.float64)
+    loss = torch.zeros((), dtype=torch.float64, device=engine.device)
     for index, batch in batches:
         torch.manual_seed(_mix(*seed, index))
-        part = loss_part(model, batch, num_targets=num_targets)
-        part.backward()
-        loss += part.detach().double().cpu()
-    params = [p for p in model.parameters() if p.requires_grad]
-    _sum_over_workers(params, loss)
-    norm = float(nn.utils.clip_grad_norm_(params, max_grad_norm))
-    if not (math.isfinite(norm) and math.isfinite(float(loss))):
+        loss += engine.add(batch, num_targets=num_targets)
+    if dist.is_initialized():
+        dist.all_reduce(loss)
+    if not math.isfinite(loss):
+        raise NonFiniteError(f"loss {float(loss)}")
+    norm = engine.update(learning_rate)
+    if not math.isfinite(norm):
         raise NonFiniteError(f"loss {float(loss)}, gradient norm {norm}")
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
     return float(loss), norm
 
 
-def _sum_over_workers(params: Sequence[nn.Parameter], loss: Tensor) -> None:
-    """All-reduce the gradients in one flat message, and the loss in float64."""
+def _sum_over_workers(params: Sequence[nn.Parameter]) -> None:
+    """All-reduce the gradients in one flat message."""
     for p in params:
         if p.grad is None:  # a worker without a micro-batch in this step
             p.grad = torch.zeros_like(p, dtype=p.grad_dtype)
@@ -90,7 +155,6 @@ def _sum_over_workers(params: Sequence[nn.Parameter], loss: Tensor) -> None:
     grads = [p.grad for p in params if p.grad is not None]
     flat = torch.cat([g.reshape(-1) for g in grads])
     dist.all_reduce(flat)
-    dist.all_reduce(loss)
     for grad, part in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
         grad.copy_(part.view_as(grad))
 

@@ -26,7 +26,7 @@ from trainers.model import resolve_model
 from trainers.optimizer import make_optimizer
 from trainers.packing import num_target_tokens, pack
 from trainers.schedule import learning_rate
-from trainers.step import loss_part, train_step
+from trainers.step import Replicated, loss_part, train_step
 
 SAMPLINGS: dict[str, int | None] = {"shuffled": None, "grouped 3": 3, "grouped 9": 9}
 SEEDS = (0, 1, 2)
@@ -100,8 +100,7 @@ def train(rows: Rows, held_out: Rows, *, group_size: int | None, seed: int) -> t
         mine = [rows[i] for i in step.rows]
         batches = cut_step(mine, num_workers=1, max_tokens=8192, min_share=TRAIN.min_share)
         train_step(
-            model,
-            optimizer,
+            Replicated(model, optimizer, max_grad_norm=TRAIN.max_grad_norm),
             ((i, pack(b.rows, min_share=TRAIN.min_share)) for i, b in enumerate(batches)),
             num_targets=sum(num_target_tokens(len(r.input_ids), r.prompt_len) for r in mine),
             learning_rate=learning_rate(
@@ -111,7 +110,6 @@ def train(rows: Rows, held_out: Rows, *, group_size: int | None, seed: int) -> t
                 warmup_steps=0.1,
                 kind="cosine",
             ),
-            max_grad_norm=TRAIN.max_grad_norm,
             seed=(seed, step.step),
         )
     return held_out_loss(model, held_out), time.monotonic() - started

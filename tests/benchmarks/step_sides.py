@@ -26,7 +26,7 @@ from trainers.methods.lora import add_adapter
 from trainers.model import LanguageModel, load_base, load_tokenizer
 from trainers.optimizer import make_optimizer
 from trainers.packing import num_target_tokens, pack
-from trainers.step import train_step
+from trainers.step import Replicated, train_step
 
 LEARNING_RATE = 2e-5  # TRL's default
 # TRL as it comes (mixed precision, gradient checkpointing, padded), but for two things it has to
@@ -89,12 +89,10 @@ class Ours:
             min_share=config.min_share,
         )
         loss, _ = train_step(
-            self.model.train(),
-            self.optimizer,
+            Replicated(self.model, self.optimizer, max_grad_norm=config.max_grad_norm),
             ((i, pack(batch.rows, min_share=config.min_share)) for i, batch in enumerate(batches)),
             num_targets=sum(num_target_tokens(len(r.input_ids), r.prompt_len) for r in rows),
             learning_rate=LEARNING_RATE,
-            max_grad_norm=config.max_grad_norm,
             seed=(0, 0),
         )
         return watch.read(loss)

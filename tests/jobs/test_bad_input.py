@@ -136,3 +136,10 @@ def test_storage_that_cannot_be_written_or_is_too_small(
         file.truncate(free)
     said = fault_of(f"model_name_or_path={huge}", f"output_dir={tmp_path}/runs")
     assert "GiB free, the run needs about" in said and "export_best=false" in said
+
+
+def test_zero_without_deepspeed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "deepspeed", None)  # what Python sees where it is missing
+    said = fault_of("zero_stage=3", f"output_dir={tmp_path}/runs")
+    assert "scaling.zero_stage: 3" in said and "--group zero" in said
+    assert not (tmp_path / "runs").exists()

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,7 @@ def losses(run_dir: Path) -> list[float]:
 
 
 def test_a_run_learns_and_records_one_line_a_step(finished: Path) -> None:
+    assert "deepspeed" not in sys.modules, "loaded where nobody asked for ZeRO"
     metrics = list(read_jsonl(finished / "metrics.jsonl"))
     assert [row["step"] for row in metrics] == list(range(1, 9))
     assert [row["num_examples"] for row in metrics] == [8] * 8
@@ -122,6 +125,27 @@ def test_two_ray_workers_take_the_same_steps_as_one(
         for d in (run_dir, finished)
     )
     assert ours == theirs, "replies depend on the number of workers"
+
+
+@pytest.mark.skipif(find_spec("deepspeed") is None, reason="deepspeed is not installed")
+def test_two_ray_workers_under_zero_take_the_same_steps(
+    finished: Path, prepared: Path, rows: Path, tmp_path: Path, ray_local: None
+) -> None:
+    """Stage 3 on two workers, the last checkpoint lost, its steps taken again by one of stage 2."""
+    config = config_for(tmp_path, rows)
+    run_dir = tmp_path / config.run_name
+    parts = config.scaling.model_copy(update={"zero_stage": 3})
+    fit(config.model_copy(update={"scaling": parts}), run_dir=run_dir, prepared_dir=prepared)
+    assert losses(run_dir) == pytest.approx(losses(finished), rel=1e-5)
+    shutil.rmtree(list_checkpoints(run_dir / "checkpoints")[0].path)
+    alone = config.scaling.model_copy(update={"zero_stage": 2, "num_workers": 1})
+    fit(config.model_copy(update={"scaling": alone}), run_dir=run_dir, prepared_dir=prepared)
+    assert losses(run_dir) == pytest.approx(losses(finished), rel=1e-5)
+    assert len({row["attempt"] for row in read_jsonl(run_dir / "metrics.jsonl")}) == 2
+    ours, theirs = (
+        list(read_jsonl(d / "predictions/step-000003.jsonl")) for d in (run_dir, finished)
+    )
+    assert ours == theirs
 
 
 def test_a_fault_in_a_worker_is_told_not_retried(

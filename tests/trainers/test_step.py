@@ -13,7 +13,7 @@ from tests.trainers.plain_step import (
 from trainers.config import LoraMethod
 from trainers.methods.lora import add_adapter
 from trainers.packing import PackedBatch, pack
-from trainers.step import NonFiniteError, train_step
+from trainers.step import NonFiniteError, Replicated, train_step
 
 
 def packed(num_rows: int) -> PackedBatch:
@@ -27,12 +27,10 @@ def test_a_step_is_adamw_on_the_clipped_mean_gradient() -> None:
     norm = torch.cat([g.flatten() for g in gradients(reference).values()]).norm()
     optimizers = [torch.optim.AdamW(m.parameters(), lr=9.0) for m in (model, reference)]
     loss, got_norm = train_step(
-        model,
-        optimizers[0],
+        Replicated(model, optimizers[0], max_grad_norm=0.5),
         [(0, pack(examples[:2], min_share=4)), (1, pack(examples[2:], min_share=4))],
         num_targets=count_targets(examples),
         learning_rate=1e-2,
-        max_grad_norm=0.5,
         seed=(1, 1),
     )
     assert got_norm == pytest.approx(float(norm), rel=1e-12) and got_norm > 0.5
@@ -53,12 +51,10 @@ def test_a_loss_that_is_not_finite_leaves_the_weights() -> None:
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad])
     with pytest.raises(NonFiniteError):
         train_step(
-            model,
-            optimizer,
+            Replicated(model, optimizer, max_grad_norm=1.0),
             [(0, packed(3))],
             num_targets=9,
             learning_rate=1e-2,
-            max_grad_norm=1.0,
             seed=(1, 1),
         )
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
@@ -70,12 +66,10 @@ def test_dropout_depends_on_the_step_and_the_micro_batch_only() -> None:
         torch.rand(7)  # whatever was drawn before
         optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad])
         train_step(
-            model,
-            optimizer,
+            Replicated(model, optimizer, max_grad_norm=1e9),
             [(index, packed(3))],
             num_targets=9,
             learning_rate=1.0,
-            max_grad_norm=1e9,
             seed=seed,
         )
         return torch.cat([p.detach().flatten() for p in model.parameters() if p.requires_grad])

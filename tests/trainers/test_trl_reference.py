@@ -30,7 +30,7 @@ from trainers.model import load_base
 from trainers.optimizer import make_optimizer
 from trainers.packing import num_target_tokens, pack
 from trainers.schedule import learning_rate
-from trainers.step import train_step
+from trainers.step import Replicated, train_step
 
 VOCAB, PAD = 101, 0
 NUM_STEPS, ROWS_A_STEP = 20, 6
@@ -139,12 +139,10 @@ def our_losses(base_dir: Path, train: TrainConfig, dtype: torch.dtype) -> Tensor
         batch = rows[(step - 1) * ROWS_A_STEP : step * ROWS_A_STEP]
         half = ROWS_A_STEP // 2
         loss, _ = train_step(
-            model,
-            optimizer,
+            Replicated(model, optimizer, max_grad_norm=train.max_grad_norm),
             [(0, pack(batch[:half], min_share=8)), (1, pack(batch[half:], min_share=8))],
             num_targets=sum(num_target_tokens(len(r.input_ids), r.prompt_len) for r in batch),
             learning_rate=rate(train, step),
-            max_grad_norm=train.max_grad_norm,
             seed=(0, step),
         )
         losses.append(loss)

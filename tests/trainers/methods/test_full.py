@@ -19,7 +19,7 @@ from trainers.methods import full
 from trainers.model import load_base
 from trainers.optimizer import make_optimizer
 from trainers.packing import pack
-from trainers.step import loss_part, train_step
+from trainers.step import Replicated, loss_part, train_step
 
 
 def whole_model(base: Path, dtype: torch.dtype) -> PreTrainedModel:
@@ -39,12 +39,10 @@ def test_weights_are_the_rounding_of_a_float32_reference(tmp_path: Path) -> None
     parts = [pack(examples[:5], min_share=4), pack(examples[5:], min_share=4)]
     for step in range(3):
         train_step(
-            model,
-            optimizer,
+            Replicated(model, optimizer, max_grad_norm=1.0),
             enumerate(parts),
             num_targets=num_targets(examples),
             learning_rate=1e-5,
-            max_grad_norm=1.0,
             seed=(0, step),
         )
         for master in masters:
@@ -79,12 +77,10 @@ def test_gradients_add_up_in_float32_and_a_worker_may_have_none(base: Path) -> N
     assert {p.grad.dtype for p in model.parameters() if p.grad is not None} == {torch.float32}
     optimizer.zero_grad()
     train_step(
-        model,
-        optimizer,
+        Replicated(model, optimizer, max_grad_norm=1.0),
         [],
         num_targets=5,
         learning_rate=1e-3,
-        max_grad_norm=1.0,
         seed=(0, 0),
     )
     assert all(p.grad is None for p in model.parameters())

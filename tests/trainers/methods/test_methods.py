@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.trainers.methods.tiny_train import (
     CONFIGS,
@@ -18,7 +19,6 @@ from tests.trainers.methods.tiny_train import (
 )
 from trainers.methods.choose import METHODS, method_module
 from trainers.model import load_base
-from trainers.optimizer import load_optimizer, save_optimizer
 
 FUNCTIONS = ("check", "build", "save", "load", "untuned", "merge", "reload")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -52,24 +52,24 @@ def test_learns_and_resumes_to_the_same_bytes(
     for folder in (half, whole, again):
         folder.mkdir()
     how.save(model, half, base_name="tiny")
-    save_optimizer(optimizer, model, half)
+    save_file(optimizer_state(optimizer, model), half / FILE)
     losses += train(model, optimizer, base, range(3, 8), rate=rate)
     how.save(model, whole, base_name="tiny")
-    save_optimizer(optimizer, model, whole)
+    save_file(optimizer_state(optimizer, model), whole / FILE)
     # Steps of even number see the same rows.
     assert losses[6] < 0.95 * losses[0], losses
 
     resumed = build(name, base, dtype=DTYPES[dtype])
     fresh = optimizer_of(resumed)
     how.load(resumed, half)
-    load_optimizer(fresh, resumed, half)
+    load_optimizer_state(fresh, resumed, load_file(half / FILE))
     before = logits(resumed, base)  # an evaluation between steps changes none of them
     with how.untuned(resumed):
         logits(resumed, base)
     assert torch.equal(logits(resumed, base), before)
     assert train(resumed, fresh, base, range(3, 8), rate=rate) == losses[3:]
     how.save(resumed, again, base_name="tiny")
-    save_optimizer(fresh, resumed, again)
+    save_file(optimizer_state(fresh, resumed), again / FILE)
     for file in (how.FILES[1], "optimizer.safetensors"):
         assert (again / file).read_bytes() == (whole / file).read_bytes(), file
 

@@ -11,7 +11,7 @@ from trainers.methods.choose import method_module
 from trainers.model import LanguageModel
 from trainers.optimizer import make_optimizer
 from trainers.packing import num_target_tokens, pack
-from trainers.step import loss_part, train_step
+from trainers.step import Replicated, loss_part, train_step
 
 CONFIGS: dict[str, Method] = {
     "lora": LoraMethod(lora_r=4, lora_alpha=8),
@@ -56,12 +56,10 @@ def train(
         some = (rows(base) * 2)[step % 2 * 6 :][:6]
         batches = [(0, pack(some[:2], min_share=4)), (1, pack(some[2:], min_share=4))]
         loss, _ = train_step(
-            model,
-            optimizer,
+            Replicated(model, optimizer, max_grad_norm=1.0),
             batches,
             num_targets=num_targets(some),
             learning_rate=rate,
-            max_grad_norm=1.0,
             seed=(0, step),
         )
         losses.append(loss)
