@@ -62,12 +62,13 @@ def tiny_model(method: str, dtype: str, poison: str = "") -> nn.Module:
         with torch.no_grad():
             base.model.norm.weight[3] = math.inf if poison == "loss" else 1e38
             if poison == "gradient":  # 1e38 / 1e-3, while the loss is finite: 1e38 times a logit
-                for param in base.model.parameters():
-                    param[param.abs() < 0.5] *= 1e-2
+                for name, param in base.named_parameters():
+                    if "norm" not in name:
+                        param *= 1e-3
     if method != "lora":
         return base
     base.requires_grad_(False)
-    model = add_adapter(base, LoraMethod(lora_r=3), seed=0)
+    model = add_adapter(base, LoraMethod(lora_r=3, lora_alpha=3), seed=0)
     for name, param in model.named_parameters():
         if "lora_B" in name:  # zero at the start: half of the gradients would be zero
             nn.init.normal_(param, std=0.2)
@@ -107,7 +108,7 @@ def take_step(task: Task, engine: Engine, step: int, rank: int) -> tuple[float, 
         engine,
         pairs,
         num_targets=sum(num_target_tokens(len(row.input_ids), row.prompt_len) for row in rows),
-        learning_rate=2e-2 / (step + 1),
+        learning_rate=1e-2 / (step + 1),
         seed=(1, step),
     )
 
@@ -209,13 +210,12 @@ def test_offload_changes_nothing(folder: Path) -> None:
 @needs_deepspeed
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_bfloat16_stays_within_its_rounding(folder: Path, method: str) -> None:
-    """Half a unit in the last place is 2^-9; float32 is the truth, the plain step in bfloat16 is
-    allowed as much."""
+    """No farther from the float32 losses than the plain step in bfloat16 is."""
     wide = losses(run(Task(str(folder / f"wide-{method}"), 0, 1, method)))
     plain = losses(run(Task(str(folder / f"narrow-{method}"), 0, 1, method, "bfloat16")))
     parts = losses(run(Task(str(folder / f"narrow-3-{method}"), 3, 2, method, "bfloat16")))
-    assert plain == pytest.approx(wide, rel=2**-6)
-    assert parts == pytest.approx(wide, rel=2**-6)
+    errors = [math.dist(narrow, wide) / math.hypot(*wide) for narrow in (parts, plain)]
+    assert 1e-5 < errors[0] < 1.5 * errors[1] < 2**-7
 
 
 @needs_deepspeed
