@@ -19,6 +19,7 @@ from tests.trainers.methods.tiny_train import (
 )
 from trainers.methods.choose import METHODS, method_module
 from trainers.model import load_base
+from trainers.optimizer import FILE, load_optimizer_state, optimizer_state
 
 FUNCTIONS = ("check", "build", "save", "load", "untuned", "merge", "reload")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
