@@ -1,15 +1,15 @@
 """ZeRO through the one `train_step`: the replicated step's losses, a state for any world size.
 
-Real processes over gloo, which meet in a file: `python test_zero.py TASK.json RANK`.
+Real processes over gloo, which meet in a file: `python test_zero.py file://MEET RANK WORLD`.
 """
 
-import functools
 import importlib.util
 import json
 import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ from trainers.packing import num_target_tokens
 from trainers.step import Engine, NonFiniteError, Replicated, train_step
 from trainers.tree_attention import register
 
-VOCAB, STEPS = 61, 4
+VOCAB, STEPS, TOLD = 61, 4, "told "
+Run = Callable[["Task"], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -117,10 +118,6 @@ def work(task: Task, rank: int) -> dict[str, Any]:
     """Four steps, from a saved state if they are the last four of eight."""
     torch.set_num_threads(1)
     folder = Path(task.folder)
-    if task.world > 1:
-        dist.init_process_group(
-            "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=task.world
-        )
     model = tiny_model(task.method, task.dtype, task.poison)
     if task.first_step:
         model.load_state_dict(load_file(folder / f"weights-{task.first_step}.safetensors"))
@@ -147,29 +144,72 @@ def work(task: Task, rank: int) -> dict[str, Any]:
     return told
 
 
-@functools.cache
-def run(task: Task) -> dict[str, Any]:
-    """What rank 0 tells, when all processes have ended well and told the same."""
-    folder = Path(task.folder)
-    folder.mkdir(exist_ok=True)
-    (folder / "meet").unlink(missing_ok=True)
-    (folder / "task.json").write_text(json.dumps(task.__dict__))
-    env = os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONWARNINGS": "ignore"}
-    root = Path(__file__).resolve().parents[2]
-    children = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(folder / "task.json"), str(rank)],
-            env=env | {"PYTHONPATH": str(root)},
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )
-        for rank in range(task.world)
-    ]  # fmt: skip
-    said = [child.communicate(timeout=300)[0] for child in children]
-    for child, text in zip(children, said, strict=True):
-        assert child.returncode == 0, text[-3000:]
-    told = [json.loads(text.splitlines()[-1]) for text in said]
-    assert all(one["steps"] == told[0]["steps"] for one in told)
-    return told[0]
+class Group:
+    """`world` processes over gloo that take one task after the other, for importing takes longer
+    than any task."""
+
+    def __init__(self, world: int, folder: Path) -> None:
+        root = Path(__file__).resolve().parents[2]
+        env = {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONWARNINGS": "ignore", "PYTHONPATH": str(root)}
+        self.log = folder / f"log-{world}.txt"
+        self.children = [
+            subprocess.Popen(
+                [sys.executable, __file__, f"file://{folder}/meet-{world}", str(rank), str(world)],
+                env=os.environ | env,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log.open("a"), text=True,
+            )
+            for rank in range(world)
+        ]  # fmt: skip
+
+    def run(self, task: Task) -> dict[str, Any]:
+        """What rank 0 tells, when all have told the same steps."""
+        for child in self.children:
+            assert child.stdin is not None
+            print(json.dumps(task.__dict__), file=child.stdin, flush=True)
+        told = [self._answer(child) for child in self.children]
+        assert all(one["steps"] == told[0]["steps"] for one in told)
+        return told[0]
+
+    def _answer(self, child: subprocess.Popen[str]) -> dict[str, Any]:
+        assert child.stdout is not None
+        for line in child.stdout:
+            if line.startswith(TOLD):
+                told: dict[str, Any] = json.loads(line.removeprefix(TOLD))
+                return told
+        raise AssertionError(self.log.read_text()[-3000:])
+
+    def close(self) -> None:
+        """No more tasks: all must end well."""
+        for child in self.children:
+            assert child.stdin is not None
+            child.stdin.close()
+        assert [child.wait(60) for child in self.children] == [0] * len(self.children)
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path) -> Iterator[Run]:
+    """Runs a task on as many processes as it asks for, each task once."""
+    groups = {world: Group(world, folder) for world in (1, 2)}
+    done: dict[Task, dict[str, Any]] = {}
+
+    def once(task: Task) -> dict[str, Any]:
+        Path(task.folder).mkdir(exist_ok=True)
+        if task not in done:
+            done[task] = groups[task.world].run(task)
+        return done[task]
+
+    yield once
+    for group in groups.values():
+        group.close()
+
+
+def serve(meet: str, rank: int, world: int) -> None:
+    """Take tasks from the standard input until it ends."""
+    dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=world)
+    for line in sys.stdin:
+        told = work(Task(**json.loads(line)), rank)
+        print(TOLD + json.dumps(told), flush=True)
+    dist.destroy_process_group()
 
 
 needs_deepspeed = pytest.mark.skipif(
@@ -190,7 +230,9 @@ def losses(told: dict[str, Any]) -> list[float]:
 @needs_deepspeed
 @pytest.mark.parametrize("method", ["full", "lora", "tied"])
 @pytest.mark.parametrize(("stage", "world"), [(2, 1), (2, 2), (3, 1), (3, 2)])
-def test_zero_takes_the_replicated_steps(folder: Path, method: str, stage: int, world: int) -> None:
+def test_zero_takes_the_replicated_steps(
+    run: Run, folder: Path, method: str, stage: int, world: int
+) -> None:
     plain = run(Task(str(folder / f"{method}-plain"), stage=0, world=1, method=method))
     parts = run(Task(str(folder / f"{method}-{stage}-{world}"), stage, world, method))
     assert losses(parts) == pytest.approx(losses(plain), rel=1e-5)
@@ -200,7 +242,7 @@ def test_zero_takes_the_replicated_steps(folder: Path, method: str, stage: int, 
 
 
 @needs_deepspeed
-def test_offload_changes_nothing(folder: Path) -> None:
+def test_offload_changes_nothing(run: Run, folder: Path) -> None:
     plain = run(Task(str(folder / "plain"), stage=0, world=1))
     for stage in (2, 3):
         parts = run(Task(str(folder / f"offload-{stage}"), stage, world=2, offload=True))
@@ -209,7 +251,7 @@ def test_offload_changes_nothing(folder: Path) -> None:
 
 @needs_deepspeed
 @pytest.mark.parametrize("method", ["full", "lora"])
-def test_bfloat16_stays_within_its_rounding(folder: Path, method: str) -> None:
+def test_bfloat16_stays_within_its_rounding(run: Run, folder: Path, method: str) -> None:
     """No farther from the float32 losses than the plain step in bfloat16 is."""
     wide = losses(run(Task(str(folder / f"wide-{method}"), 0, 1, method)))
     plain = losses(run(Task(str(folder / f"narrow-{method}"), 0, 1, method, "bfloat16")))
@@ -229,7 +271,7 @@ def test_bfloat16_stays_within_its_rounding(folder: Path, method: str) -> None:
     ],
 )
 def test_a_state_goes_on_at_any_world_size(
-    folder: Path, method: str, dtype: str, first: tuple[int, int], then: tuple[int, int]
+    run: Run, folder: Path, method: str, dtype: str, first: tuple[int, int], then: tuple[int, int]
 ) -> None:
     place = folder / f"state-{method}-{dtype}-{first}-{then}"
     run(Task(str(place), *first, method, dtype))
@@ -243,7 +285,7 @@ def test_a_state_goes_on_at_any_world_size(
 
 
 @needs_deepspeed
-def test_a_state_goes_on_in_the_replicated_step(folder: Path) -> None:
+def test_a_state_goes_on_in_the_replicated_step(run: Run, folder: Path) -> None:
     place = str(folder / "to-replicated")
     run(Task(place, stage=3, world=2))
     parts = run(Task(place, stage=3, world=2, first_step=STEPS))
@@ -257,11 +299,11 @@ def test_a_state_goes_on_in_the_replicated_step(folder: Path) -> None:
     ("poison", "words"), [("loss", "loss nan"), ("gradient", "gradient norm inf")]
 )
 def test_what_is_not_finite_leaves_the_weights(
-    folder: Path, stage: int, poison: str, words: str
+    run: Run, folder: Path, stage: int, poison: str, words: str
 ) -> None:
     told = run(Task(str(folder / f"{poison}-{stage}"), stage, world=2, poison=poison))
     assert told["steps"] == [] and words in told["error"] and told["same"]
 
 
 if __name__ == "__main__":
-    print(json.dumps(work(Task(**json.loads(Path(sys.argv[1]).read_text())), int(sys.argv[2]))))
+    serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
