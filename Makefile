@@ -6,7 +6,7 @@ export PYTHONUNBUFFERED := 1
 # Idle OpenMP threads must not spin: where cores are shared a step takes a hundred times as long.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: quickstart test lint bench faults clean
+.PHONY: quickstart test lint bench bench-gpu faults clean
 
 quickstart: .venv/run.stamp
 	$(BIN)/python -m jobs.quickstart
@@ -21,6 +21,9 @@ lint: .venv/dev.stamp
 
 bench: .venv/dev.stamp
 	$(BIN)/python -m tests.benchmarks.run
+
+bench-gpu: .venv/dev.stamp
+	$(BIN)/python -m tests.gpu.bench_step_gpu
 
 faults: .venv/dev.stamp
 	$(BIN)/python -m pytest tests/faults

@@ -56,14 +56,12 @@ def finetune(config: Config) -> int:
 
 def _train(config: Config, run: RunState, prepared: Prepared, model_dir: Path) -> None:
     from trainers.driver import fit
-    from trainers.model import compute_dtype
     from trainers.progress import run_facts
 
     run.update(
         model_dir=str(model_dir),
         prepared_dir=str(prepared.directory),
         num_workers=config.scaling.num_workers,
-        dtype=str(compute_dtype(config.model.dtype)).removeprefix("torch."),
     )
     show_example(prepared, model_dir)
     start_ray()

@@ -15,7 +15,7 @@ from typing import Any
 
 import ray
 import ray.train
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
 
 from datasets_src.errors import UserError
 from datasets_src.store import open_split
@@ -55,6 +55,8 @@ def fit(config: Config, *, run_dir: Path, prepared_dir: Path) -> None:
             use_gpu=config.scaling.use_gpu,
             resources_per_worker={"CPU": cpus} | ({"GPU": 1} if config.scaling.use_gpu else {}),
         ),
+        # Gradients travel by nccl, what the workers tell each other of files and replies by gloo.
+        torch_config=TorchConfig("cpu:gloo,cuda:nccl" if config.scaling.use_gpu else "gloo"),
         run_config=ray.train.RunConfig(
             name=attempt,
             storage_path=str(scratch),

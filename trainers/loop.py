@@ -15,7 +15,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from datasets_src.plan import plan_run, prefix_units, steps_per_epoch
+from datasets_src.plan import steps_per_epoch
 from datasets_src.store import Split, open_split
 from datasets_src.task import load_task
 from datasets_src.types import StepPlan
@@ -36,6 +36,7 @@ from trainers.optimizer import FILE as OPTIMIZER
 from trainers.packing import num_target_tokens
 from trainers.progress import Progress
 from trainers.run_dir import append_jsonl, read_jsonl, write_json, write_jsonl
+from trainers.run_plan import make_plan, save_steps
 from trainers.schedule import learning_rate
 from trainers.scores import best_step, find_score
 from trainers.step import Engine, NonFiniteError, train_step
@@ -93,43 +94,20 @@ def run(job: Job) -> None:
                 )
 
 
-def make_plan(config: Config, train: Split) -> list[StepPlan]:
-    """The run's batch plan."""
-    units = None
-    if config.train.sampling == "grouped":
-        rows = [train.tokens(i).input_ids for i in range(len(train))]
-        units = prefix_units(rows, config.train.sampling_group_size)
-    return plan_run(
-        len(train),
-        seed=config.train.seed,
-        num_epochs=config.train.num_train_epochs,
-        max_steps=config.train.max_steps,
-        train_batch_size=config.train.train_batch_size,
-        units=units,
-    )
-
-
-def save_steps(config: Config, train: Split, total_steps: int) -> set[int]:
-    """Steps after which a checkpoint is written; the last one always is."""
-    every = config.checkpoint.save_steps
-    if config.checkpoint.save_strategy == "epoch":
-        every = steps_per_epoch(len(train), config.train.train_batch_size)
-    return {*range(every, total_steps + 1, every), total_steps}
-
-
 def _build(job: Job, checkpoint: Checkpoint | None, progress: Progress) -> Trainee:
     """The model, with a checkpoint's weights if there is one, then its engine with its state."""
     config = job.config
     model_dir = resolve_model(config.model.model_name_or_path, config.model.model_revision)
     how = method_module(config.method)
+    dtype = compute_dtype(config.model.dtype)
     model = how.build(
         model_dir,
         config.method,
-        dtype=compute_dtype(config.model.dtype),
+        dtype=dtype,
         seed=config.train.seed,
         device="cuda" if config.scaling.use_gpu else "cpu",
     )
-    progress.built(model)
+    progress.built(model, dtype)
     if checkpoint is not None:
         how.load(model, checkpoint.path)
     engine = make_engine(config, model)

@@ -68,15 +68,27 @@ def _fetch(repo_id: str, revision: str | None) -> Path:
 
 
 def compute_dtype(name: str) -> torch.dtype:
-    """`auto` is bfloat16 where the hardware multiplies it natively, else float32."""
-    if name != "auto":
-        return {"bfloat16": torch.bfloat16, "float32": torch.float32}[name]
+    """`auto` is bfloat16 where the hardware multiplies it natively, else float32.
+
+    Raises:
+        UserError: bfloat16 is asked for where it is emulated, slower than float32.
+    """
+    native = _multiplies_bfloat16()
+    if name == "bfloat16" and not native:
+        raise UserError(
+            "model.dtype: bfloat16, but this machine has no AMX, AVX512_BF16 or bfloat16 GPU and "
+            "emulates it, slower than float32; set dtype=float32, or auto"
+        )
+    return torch.bfloat16 if native and name != "float32" else torch.float32
+
+
+def _multiplies_bfloat16() -> bool:
     if torch.cuda.is_available():
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    # Without AMX or AVX512_BF16 the CPU emulates bfloat16, slower than float32.
-    cpu = torch.backends.cpu.get_cpu_capability()
-    native = cpu == "AVX512" and torch.cpu._is_avx512_bf16_supported()
-    return torch.bfloat16 if native or torch.cpu._is_amx_tile_supported() else torch.float32
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    is_avx512 = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return torch.cpu._is_amx_tile_supported() or (
+        is_avx512 and torch.cpu._is_avx512_bf16_supported()
+    )
 
 
 def load_tokenizer(model_dir: Path) -> PreTrainedTokenizerBase:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from tqdm import tqdm
 
@@ -31,9 +32,10 @@ class Progress:
         self._written = 0.0
         self._write(force=True)
 
-    def built(self, model: nn.Module) -> None:
-        """The model stands; its size is known."""
+    def built(self, model: nn.Module, dtype: torch.dtype) -> None:
+        """The model stands; its size is known, and the type it computes in."""
         sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+        self._state["dtype"] = str(dtype).removeprefix("torch.")
         self._state["num_parameters"] = sum(n for n, _ in sizes)
         self._state["num_trainable_parameters"] = sum(n for n, trained in sizes if trained)
         self._write(force=True)
@@ -71,7 +73,7 @@ def run_facts(run_dir: Path) -> dict[str, Any]:
     steps = list(read_jsonl(run_dir / "metrics.jsonl"))
     scores = list(read_jsonl(run_dir / "scores.jsonl"))
     saves = list(read_jsonl(run_dir / "checkpoints.jsonl"))
-    names = ("num_parameters", "num_trainable_parameters", "total_steps")
+    names = ("dtype", "num_parameters", "num_trainable_parameters", "total_steps")
     return {name: state.get(name) for name in names} | {
         "train_s": round(sum(row["step_time_s"] for row in steps), 2),
         "evaluate_s": round(sum(row["seconds"] for row in scores), 2),
@@ -97,11 +99,14 @@ class Watcher:
 
     def _watch(self) -> None:
         told = {row["name"] for row in read_jsonl(self._run_dir / "scores.jsonl")}
-        logged = time.monotonic()
+        logged, told_model = time.monotonic(), False
         with tqdm(disable=not sys.stderr.isatty(), unit="step", dynamic_ncols=True) as bar:
             while not self._stop.wait(DRAW_EVERY_S):
                 state = read_json(self._run_dir / FILE)
                 self._draw(bar, state)
+                if "dtype" in state and not told_model:
+                    told_model = True
+                    tqdm.write(_model_line(state))
                 if bar.disable and time.monotonic() - logged > LOG_EVERY_S:
                     print(_line(state), flush=True)
                     logged = time.monotonic()
@@ -125,6 +130,11 @@ class Watcher:
                     f"scored {row['name']:<12} {row['metric']} {value:.3f} "
                     f"[{low:.3f}, {high:.3f}] of {row['n']} rows in {row['seconds']:.1f} s"
                 )
+
+
+def _model_line(state: dict[str, Any]) -> str:
+    trained, total = state["num_trainable_parameters"], state["num_parameters"]
+    return f"computes in {state['dtype']}, trains {trained:,} of {total:,} parameters"
 
 
 def _line(state: dict[str, Any]) -> str:

@@ -55,28 +55,35 @@ class Side(Protocol):
         """Train one optimizer step on `rows`."""
 
 
-def open_side(name: str, base_dir: Path, dtype: torch.dtype) -> Side:
+def open_side(name: str, base_dir: Path, dtype: torch.dtype, device: str = "cpu") -> Side:
     """The side of that name, its base loaded."""
     if name == "ours":
-        return Ours(base_dir, dtype)
-    return Peer(base_dir, dtype, best=name == "trl_best")
+        return Ours(base_dir, dtype, device)
+    return Peer(base_dir, dtype, device, best=name == "trl_best")
 
 
 class Stopwatch:
     """CPU and wall seconds since it was made."""
 
     def __init__(self) -> None:
+        self._wait()
         self.wall, self.cpu = time.perf_counter(), time.process_time()
 
     def read(self, loss: float) -> Cost:
+        self._wait()
         return Cost(time.process_time() - self.cpu, time.perf_counter() - self.wall, loss)
+
+    def _wait(self) -> None:
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
 
 
 class Ours:
     """The step as the training loop takes it."""
 
-    def __init__(self, base_dir: Path, dtype: torch.dtype) -> None:
-        self.model = add_adapter(load_base(base_dir, dtype), LoraMethod(), seed=0)
+    def __init__(self, base_dir: Path, dtype: torch.dtype, device: str) -> None:
+        base: Any = load_base(base_dir, dtype)
+        self.model = add_adapter(base.to(device), LoraMethod(), seed=0)
         self.config = TrainConfig(learning_rate=LEARNING_RATE)
         self.optimizer = make_optimizer(self.model, self.config)
 
@@ -101,12 +108,12 @@ class Ours:
 class Peer:
     """A new SFTTrainer for each step, on one model: so the step has exactly the rows given."""
 
-    def __init__(self, base_dir: Path, dtype: torch.dtype, *, best: bool) -> None:
+    def __init__(self, base_dir: Path, dtype: torch.dtype, device: str, *, best: bool) -> None:
         transformers_logging.set_verbosity_error()
         self.model: LanguageModel = AutoModelForCausalLM.from_pretrained(base_dir, dtype=dtype)
         self.tokenizer = load_tokenizer(base_dir)
         self.output_dir = base_dir / "trl"
-        self.is_bf16, self.best = dtype == torch.bfloat16, best
+        self.is_bf16, self.best, self.device = dtype == torch.bfloat16, best, device
         self.adapter: LoraConfig | None = LoraConfig(
             task_type="CAUSAL_LM", r=16, lora_alpha=32, target_modules=list(LORA_TARGETS)
         )
@@ -139,7 +146,7 @@ class Peer:
 
         args = SFTConfig(
             output_dir=str(self.output_dir),
-            use_cpu=True,
+            use_cpu=self.device == "cpu",
             bf16=self.is_bf16,
             train_sampling_strategy="sequential",
             num_train_epochs=1,
