@@ -5,6 +5,7 @@ if __name__ == "__main__":
 """
 
 import argparse
+import logging
 import sys
 import warnings
 from collections.abc import Callable
@@ -22,6 +23,8 @@ def run_verb(main: Callable[[list[str]], int]) -> None:
     """
     # What our libraries will rename in their next version is no matter of who runs a verb.
     warnings.filterwarnings("ignore", category=FutureWarning)
+    # bitsandbytes, where it is installed, tells at its import of a kernel that no method uses.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     try:
         code = main(sys.argv[1:])
     except UserError as error:

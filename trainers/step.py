@@ -131,18 +131,23 @@ def train_step(
     Raises:
         NonFiniteError: before the weights are touched.
     """
-    loss = torch.zeros((), dtype=torch.float64, device=engine.device)
+    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    losses = torch.zeros(world, dtype=torch.float64, device=engine.device)
     for index, batch in batches:
         torch.manual_seed(_mix(*seed, index))
-        loss += engine.add(batch, num_targets=num_targets)
-    if dist.is_initialized():
-        dist.all_reduce(loss)
+        losses[rank] += engine.add(batch, num_targets=num_targets)
+    if world > 1:
+        dist.all_reduce(losses)
+    loss = float(losses.sum())
     if not math.isfinite(loss):
-        raise NonFiniteError(f"loss {float(loss)}")
+        ranks = ", ".join(
+            str(r) for r, part in enumerate(losses.tolist()) if not math.isfinite(part)
+        )
+        raise NonFiniteError(f"loss {loss} on rank {ranks}")
     norm = engine.update(learning_rate)
     if not math.isfinite(norm):
-        raise NonFiniteError(f"loss {float(loss)}, gradient norm {norm}")
-    return float(loss), norm
+        raise NonFiniteError(f"loss {loss}, gradient norm {norm}")
+    return loss, norm
 
 
 def _sum_over_workers(params: Sequence[nn.Parameter]) -> None:

@@ -21,9 +21,9 @@ from trainers.model import resolve_model
 from trainers.run_dir import read_jsonl
 
 ROUNDS = 3
-STEPS = 14
-WARM_UP_STEPS = 2
-ROWS_PER_STEP = 16
+STEPS = 8
+WARM_UP_STEPS = 1
+ROWS_PER_STEP = 8
 
 
 def examples_per_s(config: Config, prepared: Path, *, num_workers: int, name: str) -> float:

@@ -49,7 +49,7 @@ def test_a_loss_that_is_not_finite_leaves_the_weights() -> None:
     model = add_adapter(base, LoraMethod(lora_r=2), seed=0)
     before = [p.clone() for p in model.parameters()]
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad])
-    with pytest.raises(NonFiniteError):
+    with pytest.raises(NonFiniteError, match="on rank 0"):
         train_step(
             Replicated(model, optimizer, max_grad_norm=1.0),
             [(0, packed(3))],
