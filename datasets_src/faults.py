@@ -35,5 +35,5 @@ def _line(fault: ErrorDetails, prefix: str, unknown: Callable[[str], str], tagge
         return f"{key}: missing; add it"
     message = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if fault["type"] == "value_error":
-        return f"{key}: {message}"
+        return f"{key}: {message}" if key else message  # of the whole, which names its keys
     return f"{key}: {fault['input']!r} {message}"

@@ -170,7 +170,7 @@ class Config(Section):
     def _zero_with_whole_weights(self) -> "Config":
         if self.scaling.zero_stage and self.method.method_type == "qlora":
             raise ValueError(
-                f"scaling.zero_stage is {self.scaling.zero_stage}, but 4-bit weights are not "
+                f"scaling.zero_stage: {self.scaling.zero_stage}, but qlora's 4-bit weights are not "
                 "shared out; set zero_stage=0, or method_type=lora"
             )
         return self

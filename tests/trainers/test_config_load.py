@@ -133,3 +133,14 @@ def test_every_leaf_name_is_unique_and_described() -> None:
     assert len(names) == len(set(names))
     described = [field.description for name, field in leaves() if "." in name]
     assert all(described)
+
+
+def test_zero_and_four_bit_weights_are_refused_together(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("run_name: x\ndata: {train_file: x.jsonl}\n")
+    with pytest.raises(UserError) as caught:
+        load_config(path, ["method_type=qlora", "zero_stage=2"])
+    assert list(caught.value.faults) == [
+        f"{path}: scaling.zero_stage: 2, but qlora's 4-bit weights are not shared out; "
+        "set zero_stage=0, or method_type=lora"
+    ]
