@@ -144,6 +144,14 @@ def attention_of(model_dir: Path) -> str:
                 f"model.model_name_or_path: {model_dir}/config.json sets {key}: {config[key]}, "
                 "which shared prefixes do not support; choose a base without it"
             )
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    kind = rope.get("rope_type") or rope.get("type")
+    if kind in ("dynamic", "longrope"):
+        raise UserError(
+            f"model.model_name_or_path: {model_dir}/config.json sets rope_type: {kind}, whose "
+            "rotation depends on the length of the row, so that rows cannot share a prefix; "
+            "choose a base with another"
+        )
     return FAMILIES[family]
 
 

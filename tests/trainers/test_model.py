@@ -22,7 +22,8 @@ def model_dir(folder: Path, **config: object) -> Path:
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
 def test_families_are_trained_along_the_tree(tmp_path: Path, family: str) -> None:
-    assert attention_of(model_dir(tmp_path, model_type=family)) == "tree"
+    rope = {"rope_type": "llama3", "factor": 8.0}
+    assert attention_of(model_dir(tmp_path, model_type=family, rope_scaling=rope)) == "tree"
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,10 @@ def test_families_are_trained_along_the_tree(tmp_path: Path, family: str) -> Non
         ({"model_type": "falcon", "alibi": True}, "sets alibi: True"),
         ({"model_type": "llama", "attention_dropout": 0.1}, "sets attention_dropout: 0.1"),
         ({}, "family None"),
+        (
+            {"model_type": "llama", "rope_scaling": {"rope_type": "dynamic", "factor": 2.0}},
+            "sets rope_type: dynamic",
+        ),
     ],
 )
 def test_what_cannot_share_prefixes_is_refused_by_name(
