@@ -1,5 +1,6 @@
 """The loop on a real model and real rows: it learns, resumes to the same bytes, and Ray runs it."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -11,12 +12,15 @@ import yaml
 
 from datasets_src.errors import UserError
 from datasets_src.pipeline import prepare
+from tests.hub_server import HubServer
 from trainers.checkpoints import list_checkpoints
-from trainers.config import Config
+from trainers.config import Config, HubConfig
 from trainers.driver import fit
+from trainers.hub import check_hub
 from trainers.loop import Job, run
 from trainers.run_dir import read_jsonl, write_text
 from trainers.run_state import RunState
+from trainers.save_push import SavePusher
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -144,6 +148,24 @@ def test_two_ray_workers_under_zero_take_the_same_steps(
         list(read_jsonl(d / "predictions/step-000003.jsonl")) for d in (run_dir, finished)
     )
     assert ours == theirs
+
+
+def test_every_scored_save_is_pushed_to_a_branch_of_its_step(
+    prepared: Path, rows: Path, tmp_path: Path, hub: HubServer
+) -> None:
+    pushed = {"push": "every_save", "hub_model_id": "tester/small"}
+    config = config_for(tmp_path, rows).model_copy(update={"hub": HubConfig.model_validate(pushed)})
+    check_hub(config.hub, kinds=("adapter",))
+    with RunState.open(config, data_hash="d" * 64) as state:
+        shutil.copyfile(prepared / "data.json", state.run_dir / "data.json")
+        with SavePusher(state.run_dir, config=config):
+            run(alone(config, state.run_dir, prepared))
+    repo = hub.store.repos["tester/small"]
+    for step in (3, 6, 8):
+        _, tree = hub.store.at(repo, f"step-{step:06d}")
+        ours = hashlib.sha256(adapter_bytes(state.run_dir, step)).hexdigest()
+        assert tree["adapter_model.safetensors"]["sha256"] == ours
+        assert {"adapter_config.json", "README.md"} <= tree.keys()
 
 
 def test_a_fault_in_a_worker_is_told_not_retried(
