@@ -3,9 +3,9 @@
     python -m tests.benchmarks.bench_sampling      # last line: one JSON object
 
 The pocket model learns to rewrite real descriptions (invented ones where the data are absent), the
-prompt's fields reordered so that a species' rows share them, with `sampling: shuffled` and with
-`grouped` by 3 and by 9, from the same adapter over several seeds. Grouped steps compute fewer
-tokens, but hold fewer species.
+text before the wish so that a species' rows share it, with `sampling: shuffled` and with `grouped`
+by 3 and by 9, from the same adapter over several seeds. Grouped steps compute fewer tokens, but
+hold fewer species.
 """
 
 import json
@@ -19,7 +19,7 @@ import torch
 from datasets_src.plan import cut_step, plan_run, prefix_units
 from datasets_src.templates import open_tokenizer, plain_tokens, read_format
 from datasets_src.types import TokenizedExample
-from tests.benchmarks.step_rows import BIOSENDA, ORDERS, invented_groups, to_text
+from tests.benchmarks.step_rows import BIOSENDA, invented_groups, to_text
 from trainers.config import LoraMethod, TrainConfig
 from trainers.methods.lora import build
 from trainers.model import resolve_model
@@ -29,7 +29,8 @@ from trainers.schedule import learning_rate
 from trainers.step import Replicated, loss_part, train_step
 
 SAMPLINGS: dict[str, int | None] = {"shuffled": None, "grouped 3": 3, "grouped 9": 9}
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1)
+ORDER = ("text", "prompt")  # the other fields would make rows too long for a small vocabulary
 MAX_LENGTH = 1024
 HELD_OUT = 10
 TRAIN = TrainConfig(
@@ -48,8 +49,6 @@ def load_rows() -> tuple[str, dict[str, Rows]]:
                 {
                     "prompt": row["Prompt"],
                     "text": row["Gemini"],
-                    "science": row["Descripcion"],
-                    "context": row["SQL"],
                     "target": row["Nueva Descripcion"],
                 },
             )
@@ -58,10 +57,7 @@ def load_rows() -> tuple[str, dict[str, Rows]]:
     else:
         pairs = [(str(i), row) for i, group in enumerate(invented_groups()) for row in group]
     fmt = read_format(resolve_model("pocket"), "plain")
-    texts = [
-        (to_text(row, ORDERS["shared_first"])[0], row.get("target", row["text"]) + "\n")
-        for _, row in pairs
-    ]
+    texts = [(to_text(row, ORDER)[0], row.get("target", row["text"]) + "\n") for _, row in pairs]
     made = plain_tokens(fmt, open_tokenizer(fmt), texts)
     species: dict[str, Rows] = {}
     for number, ((name, _), row) in enumerate(zip(pairs, made, strict=True)):
