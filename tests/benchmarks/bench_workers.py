@@ -23,7 +23,7 @@ from trainers.run_dir import read_jsonl
 ROUNDS = 3
 STEPS = 8
 WARM_UP_STEPS = 1
-ROWS_PER_STEP = 8
+ROWS_PER_STEP = 16
 
 
 def examples_per_s(config: Config, prepared: Path, *, num_workers: int, name: str) -> float:
