@@ -12,12 +12,15 @@ The position in the data is the step number, so a resumed run needs no saved shu
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import numpy as np
 
 from datasets_src.trie import Ids, shared_lengths, sort_rows, trie_size
 from datasets_src.types import StepPlan, TokenizedExample
+
+# Cuts that are compared for a step: with ever more parts, products get too small to be fast.
+MAX_CUTS = 4
 
 
 @dataclass(frozen=True)
@@ -84,14 +87,17 @@ def cut_step(
     def size(first: int, last: int) -> int:
         return trie_size(lengths[first:last], shared[first : last - 1], min_share=min_share)
 
-    num_parts = num_workers
-    parts = [(i, i + 1) for i in range(len(rows))]
-    while num_parts < len(rows):
-        cut = _cut_evenly(lengths, shared, num_parts)
-        if max(size(*part) for part in cut) <= max_tokens:
-            parts = cut
-            break
-        num_parts += num_workers
+    def load(parts: Sequence[tuple[int, int]]) -> int:
+        costs = [size(*part) for part in parts]
+        return max(sum(costs[i] for i in share) for share in share_out(costs, num_workers))
+
+    # More parts share out more evenly, but repeat more prefixes: of the first few cuts that fit,
+    # the one whose busiest worker has the least to do, and of equal ones the coarsest.
+    counts = range(num_workers, len(rows), num_workers)
+    cuts = (_cut_evenly(lengths, shared, num_parts) for num_parts in counts)
+    fitting = (cut for cut in cuts if max(size(*part) for part in cut) <= max_tokens)
+    first_few = list(islice(fitting, MAX_CUTS if num_workers > 1 else 1))
+    parts = min(first_few, key=load, default=[(i, i + 1) for i in range(len(rows))])
     return [MicroBatch(tuple(rows[a:b]), size(a, b)) for a, b in parts]
 
 

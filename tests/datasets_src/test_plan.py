@@ -81,6 +81,14 @@ def test_there_are_as_many_micro_batches_as_workers_if_memory_allows(workers: in
     assert sum(b.num_tokens for b in tight) > sum(b.num_tokens for b in cut)
 
 
+def test_rows_that_share_nothing_are_cut_so_that_two_workers_get_like_shares() -> None:
+    rows = [[i] * length for i, length in enumerate([900, 80, 700, 90, 600, 500, 400, 100])]
+    cut = cut_step(examples(rows), num_workers=2, max_tokens=4096, min_share=8)
+    costs = [batch.num_tokens for batch in cut]
+    loads = [sum(costs[i] for i in share) for share in share_out(costs, 2)]
+    assert sum(loads) == 3370 and max(loads) < 1.02 * 3370 / 2  # halves of the order: 1770, 1600
+
+
 @given(costs=st.lists(st.integers(1, 1000), max_size=40), workers=st.integers(1, 8))
 def test_shares_are_a_partition_and_nearly_even(costs: list[int], workers: int) -> None:
     shares = share_out(costs, workers)
