@@ -14,12 +14,14 @@ from pathlib import Path
 from datasets_src.errors import UserError
 from trainers.config import Config
 from trainers.config_load import leaves, load_config
+from trainers.stop import RunFailed, Stopped
 
 
 def run_verb(main: Callable[[list[str]], int]) -> None:
     """Run `main` on the command line's arguments and exit with its code.
 
-    A UserError prints one line for each fault and exits 2; ctrl-C exits 130.
+    A UserError prints one line for each fault and exits 2, a run that fails otherwise exits 1; a
+    signal to stop exits 130 (ctrl-C) or 143.
     """
     # What our libraries will rename in their next version is no matter of who runs a verb.
     warnings.filterwarnings("ignore", category=FutureWarning)
@@ -31,9 +33,15 @@ def run_verb(main: Callable[[list[str]], int]) -> None:
         for fault in error.faults:
             print(f"error: {fault}", file=sys.stderr)
         code = 2
+    except RunFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 1
     except KeyboardInterrupt:
         print("stopped; the same command continues", file=sys.stderr)
         code = 130
+    except Stopped as stopped:
+        print(f"{stopped}; the same command continues", file=sys.stderr)
+        code = stopped.exit_code
     sys.stdout.flush()
     sys.exit(code)
 

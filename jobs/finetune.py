@@ -16,6 +16,7 @@ from jobs.ray_session import start_ray
 from jobs.summary import gate_lines, summary_table
 from trainers.config import Config
 from trainers.run_state import RunState
+from trainers.stop import StopRequest
 
 
 def main(argv: list[str]) -> int:
@@ -29,6 +30,8 @@ def finetune(config: Config) -> int:
     from trainers.methods.choose import method_module
     from trainers.model import attention_of, resolve_model
 
+    stop = StopRequest()
+    stop.install()
     _check_hub(config)
     check_zero(config)
     model_dir = resolve_model(config.model.model_name_or_path, config.model.model_revision)
@@ -45,7 +48,7 @@ def finetune(config: Config) -> int:
                 print(f"{config.run_name} is finished; nothing is trained again")
             else:
                 run.set_time("prepare", time.monotonic() - started)
-                _train(config, run, prepared, model_dir)
+                _train(config, run, prepared, model_dir, stop)
             _export(config, run, prepared, model_dir)
             if run.record["status"] != "finished":
                 run.finish()
@@ -54,9 +57,11 @@ def finetune(config: Config) -> int:
     return 0
 
 
-def _train(config: Config, run: RunState, prepared: Prepared, model_dir: Path) -> None:
+def _train(
+    config: Config, run: RunState, prepared: Prepared, model_dir: Path, stop: StopRequest
+) -> None:
     from trainers.driver import fit
-    from trainers.progress import run_facts
+    from trainers.run_facts import run_facts
 
     run.update(
         model_dir=str(model_dir),
@@ -65,8 +70,9 @@ def _train(config: Config, run: RunState, prepared: Prepared, model_dir: Path) -
     )
     show_example(prepared, model_dir)
     start_ray()
+    stop.install()  # Ray has put its own handlers in their place
     try:
-        fit(config, run_dir=run.run_dir, prepared_dir=prepared.directory)
+        fit(config, run_dir=run.run_dir, prepared_dir=prepared.directory, stop=stop)
     finally:
         facts = run_facts(run.run_dir)
         run.set_time("train", facts.pop("train_s"))

@@ -115,6 +115,12 @@ def prune(store: Path, *, keep: int, also: Iterable[int]) -> None:
             shutil.rmtree(gone)
 
 
+def sweep(store: Path) -> None:
+    """Remove what killed attempts left half written or half deleted."""
+    for path in store.glob(".step-*") if store.is_dir() else ():
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def _describe(path: Path) -> dict[str, object]:
     with path.open("rb") as file:
         return {

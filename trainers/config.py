@@ -6,7 +6,7 @@ train: {learning_rate: 1e-3, num_train_epochs: 4}
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from datasets_src.config import DataConfig, ModelConfig, Section
 
@@ -107,7 +107,9 @@ class CheckpointConfig(Section):
 class ScalingConfig(Section):
     """The Ray Train workers."""
 
-    num_workers: int = Field(2, ge=1, description="data-parallel worker processes")
+    num_workers: int | dict[Literal["min", "max"], int] = Field(
+        2, description="data-parallel worker processes; {min: 1, max: 4} follows the cluster"
+    )
     cpus_per_worker: int | None = Field(
         None, ge=1, description="cores of each; default: the cluster's shared out evenly"
     )
@@ -118,10 +120,44 @@ class ScalingConfig(Section):
     offload_optimizer: bool = Field(
         True, description="under ZeRO, a GPU worker keeps masters and moments in CPU memory"
     )
-    max_failures: int = Field(3, ge=0, description="restarts of the workers before giving up")
+    max_failures: int = Field(
+        3, ge=0, description="restarts of the workers without a new checkpoint before giving up"
+    )
+    hang_factor: float = Field(
+        30.0, gt=1, description="workers silent for so many times the usual are restarted"
+    )
+    hang_min_s: float = Field(600.0, gt=0, description="but only after so many seconds")
     resource_wait_s: float = Field(
         60, ge=0, description="how long to wait for the cluster to have the resources"
     )
+
+    @property
+    def min_workers(self) -> int:
+        """Fewest workers to train with."""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers["min"]
+
+    @property
+    def max_workers(self) -> int:
+        """Most workers to train with."""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers["max"]
+
+    @field_validator("num_workers", mode="before")
+    @classmethod
+    def _a_number_or_a_range(cls, raw: Any) -> Any:
+        ends = (raw.get("min"), raw.get("max")) if isinstance(raw, dict) else (raw, raw)
+        named = not isinstance(raw, dict) or raw.keys() == {"min", "max"}
+        match ends:
+            case int(low), int(high) if named and 1 <= low <= high:
+                return raw
+        raise ValueError(f"{raw!r} is no number of workers; write 2, or {{min: 1, max: 4}}")
+
+    @model_validator(mode="after")
+    def _a_range_of_equal_workers(self) -> "ScalingConfig":
+        if isinstance(self.num_workers, dict) and self.cpus_per_worker is None:
+            raise ValueError(
+                "num_workers: a range needs the size of a worker; set cpus_per_worker=8"
+            )
+        return self
 
 
 class HubConfig(Section):

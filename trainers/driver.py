@@ -1,102 +1,149 @@
-"""From a config and prepared rows to trained checkpoints: a Ray Train run of our loop.
+"""From a config and prepared rows to trained checkpoints: attempts, until the plan is done.
 
     fit(config, run_dir=run_dir, prepared_dir=prepared.directory)
 
-Ray Train starts, places and restarts the workers. What a restart needs lies in our own
-checkpoint store, so Ray gets a fresh name per attempt and keeps no checkpoint of ours.
+An attempt (attempt.py) ends because it is done, because its workers were told to leave, or because
+something failed; then the next one begins at the newest valid checkpoint, with as many workers as
+there is room for, unless what failed would fail again.
 """
 
-import os
-import shutil
 import time
-import uuid
 from pathlib import Path
-from typing import Any
 
 import ray
-import ray.train
-from ray.train.torch import TorchConfig, TorchTrainer
 
 from datasets_src.errors import UserError
 from datasets_src.store import open_split
+from trainers.attempt import Ending, run_attempt
+from trainers.checkpoints import list_checkpoints
 from trainers.config import Config
-from trainers.progress import FILE as PROGRESS
-from trainers.progress import Watcher
-from trainers.run_dir import read_json, write_json
+from trainers.resources import wait_for_workers
+from trainers.run_dir import append_jsonl, write_json
+from trainers.run_facts import PROGRESS
 from trainers.save_push import SavePusher
+from trainers.stop import RunFailed, StopRequest
+from trainers.watcher import Watcher
 
-FAULT = "fault.json"
+FAULTS = "faults.jsonl"
 
 
-def fit(config: Config, *, run_dir: Path, prepared_dir: Path) -> None:
-    """Train until the plan's end, restarting workers that die up to `max_failures` times.
+def fit(
+    config: Config, *, run_dir: Path, prepared_dir: Path, stop: StopRequest | None = None
+) -> None:
+    """Train until the plan's end.
 
     Raises:
-        UserError: a fault that no restart mends (a row over the budget, too few resources, a
-            loss that is not finite).
+        UserError: a fault that no restart mends (a row over the budget, too few resources, no
+            space, no memory, a loss that is not finite).
+        RunFailed: the same exception twice, or `max_failures` restarts without a new checkpoint.
+        Stopped: by a signal, when the workers have saved.
     """
     check_budget(config, prepared_dir)
-    cpus = wait_for_resources(config)
-    attempt = uuid.uuid4().hex[:6]
-    (run_dir / FAULT).unlink(missing_ok=True)
-    write_json(run_dir / PROGRESS, {"phase": "start workers"})
-    scratch = run_dir / "ray"
-    trainer = TorchTrainer(
-        worker,
-        train_loop_config={
-            "config": config.model_dump(mode="json"),
-            "run_dir": str(run_dir),
-            "prepared_dir": str(prepared_dir),
-            "attempt": attempt,
-            "num_threads": cpus,
-        },
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=config.scaling.num_workers,
-            use_gpu=config.scaling.use_gpu,
-            resources_per_worker={"CPU": cpus} | ({"GPU": 1} if config.scaling.use_gpu else {}),
-        ),
-        # Gradients travel by nccl, what the workers tell each other of files and replies by gloo.
-        torch_config=TorchConfig("cpu:gloo,cuda:nccl" if config.scaling.use_gpu else "gloo"),
-        run_config=ray.train.RunConfig(
-            name=attempt,
-            storage_path=str(scratch),
-            failure_config=ray.train.FailureConfig(max_failures=config.scaling.max_failures),
-        ),
-    )
-    with Watcher(run_dir), SavePusher(run_dir, config=config):
-        trainer.fit()
-    shutil.rmtree(scratch, ignore_errors=True)
-    if fault := read_json(run_dir / FAULT):
-        raise UserError(*fault["faults"])
+    stop = stop or StopRequest()
+    patience = Patience(run_dir, config.scaling.max_failures)
+    with Watcher(run_dir) as watcher, SavePusher(run_dir, config=config), stop.graceful():
+        while True:
+            num_workers, cpus = wait_for_workers(config, stop=stop, say=watcher.say)
+            ending = run_attempt(
+                config,
+                run_dir=run_dir,
+                prepared_dir=prepared_dir,
+                num_workers=num_workers,
+                cpus=cpus,
+                stop=stop,
+                watcher=watcher,
+            )
+            write_json(run_dir / PROGRESS, ending.word.state)
+            if ending.kind == "finished":
+                return
+            stop.raise_if_asked()
+            if ending.kind == "failed":
+                patience.judge(ending, num_workers)
+            step = newest_step(run_dir)
+            watcher.say(f"restart   {ending.why}; goes on after step {step}")
 
 
-def worker(told: dict[str, Any]) -> None:
-    """What Ray Train runs on each worker."""
-    from trainers.loop import Job, run
-    from trainers.step import NonFiniteError
+class Patience:
+    """Decides whether a failed attempt is tried again; keeps faults.jsonl."""
 
-    context = ray.train.get_context()
-    run_dir = Path(told["run_dir"])
-    job = Job(
-        config=Config.model_validate(told["config"]),
-        run_dir=run_dir,
-        prepared_dir=Path(told["prepared_dir"]),
-        attempt=told["attempt"],
-        rank=context.get_world_rank(),
-        world=context.get_world_size(),
-        num_threads=told["num_threads"],
-    )
-    # A fault that comes again on every restart is handed to the driver; the others restart.
-    try:
-        run(job)
-    except UserError as error:
-        faults = list(error.faults)
-    except NonFiniteError as error:
-        faults = [str(error)]
+    def __init__(self, run_dir: Path, max_failures: int) -> None:
+        self._run_dir, self._max_failures = run_dir, max_failures
+        self._seen: set[str] = set()
+        self._num, self._step = 0, newest_step(run_dir)
+
+    def judge(self, ending: Ending, num_workers: int) -> None:
+        """Return if another attempt may do better.
+
+        Raises:
+            UserError, RunFailed: what would fail again, with what to do.
+        """
+        step, fault = newest_step(self._run_dir), ending.fault
+        self._record(ending, step, num_workers)
+        if fault is not None and fault.kind == "user":
+            raise UserError(*fault.message.split("\n"))
+        if fault is not None and fault.kind == "storage":
+            raise UserError(
+                f"output_dir: {self._run_dir} is full ({fault.message}); free some space; the same "
+                f"command goes on after step {step}"
+            )
+        if who := out_of_memory(ending):
+            raise UserError(
+                f"{who} ran out of memory; lower train.max_tokens_per_micro_batch, "
+                f"eval.eval_batch_size or scaling.num_workers; the same command goes on after "
+                f"step {step}"
+            )
+        if fault is not None and fault.signature in self._seen:
+            raise RunFailed(
+                f"worker {fault.rank} failed twice in the same way: {fault.message}; its traceback "
+                f"is in {self._run_dir / FAULTS}; checkpoint of step {step} stands"
+            )
+        if fault is not None:
+            self._seen.add(fault.signature)
+        self._num, self._step = (1, step) if step > self._step else (self._num + 1, self._step)
+        if self._num > self._max_failures:
+            raise RunFailed(
+                f"the workers failed {self._num} times after step {step} (scaling.max_failures: "
+                f"{self._max_failures}); last: {ending.why}; the same command goes on from there"
+            )
+        time.sleep(min(self._num - 1, 10))
+
+    def _record(self, ending: Ending, step: int, num_workers: int) -> None:
+        fault = ending.fault
+        append_jsonl(
+            self._run_dir / FAULTS,
+            {
+                "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "attempt": ending.attempt,
+                "num_workers": num_workers,
+                "checkpoint_step": step,
+                "why": ending.why,
+                "rank": None if fault is None else fault.rank,
+                "traceback": None if fault is None else fault.traceback,
+            },
+        )
+
+
+def out_of_memory(ending: Ending) -> str | None:
+    """The worker that had too little memory, and where; None if it was something else."""
+    places = ending.word.places
+    if (fault := ending.fault) is not None:
+        ranks = [fault.rank] if fault.kind == "memory" else []
     else:
-        return
-    if job.rank == 0:
-        write_json(run_dir / FAULT, {"faults": faults})
+        failures: dict[int, Exception] = getattr(ending.error, "worker_failures", {})
+        # Ray's memory monitor ends a process when the node is nearly full.
+        ranks = [
+            rank
+            for rank, error in failures.items()
+            if isinstance(error, ray.exceptions.OutOfMemoryError)
+            or "running low on memory" in str(error)
+        ]
+    told = (f"worker {r}" + (f" on {places[r].host}" if r in places else "") for r in ranks)
+    return ", ".join(told) or None
+
+
+def newest_step(run_dir: Path) -> int:
+    """Step of the newest checkpoint; 0 if there is none."""
+    return next((c.step for c in list_checkpoints(run_dir / "checkpoints")), 0)
 
 
 def check_budget(config: Config, prepared_dir: Path) -> None:
@@ -108,38 +155,3 @@ def check_budget(config: Config, prepared_dir: Path) -> None:
             f"longest row has {longest} tokens; set max_tokens_per_micro_batch={longest} or lower "
             "data.max_length"
         )
-
-
-def wait_for_resources(config: Config) -> int:
-    """CPUs of each worker, once the cluster has enough of them for all.
-
-    Raises:
-        UserError: after `scaling.resource_wait_s` on a cluster that may still grow, at once on a
-            local one; says what was asked and what is there.
-    """
-    scaling = config.scaling
-    deadline = time.monotonic() + (scaling.resource_wait_s if os.environ.get("RAY_ADDRESS") else 0)
-    while True:
-        have = ray.cluster_resources()
-        cpus = scaling.cpus_per_worker or max(1, int(have.get("CPU", 0)) // scaling.num_workers)
-        short = [
-            f"{need:g} {name}s asked, {have.get(name, 0):g} there"
-            for name, need in (
-                ("CPU", cpus * scaling.num_workers),
-                ("GPU", scaling.num_workers if scaling.use_gpu else 0),
-            )
-            if have.get(name, 0) < need
-        ]
-        if not short:
-            return cpus
-        if time.monotonic() >= deadline:
-            waited = (
-                f"waited {scaling.resource_wait_s:g} s"
-                if os.environ.get("RAY_ADDRESS")
-                else ("a local Ray does not grow")
-            )
-            raise UserError(
-                f"scaling.num_workers: {scaling.num_workers} workers do not fit the cluster "
-                f"({'; '.join(short)}; {waited}); lower num_workers or cpus_per_worker"
-            )
-        time.sleep(1)

@@ -8,7 +8,7 @@ cores that would answer beside training are the ones that train.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,7 +21,7 @@ from datasets_src.store import Split
 from datasets_src.types import Example, Score
 from trainers.generate import Reply, greedy_replies
 from trainers.model import LanguageModel
-from trainers.run_dir import append_jsonl, write_jsonl
+from trainers.run_dir import write_jsonl
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def evaluate(
     job: EvalJob,
     on_batch: Callable[[int], object] = lambda done: None,
 ) -> Score | None:
-    """Answer every row of `split` and record the score; None on ranks other than 0."""
+    """Answer every row of `split` and write the replies down; None on ranks other than 0."""
     started = time.monotonic()
     rank = dist.get_rank() if dist.is_initialized() else 0
     world = dist.get_world_size() if dist.is_initialized() else 1
@@ -68,10 +68,10 @@ def evaluate(
     examples = [split.example(i) for i in range(len(split))]
     ordered = [answered[i] for i in range(len(split))]
     rows = score_replies(task, examples, [reply.text for reply in ordered])
-    return _record(job, examples, ordered, rows, time.monotonic() - started)
+    return _written(job, examples, ordered, rows, time.monotonic() - started)
 
 
-def record_constant(
+def constant_score(
     train: Sequence[Example], validation: Sequence[Example], *, task: ModuleType, job: EvalJob
 ) -> Score:
     """Score the best constant answer: what a model that learnt nothing but one reply gets."""
@@ -79,7 +79,7 @@ def record_constant(
     text, rows = best_constant(task, train, validation)
     replies = [Reply(text, (), stopped=True) for _ in validation]
     seconds = time.monotonic() - started
-    return _record(job, validation, replies, rows, seconds, constant_reply=text)
+    return _written(job, validation, replies, rows, seconds, constant_reply=text)
 
 
 def _gather(mine: dict[int, Reply], rank: int, world: int) -> dict[int, Reply] | None:
@@ -90,7 +90,7 @@ def _gather(mine: dict[int, Reply], rank: int, world: int) -> dict[int, Reply] |
     return None if parts is None else {i: reply for part in parts for i, reply in part.items()}
 
 
-def _record(
+def _written(
     job: EvalJob,
     examples: Sequence[Example],
     replies: Sequence[Reply],
@@ -116,7 +116,7 @@ def _record(
             for example, reply, row in zip(examples, replies, rows, strict=True)
         ],
     )
-    score = summarise(
+    return summarise(
         job.name,
         step=job.step,
         metric=job.metric,
@@ -125,8 +125,6 @@ def _record(
         seconds=seconds,
         constant_reply=constant_reply,
     )
-    append_jsonl(job.run_dir / "scores.jsonl", asdict(score))
-    return score
 
 
 def _varying_inputs(examples: Sequence[Example]) -> list[str]:

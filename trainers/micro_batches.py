@@ -1,11 +1,11 @@
 """A worker's micro-batches of one step: cut for all workers, shared out by cost, packed.
 
-pairs, num_tokens = share_of_step(rows, config, rank=0, world=2)
-train_step(engine, pairs, ...)
+share = share_of_step(rows, config, rank=0, world=2)
+train_step(engine, share.batches, ...)
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -15,10 +15,20 @@ from trainers.config import Config
 from trainers.packing import PackedBatch, pack
 
 
+@dataclass(frozen=True)
+class Share:
+    """A worker's part of a step: (index, micro-batch) pairs, packed as they are taken, and the ids
+    of their rows. `num_packed_tokens` are those of all workers."""
+
+    batches: Iterable[tuple[int, PackedBatch]]
+    ids: tuple[str, ...]
+    num_packed_tokens: int
+
+
 def share_of_step(
     rows: Sequence[TokenizedExample], config: Config, *, rank: int, world: int
-) -> tuple[Iterable[tuple[int, PackedBatch]], int]:
-    """This worker's (index, micro-batch) pairs, and the packed tokens of all workers."""
+) -> Share:
+    """What this worker computes of a step."""
     train = config.train
     batches = cut_step(
         rows,
@@ -35,7 +45,8 @@ def share_of_step(
     if config.scaling.zero_stage:
         rounds = max(len(share) for share in shares)
         pairs = fill_rounds(pairs, rounds=rounds, spare=lambda: packed(0))
-    return pairs, sum(batch.num_tokens for batch in batches)
+    ids = tuple(row.id for i in shares[rank] for row in batches[i].rows)
+    return Share(pairs, ids, sum(batch.num_tokens for batch in batches))
 
 
 def fill_rounds(

@@ -1,36 +1,56 @@
-"""What a run is doing now: rank 0 writes progress.json, the driver draws it.
+"""What a worker tells of itself, and the order that it gets back.
 
-{"phase": "train", "step": 40, "total_steps": 200, "loss": 0.31}
+progress = Progress(tell, rank=0)
+progress.trained(40, 200, 0.31)         # {"phase": "train", "step": 40, "total_steps": 200, ...}
+progress.order                          # Order.GO_ON
+
+`tell` takes rank 0's state (the other ranks only say that they are alive) and answers with the
+order that stands; on Ray it is a message to the board (board.py), in a test any function.
 """
 
-import json
-import sys
-import threading
 import time
-from pathlib import Path
+from collections.abc import Callable
+from enum import IntEnum
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import nn
-from tqdm import tqdm
 
 from datasets_src.types import Score
-from trainers.run_dir import read_json, read_jsonl, write_text
 
-FILE = "progress.json"
-WRITE_EVERY_S = 0.5
-DRAW_EVERY_S = 0.5
-LOG_EVERY_S = 15
+TELL_EVERY_S = 0.2
+
+
+class Order(IntEnum):
+    """What the driver wants of the workers; of two, the greater holds."""
+
+    GO_ON = 0
+    LEAVE_AFTER_SAVE = 1
+    SAVE_AND_LEAVE = 2
+
+
+Tell = Callable[[dict[str, Any]], Order]
+
+
+class Left(Exception):
+    """A worker leaves before the plan's end, because it was ordered to; all is saved."""
+
+
+def hear_nothing(state: dict[str, Any]) -> Order:
+    """The `Tell` of a worker that nobody watches."""
+    return Order.GO_ON
 
 
 class Progress:
-    """Rank 0's side: notes the phase, at most a few times a second."""
+    """A worker's state and its order, exchanged at most a few times a second."""
 
-    def __init__(self, run_dir: Path, *, active: bool) -> None:
-        self._path, self._active = run_dir / FILE, active
+    def __init__(self, tell: Tell, *, rank: int, world: int) -> None:
+        self._tell, self._rank, self._world = tell, rank, world
         self._state: dict[str, Any] = {"phase": "load"}
-        self._written = 0.0
-        self._write(force=True)
+        self._told = 0.0
+        self.order = Order.GO_ON
+        self._exchange(force=True)
 
     def built(self, model: nn.Module, dtype: torch.dtype) -> None:
         """The model stands; its size is known, and the type it computes in."""
@@ -38,109 +58,50 @@ class Progress:
         self._state["dtype"] = str(dtype).removeprefix("torch.")
         self._state["num_parameters"] = sum(n for n, _ in sizes)
         self._state["num_trainable_parameters"] = sum(n for n, trained in sizes if trained)
-        self._write(force=True)
+        self._exchange(force=True)
 
     def trained(self, step: int, total_steps: int, loss: float) -> None:
         """Another step is done."""
         self._state |= {"phase": "train", "step": step, "total_steps": total_steps, "loss": loss}
-        self._write(force=step == total_steps)
+        self._exchange(force=step == total_steps)
+
+    def agreed(self) -> Order:
+        """The greatest order that any worker has heard; collective."""
+        if self._world > 1:
+            order = torch.tensor(int(self.order))
+            dist.all_reduce(order, dist.ReduceOp.MAX)
+            self.order = Order(int(order))
+        return self.order
+
+    def saving(self, step: int) -> None:
+        """A checkpoint is being written."""
+        self._state |= {"phase": f"save step {step}"}
+        self._exchange(force=True)
 
     def answering(self, name: str, num_rows: int) -> None:
         """Replies are generated for a checkpoint."""
         self._state |= {"phase": f"answer {name}", "done": 0, "rows": num_rows}
-        self._write(force=True)
+        self._exchange(force=True)
 
     def answered(self, num_rows: int) -> None:
-        """So many more replies of this worker are there."""
+        """So many more replies of this worker are there.
+
+        Raises:
+            Left: to leave is ordered; the checkpoint that is answered for is saved, and answers
+                are made again.
+        """
         self._state["done"] += num_rows
-        self._write(force=False)
+        self._exchange(force=False)
+        if self.order == Order.SAVE_AND_LEAVE:
+            raise Left
 
     def scored(self, score: Score) -> None:
         """A score was recorded; the driver reads it from scores.jsonl."""
         self._state |= {"phase": f"scored {score.name}"}
-        self._write(force=True)
+        self._exchange(force=True)
 
-    def _write(self, *, force: bool) -> None:
+    def _exchange(self, *, force: bool) -> None:
         now = time.monotonic()
-        if self._active and (force or now - self._written > WRITE_EVERY_S):
-            write_text(self._path, json.dumps(self._state), durable=False)
-            self._written = now
-
-
-def run_facts(run_dir: Path) -> dict[str, Any]:
-    """Sizes, seconds and memory of a run, summed over its attempts, for run.json."""
-    state = read_json(run_dir / FILE)
-    steps = list(read_jsonl(run_dir / "metrics.jsonl"))
-    scores = list(read_jsonl(run_dir / "scores.jsonl"))
-    saves = list(read_jsonl(run_dir / "checkpoints.jsonl"))
-    names = ("dtype", "num_parameters", "num_trainable_parameters", "total_steps")
-    return {name: state.get(name) for name in names} | {
-        "train_s": round(sum(row["step_time_s"] for row in steps), 2),
-        "evaluate_s": round(sum(row["seconds"] for row in scores), 2),
-        "peak_memory_gib": max((row["peak_memory_gib"] for row in saves), default=None),
-    }
-
-
-class Watcher:
-    """The driver's side: a bar on a terminal, else a line every few seconds and for each score."""
-
-    def __init__(self, run_dir: Path) -> None:
-        self._run_dir = run_dir
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> "Watcher":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        told = {row["name"] for row in read_jsonl(self._run_dir / "scores.jsonl")}
-        logged, told_model = time.monotonic(), False
-        with tqdm(disable=not sys.stderr.isatty(), unit="step", dynamic_ncols=True) as bar:
-            while not self._stop.wait(DRAW_EVERY_S):
-                state = read_json(self._run_dir / FILE)
-                self._draw(bar, state)
-                if "dtype" in state and not told_model:
-                    told_model = True
-                    tqdm.write(_model_line(state))
-                if bar.disable and time.monotonic() - logged > LOG_EVERY_S:
-                    print(_line(state), flush=True)
-                    logged = time.monotonic()
-                self._tell_scores(told)
-        self._tell_scores(told)
-
-    def _draw(self, bar: "tqdm[Any]", state: dict[str, Any]) -> None:
-        bar.total = state.get("total_steps")
-        bar.n = state.get("step", 0)
-        bar.set_description_str(state.get("phase", "start"), refresh=False)
-        if "loss" in state:
-            bar.set_postfix_str(f"loss {state['loss']:.3f}", refresh=False)
-        bar.refresh()
-
-    def _tell_scores(self, told: set[str]) -> None:
-        for row in read_jsonl(self._run_dir / "scores.jsonl"):
-            if row["name"] not in told:
-                told.add(row["name"])
-                value, (low, high) = row["metrics"][row["metric"]], row["intervals"][row["metric"]]
-                tqdm.write(
-                    f"scored {row['name']:<12} {row['metric']} {value:.3f} "
-                    f"[{low:.3f}, {high:.3f}] of {row['n']} rows in {row['seconds']:.1f} s"
-                )
-
-
-def _model_line(state: dict[str, Any]) -> str:
-    trained, total = state["num_trainable_parameters"], state["num_parameters"]
-    return f"computes in {state['dtype']}, trains {trained:,} of {total:,} parameters"
-
-
-def _line(state: dict[str, Any]) -> str:
-    words = [state.get("phase", "start")]
-    if "step" in state:
-        words.append(f"step {state['step']}/{state['total_steps']} loss {state['loss']:.4f}")
-    if "rows" in state:
-        words.append(f"replies {state['done']}/{state['rows']}")
-    return "  ".join(words)
+        if force or now - self._told > TELL_EVERY_S:
+            self._told = now
+            self.order = max(self.order, self._tell(dict(self._state) if self._rank == 0 else {}))

@@ -18,6 +18,7 @@ from datasets_src.errors import UserError
 from trainers.config import Config
 from trainers.config_load import dump_config
 from trainers.run_dir import read_json, write_json, write_text
+from trainers.stop import Stopped
 
 # Sections and keys that may change between attempts: they do not change the result.
 FREE = ("scaling", "hub", "export", "output_dir", "eval.eval_batch_size")
@@ -78,8 +79,9 @@ class RunState:
         traceback: TracebackType | None,
     ) -> None:
         if error is not None:
-            stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+            stopped = isinstance(error, KeyboardInterrupt | SystemExit | Stopped)
             code = 2 if isinstance(error, UserError) else 130 if stopped else 1
+            code = error.exit_code if isinstance(error, Stopped) else code
             self._end("stopped" if stopped else "failed", code, str(error) or type(error).__name__)
         self._lock.close()
 

@@ -17,10 +17,11 @@ from trainers.checkpoints import list_checkpoints
 from trainers.config import Config, HubConfig
 from trainers.driver import fit
 from trainers.hub import check_hub
-from trainers.loop import Job, run
+from trainers.loop import run
 from trainers.run_dir import read_jsonl, write_text
 from trainers.run_state import RunState
 from trainers.save_push import SavePusher
+from trainers.trainee import Job
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -100,7 +100,7 @@ def take_step(task: Task, engine: Engine, step: int, rank: int) -> tuple[float, 
         "train": {"max_tokens_per_micro_batch": 24, "min_share": 2},
         "scaling": {"zero_stage": task.stage},
     }
-    pairs, _ = share_of_step(rows, Config.model_validate(raw), rank=rank, world=task.world)
+    pairs = share_of_step(rows, Config.model_validate(raw), rank=rank, world=task.world).batches
     return train_step(
         engine,
         pairs,

@@ -13,9 +13,10 @@ from tests.trainers.tiny_export import ROWS, build_base, dialogues
 from trainers.checkpoints import list_checkpoints
 from trainers.config import Config
 from trainers.export import export_best
-from trainers.loop import Job, run
+from trainers.loop import run
 from trainers.methods.choose import METHODS
 from trainers.run_dir import read_json, read_jsonl
+from trainers.trainee import Job
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,165 @@
+"""What the driver watches for while workers train, and what it then orders or does.
+
+a signal to stop, a node that is drained   ->  save now, and leave
+room for more workers (elastic)            ->  leave right after the next save
+no word for k times the usual              ->  write down all stacks, end the workers
+no answer from the cluster's head          ->  give up
+"""
+
+import socket
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import ray
+from ray._private import state as ray_state
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from trainers.board import Place, Word
+from trainers.config import Config
+from trainers.progress import Order
+from trainers.resources import nodes, room_for
+from trainers.stop import RunFailed, StopRequest
+from trainers.worker import STACKS_SIGNAL
+
+LOOK_EVERY_S = 1.0
+GROW_EVERY_S = 5.0
+# Ray's own processes give up 60 s after the head is lost, and take the driver along.
+HEAD_LIMIT_S = 20.0
+STACKS_S = 1.5
+
+
+class Guard:
+    """Looks at one attempt until it ends; `why` is the reason for which workers were told to go."""
+
+    def __init__(
+        self, config: Config, board: Any, *, world: int, cpus: int, stop: StopRequest
+    ) -> None:
+        self._scaling, self._board, self._stop = config.scaling, board, stop
+        self._world, self._cpus = world, cpus
+        now = time.monotonic()
+        self._looked = self._looked_for_room = self._head_answered = now
+        self._quiet = Quiet(factor=self._scaling.hang_factor, at_least_s=self._scaling.hang_min_s)
+        self.why: str | None = None
+        self._order = Order.GO_ON
+
+    def look(self, word: Word) -> None:
+        """One round, at most each second what asks the cluster.
+
+        Raises:
+            RunFailed: the head of the cluster does not answer any more.
+        """
+        if self._stop.signum is not None:
+            self._tell(Order.SAVE_AND_LEAVE, "a signal to stop")
+        now = time.monotonic()
+        if self._quiet.too_long(word.num_beats, now=now):
+            self._end_hung(word, now)
+        if now - self._looked > LOOK_EVERY_S:
+            self._looked = now
+            self._look_at_cluster(word, now)
+
+    def _look_at_cluster(self, word: Word, now: float) -> None:
+        if head_answers():
+            self._head_answered = now
+        elif now - self._head_answered > HEAD_LIMIT_S:
+            raise RunFailed(
+                f"the cluster's head {head_address()} has not answered for {HEAD_LIMIT_S:.0f} s; "
+                "start a cluster, and run the same command again: it continues"
+            )
+        else:
+            return
+        drained = {p.node_id: p for p in word.places.values()}.keys() & draining()
+        if drained:
+            hosts = sorted({p.host for p in word.places.values() if p.node_id in drained})
+            self._tell(Order.SAVE_AND_LEAVE, f"{', '.join(hosts)} is being drained")
+        if self._world < self._scaling.max_workers and now - self._looked_for_room > GROW_EVERY_S:
+            self._looked_for_room = now
+            if more := room_for(self._scaling, nodes("available"), self._cpus):
+                self._tell(Order.LEAVE_AFTER_SAVE, f"there is room for {more} more workers")
+
+    def _tell(self, order: Order, why: str) -> None:
+        if order > self._order:
+            self._order, self.why = order, why
+            self._board.order.remote(order)
+
+    def _end_hung(self, word: Word, now: float) -> None:
+        self.why = f"no word of any worker for {self._quiet.limit_s():.0f} s"
+        self._quiet.heard(now)
+        end_workers(list(word.places.values()))
+
+
+class Quiet:
+    """How long nothing was heard, against how long that usually takes."""
+
+    def __init__(self, *, factor: float, at_least_s: float) -> None:
+        self._factor, self._at_least_s = factor, at_least_s
+        self._num, self._heard = -1, time.monotonic()
+        self._gaps: list[float] = []
+
+    def too_long(self, num_beats: int, *, now: float) -> bool:
+        """Whether `num_beats` has stayed the same for longer than the limit."""
+        if num_beats != self._num:
+            self._gaps.append(now - self._heard)
+            self._num = num_beats
+            self.heard(now)
+        return now - self._heard > self.limit_s()
+
+    def heard(self, now: float) -> None:
+        """Start to count anew."""
+        self._heard = now
+
+    def limit_s(self) -> float:
+        """`hang_factor` times the median time between words, and `hang_min_s` at least."""
+        usual = median(self._gaps[-1000:]) if self._gaps else 0.0
+        return max(self._at_least_s, self._factor * usual)
+
+
+def draining() -> set[str]:
+    """Ids of the nodes that are being drained."""
+    return set(ray_state.state.get_draining_nodes())
+
+
+def head_address() -> str:
+    """Host and port of the cluster's head."""
+    address: str = ray.get_runtime_context().gcs_address
+    return address
+
+
+def head_answers() -> bool:
+    """Whether the head takes connections."""
+    host, port = head_address().rsplit(":", 1)
+    try:
+        socket.create_connection((host, int(port)), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def end_workers(places: list[Place]) -> None:
+    """Let workers write down their stacks, then end them, whatever they hang in."""
+    refs = []
+    for node_id in sorted({place.node_id for place in places}):
+        pids = [place.pid for place in places if place.node_id == node_id]
+        here = NodeAffinitySchedulingStrategy(node_id, soft=False)
+        task = ray.remote(num_cpus=0, max_retries=0)(_end)
+        refs.append(task.options(scheduling_strategy=here).remote(pids))
+    ray.wait(refs, num_returns=len(refs), timeout=30)
+
+
+def _end(pids: list[int]) -> None:
+    import os
+    import signal
+
+    for pid in pids:
+        os.kill(pid, STACKS_SIGNAL)
+    time.sleep(STACKS_S)
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+
+def remove_empty_stacks(run_dir: Path) -> None:
+    """Delete the stack files of workers that were never asked."""
+    for path in (run_dir / "stacks").glob("*.txt"):
+        if path.stat().st_size == 0:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,96 @@
+"""How many workers the cluster has room for now, and of how many cores.
+
+num_workers, cpus = wait_for_workers(config, stop=stop, say=print)
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import ray
+from ray._private import state as ray_state
+
+from datasets_src.errors import UserError
+from trainers.config import Config, ScalingConfig
+from trainers.stop import StopRequest
+
+POLL_S = 0.5
+SAY_EVERY_S = 30.0
+# So long a smaller number of workers waits for the resources of the larger one to come free.
+ELASTIC_GRACE_S = 5.0
+
+Node = Mapping[str, float]
+
+
+def wait_for_workers(
+    config: Config, *, stop: StopRequest, say: Callable[[str], None]
+) -> tuple[int, int]:
+    """Number of workers and CPUs of each, once they are free; says every 30 s what is missing.
+
+    Raises:
+        UserError: after `scaling.resource_wait_s`; at once where a local Ray is too small.
+    """
+    scaling, started, said = config.scaling, time.monotonic(), 0.0
+    grows = bool(os.environ.get("RAY_ADDRESS"))
+    while True:
+        stop.raise_if_asked()
+        totals = nodes("Resources")
+        cpus = cpus_per_worker(scaling, totals)
+        room = room_for(scaling, nodes("available"), cpus)
+        waited = time.monotonic() - started
+        enough = scaling.min_workers if waited > ELASTIC_GRACE_S else scaling.max_workers
+        if room >= enough:
+            return min(room, scaling.max_workers), cpus
+        hopeless = not grows and room_for(scaling, totals, cpus) < scaling.min_workers
+        missing = _missing(scaling, totals, nodes("available"), cpus)
+        if hopeless or waited > scaling.resource_wait_s:
+            reason = "a local Ray does not grow" if hopeless else f"waited {waited:.0f} s"
+            raise UserError(
+                f"scaling.num_workers: {scaling.min_workers} workers do not fit the cluster "
+                f"({missing}; {reason}); lower num_workers or cpus_per_worker"
+            )
+        if waited - said > SAY_EVERY_S:
+            said = waited
+            say(f"waiting   {missing}; {waited:.0f} s of {scaling.resource_wait_s:g} s")
+        time.sleep(POLL_S)
+
+
+def nodes(what: str) -> list[Node]:
+    """Resources of each living node that is not being drained: all ("Resources") or the free."""
+    draining = ray_state.state.get_draining_nodes()
+    alive = [n for n in ray.nodes() if n["Alive"] and n["NodeID"] not in draining]
+    if what == "Resources":
+        return [n["Resources"] for n in alive]
+    free = ray_state.available_resources_per_node()
+    return [free.get(n["NodeID"], {}) for n in alive]
+
+
+def cpus_per_worker(scaling: ScalingConfig, totals: Sequence[Node]) -> int:
+    """As configured, or the most with which all workers fit."""
+    if scaling.cpus_per_worker:
+        return scaling.cpus_per_worker
+    most = int(sum(node.get("CPU", 0) for node in totals)) // scaling.max_workers
+    fitting = (n for n in range(most, 0, -1) if room_for(scaling, totals, n) >= scaling.max_workers)
+    return next(fitting, 1)
+
+
+def room_for(scaling: ScalingConfig, nodes: Sequence[Node], cpus: int) -> int:
+    """Workers that fit these nodes; each lies on one node."""
+
+    def fit(node: Node) -> int:
+        by_cpu = int(node.get("CPU", 0) // cpus)
+        return min(by_cpu, int(node.get("GPU", 0))) if scaling.use_gpu else by_cpu
+
+    return sum(fit(node) for node in nodes)
+
+
+def _missing(
+    scaling: ScalingConfig, totals: Sequence[Node], free: Sequence[Node], cpus: int
+) -> str:
+    def told(name: str, each: int) -> str:
+        there = sum(node.get(name, 0) for node in totals)
+        left = sum(node.get(name, 0) for node in free)
+        return f"{scaling.min_workers * each} {name}s asked, {there:g} there, {left:g} free"
+
+    parts = [told("CPU", cpus)] + ([told("GPU", 1)] if scaling.use_gpu else [])
+    return f"{'; '.join(parts)} on {len(totals)} node(s)"

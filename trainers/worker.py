@@ -1,0 +1,112 @@
+"""What Ray Train runs on each worker: the loop, with the board for a listener.
+
+TorchTrainer(work, train_loop_config={"config": ..., "board": start_board(), ...})
+"""
+
+import errno
+import faulthandler
+import hashlib
+import os
+import signal
+import socket
+import traceback
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+
+from datasets_src.errors import UserError
+from trainers.board import Fault, Place
+from trainers.config import Config
+from trainers.progress import Order
+
+# With it the driver asks a worker that hangs where it is.
+STACKS_SIGNAL = signal.SIGUSR2
+
+
+def work(told: dict[str, Any]) -> None:
+    """Train, and tell the board of every exception before it ends the worker."""
+    os.environ.update(told["environment"])
+    from trainers.loop import run
+    from trainers.trainee import Job
+
+    context, board = ray.train.get_context(), told["board"]
+    job = Job(
+        config=Config.model_validate(told["config"]),
+        run_dir=Path(told["run_dir"]),
+        prepared_dir=Path(told["prepared_dir"]),
+        attempt=told["attempt"],
+        rank=context.get_world_rank(),
+        world=context.get_world_size(),
+        num_threads=told["num_threads"],
+    )
+    ray.get(board.place.remote(_place(job.rank)))
+
+    def tell(state: dict[str, Any]) -> Order:
+        order: Order = ray.get(board.beat.remote(state))
+        return order
+
+    with stacks_file(job.run_dir, f"{job.attempt}-rank{job.rank}").open("w") as stacks:
+        faulthandler.register(STACKS_SIGNAL, stacks, all_threads=True)
+        try:
+            if not run(job, tell):
+                ray.get(board.leave.remote())
+        except Exception as error:
+            ray.get(board.fault.remote(describe(error, rank=job.rank)))
+            raise
+        finally:
+            faulthandler.unregister(STACKS_SIGNAL)
+
+
+def stacks_file(run_dir: Path, name: str) -> Path:
+    """Where a worker writes what its threads are at, when it is asked."""
+    path = run_dir / "stacks" / f"{name}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def describe(error: Exception, *, rank: int) -> Fault:
+    """An exception as the driver is told of it."""
+    text = "".join(traceback.format_exception(error))
+    frames = traceback.extract_tb(error.__traceback__)
+    return Fault(
+        rank=rank,
+        kind=_kind(error, [frame.filename for frame in frames]),
+        message=f"{type(error).__name__}: {error}"
+        if not isinstance(error, UserError)
+        else str(error),
+        traceback=text,
+        signature=hashlib.sha256(text.encode()).hexdigest(),
+    )
+
+
+def _kind(error: Exception, files: list[str]) -> str:
+    from trainers.step import NonFiniteError
+
+    if isinstance(error, UserError | NonFiniteError):
+        return "user"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "storage"
+    # torch names the allocation that failed in a RuntimeError, without a type of its own on CPU.
+    if (
+        isinstance(error, MemoryError)
+        or "out of memory" in str(error)
+        or ("can't allocate memory" in str(error))
+    ):
+        return "memory"
+    lost = isinstance(error, ray.exceptions.RayError)
+    if lost or any(f"torch{os.sep}distributed" in file for file in files):
+        return "peer"
+    return "error"
+
+
+def _place(rank: int) -> Place:
+    group = ray.util.get_current_placement_group()
+    return Place(
+        rank=rank,
+        node_id=ray.get_runtime_context().get_node_id(),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        placement_group="" if group is None else group.id.hex(),
+    )
