@@ -5,7 +5,9 @@ if __name__ == "__main__":
 """
 
 import argparse
+import errno
 import logging
+import shlex
 import sys
 import warnings
 from collections.abc import Callable
@@ -27,20 +29,30 @@ def run_verb(main: Callable[[list[str]], int]) -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
     # bitsandbytes, where it is installed, tells at its import of a kernel that no method uses.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    verb = ["python", "-m", f"jobs.{Path(sys.argv[0]).stem}", *sys.argv[1:]]
+    again = f"the same command goes on: {shlex.join(verb)}"
     try:
         code = main(sys.argv[1:])
     except UserError as error:
         for fault in error.faults:
             print(f"error: {fault}", file=sys.stderr)
         code = 2
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = error.filename or "the storage"
+        print(
+            f"error: {where}: {error.strerror}; free some space and run it again", file=sys.stderr
+        )
+        code = 2
     except RunFailed as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}\n{again}", file=sys.stderr)
         code = 1
     except KeyboardInterrupt:
-        print("stopped; the same command continues", file=sys.stderr)
+        print(f"stopped\n{again}", file=sys.stderr)
         code = 130
     except Stopped as stopped:
-        print(f"{stopped}; the same command continues", file=sys.stderr)
+        print(f"{stopped}\n{again}", file=sys.stderr)
         code = stopped.exit_code
     sys.stdout.flush()
     sys.exit(code)

@@ -40,7 +40,9 @@ def finetune(config: Config) -> int:
     check_storage(config, model_dir)
     started = time.monotonic()
     prepared = prepare_rows(config, model_dir)
-    run = RunState.open(config, data_hash=prepared.data_hash)
+    run = RunState.open(
+        config, data_hash=prepared.data_hash, model_dir=model_dir, on_lost=stop.lose
+    )
     shutil.copyfile(prepared.directory / "data.json", run.run_dir / "data.json")
     try:
         with run:

@@ -103,7 +103,7 @@ class Patience:
         if self._num > self._max_failures:
             raise RunFailed(
                 f"the workers failed {self._num} times after step {step} (scaling.max_failures: "
-                f"{self._max_failures}); last: {ending.why}; the same command goes on from there"
+                f"{self._max_failures}); last: {ending.why}"
             )
         time.sleep(min(self._num - 1, 10))
 

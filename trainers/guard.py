@@ -48,8 +48,9 @@ class Guard:
         """One round, at most each second what asks the cluster.
 
         Raises:
-            RunFailed: the head of the cluster does not answer any more.
+            RunFailed: the head of the cluster does not answer any more, or the lease is lost.
         """
+        self._stop.raise_if_lost()
         if self._stop.signum is not None:
             self._tell(Order.SAVE_AND_LEAVE, "a signal to stop")
         now = time.monotonic()
@@ -65,7 +66,7 @@ class Guard:
         elif now - self._head_answered > HEAD_LIMIT_S:
             raise RunFailed(
                 f"the cluster's head {head_address()} has not answered for {HEAD_LIMIT_S:.0f} s; "
-                "start a cluster, and run the same command again: it continues"
+                "start it again, or another cluster"
             )
         else:
             return

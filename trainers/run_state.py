@@ -1,24 +1,27 @@
 """One run, one writer: take the run directory, refuse what would mix two runs, record the end.
 
-with RunState.open(config, data_hash=...) as run: ...; run.finish()
+with RunState.open(config, data_hash=..., model_dir=...) as run: ...; run.finish()
 """
 
-import fcntl
 import importlib.metadata
 import os
 import platform
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 import yaml
 
 from datasets_src.errors import UserError
+from trainers.base_files import Files, changed_files, describe_base
 from trainers.config import Config
 from trainers.config_load import dump_config
+from trainers.lease import Lease
 from trainers.run_dir import read_json, write_json, write_text
 from trainers.stop import Stopped
+from trainers.storage import LocalStorage
 
 # Sections and keys that may change between attempts: they do not change the result.
 FREE = ("scaling", "hub", "export", "output_dir", "eval.eval_batch_size")
@@ -26,39 +29,55 @@ PACKAGES = ("torch", "ray", "transformers", "peft", "huggingface_hub", "llama-cp
 
 
 class RunState:
-    """run.json and the lock of a run directory, held for the life of the driver."""
+    """run.json and the lease on a run directory, held for the life of the driver."""
 
-    def __init__(self, run_dir: Path, lock: IO[str]) -> None:
-        self.run_dir, self._lock = run_dir, lock
+    def __init__(self, run_dir: Path, lease: Lease) -> None:
+        self.run_dir, self._lease = run_dir, lease
         self.record = read_json(run_dir / "run.json")
 
     @classmethod
-    def open(cls, config: Config, *, data_hash: str) -> "RunState":
-        """Take the directory of `config`, new or to be continued.
+    def open(
+        cls,
+        config: Config,
+        *,
+        data_hash: str,
+        model_dir: Path,
+        on_lost: Callable[[str], None] | None = None,
+    ) -> "RunState":
+        """Take the directory of `config`, new or to be continued; `on_lost` hears of a lost lease.
 
         Raises:
-            UserError: another driver writes it, or config or data differ from what it began with.
+            UserError: another driver writes it, or config, data or base differ from what it began
+                with.
         """
         run_dir = run_directory(config)
         run_dir.mkdir(parents=True, exist_ok=True)
-        lock = _take_lock(run_dir)
-        _refuse_changes(run_dir, config, data_hash)
-        write_text(run_dir / "config.yaml", dump_config(config))
-        state = cls(run_dir, lock)
-        if state.record.get("status") != "finished":
-            state.update(
+        state = cls(run_dir, Lease.take(LocalStorage(run_dir), on_lost=on_lost))
+        try:
+            state._begin(config, data_hash, model_dir)
+        except BaseException:
+            state._lease.release()
+            raise
+        return state
+
+    def _begin(self, config: Config, data_hash: str, model_dir: Path) -> None:
+        base = describe_base(model_dir, known=self.record.get("base", {}))
+        _refuse_changes(self.run_dir, self.record, config, data_hash, base)
+        write_text(self.run_dir / "config.yaml", dump_config(config))
+        if self.record.get("status") != "finished":
+            self.update(
                 run_name=config.run_name,
                 status="running",
                 exit_code=None,
                 error=None,
-                started_at=state.record.get("started_at") or _now(),
+                started_at=self.record.get("started_at") or _now(),
                 ended_at=None,
                 versions={"python": platform.python_version()}
                 | {name: importlib.metadata.version(name) for name in _packages(config)},
                 data_hash=data_hash,
-                attempts=state.record.get("attempts", 0) + 1,
+                base=base,
+                attempts=self.record.get("attempts", 0) + 1,
             )
-        return state
 
     def update(self, **values: Any) -> None:
         """Set keys of run.json."""
@@ -78,12 +97,12 @@ class RunState:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error is not None:
+        if error is not None and self._lease.lost() is None:
             stopped = isinstance(error, KeyboardInterrupt | SystemExit | Stopped)
             code = 2 if isinstance(error, UserError) else 130 if stopped else 1
             code = error.exit_code if isinstance(error, Stopped) else code
             self._end("stopped" if stopped else "failed", code, str(error) or type(error).__name__)
-        self._lock.close()
+        self._lease.release()
 
     def finish(self) -> None:
         """Record success."""
@@ -111,24 +130,9 @@ def output_directory(config: Config) -> Path:
     return path.absolute()
 
 
-def _take_lock(run_dir: Path) -> IO[str]:
-    lock = (run_dir / ".lock").open("a+", encoding="utf-8")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.seek(0)
-        owner = lock.read().strip() or "another process"
-        raise UserError(
-            f"run_name: {run_dir} is being written by {owner}; wait for it or choose another "
-            "run_name"
-        ) from None
-    lock.truncate(0)
-    lock.write(f"process {os.getpid()} on {platform.node()} since {_now()}")
-    lock.flush()
-    return lock
-
-
-def _refuse_changes(run_dir: Path, config: Config, data_hash: str) -> None:
+def _refuse_changes(
+    run_dir: Path, record: dict[str, Any], config: Config, data_hash: str, base: Files
+) -> None:
     path = run_dir / "config.yaml"
     if not path.exists():
         return
@@ -139,9 +143,11 @@ def _refuse_changes(run_dir: Path, config: Config, data_hash: str) -> None:
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key) and not key.startswith(FREE)
     ]
-    known = read_json(run_dir / "run.json").get("data_hash", data_hash)
+    known = record.get("data_hash", data_hash)
     if known != data_hash and not changes:
         changes = [f"data: {known[:16]} -> {data_hash[:16]}"]
+    if others := changed_files(record.get("base", base), base):
+        changes.append(f"base: {', '.join(others)} with other bytes")
     if changes:
         raise UserError(
             f"run_name: {run_dir} was begun with other settings ({'; '.join(changes)}); choose "

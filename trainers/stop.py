@@ -29,11 +29,16 @@ class RunFailed(RuntimeError):
 
 
 class StopRequest:
-    """What the signal handlers leave for the driver to see."""
+    """What signal handlers and the lease leave for the driver to see."""
 
     def __init__(self) -> None:
         self.signum: int | None = None
+        self._lost: str | None = None
         self._graceful = False
+
+    def lose(self, why: str) -> None:
+        """Note that the run is another driver's now."""
+        self._lost = why
 
     def install(self) -> None:
         """Handle the signals; again after `ray.init()`, which puts handlers of its own."""
@@ -50,9 +55,15 @@ class StopRequest:
             self._graceful = False
 
     def raise_if_asked(self) -> None:
-        """Stop here if a signal was noted."""
+        """Stop here if a signal was noted, or the lease was lost."""
+        self.raise_if_lost()
         if self.signum is not None:
             raise Stopped(self.signum)
+
+    def raise_if_lost(self) -> None:
+        """Stop here, and write nothing more, if another driver has taken the run."""
+        if self._lost is not None:
+            raise RunFailed(f"run_name: this driver lost its run: {self._lost}")
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         first, self.signum = self.signum is None, signum

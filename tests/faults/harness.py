@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 from trainers.checkpoints import damage, list_checkpoints
@@ -81,7 +82,7 @@ class Runs:
             process = subprocess.Popen(
                 command, cwd=ROOT, env=env, stdout=file, stderr=file, start_new_session=True
             )
-        return Driver(process, self.run_dir(name), log, time.monotonic())
+        return Driver(process, self.run_dir(name), log, went_off)
 
     def finish(self, name: str, *overrides: str, failpoints: str = "", code: int = 0) -> "Driver":
         """Run the driver to its end, which has this exit code."""
@@ -97,7 +98,7 @@ class Driver:
     process: subprocess.Popen[bytes]
     run_dir: Path
     log: Path
-    started: float
+    mark: Path
 
     def wait(self, code: int, *, limit_s: float = LIMIT_S) -> None:
         """Wait for the end."""
@@ -127,6 +128,29 @@ class Driver:
         self.signal(signal.SIGKILL)
         self.process.wait()
 
+    def processes(self) -> list[psutil.Process]:
+        """The driver and all that it started, wherever they are now: they share a variable."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("GALLIPATO_FAILPOINTS_DIR") == str(self.mark):
+                    found.append(process)
+            except (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied):
+                continue  # it ended, or ends just now
+        return found
+
+    def workers(self) -> list[psutil.Process]:
+        """The processes that train."""
+        return [process for process in self.processes() if is_worker(process)]
+
+    def wait_until_nothing_is_left(self, *, limit_s: float = 15) -> None:
+        """Until every process it started is gone."""
+        deadline = time.monotonic() + limit_s
+        while left := self.processes():
+            commands = [" ".join(p.cmdline())[:80] for p in left if p.is_running()]
+            assert time.monotonic() < deadline, f"left behind: {commands}"
+            time.sleep(0.2)
+
     def said(self) -> str:
         """What it printed last."""
         return self.log.read_text(errors="replace")[-6000:]
@@ -138,6 +162,19 @@ class Held:
 
     redone: int
     attempts: int
+
+
+def is_worker(process: psutil.Process) -> bool:
+    """Whether a process is a worker of Ray Train."""
+    return named(process, "RayTrainWorker")
+
+
+def named(process: psutil.Process, title: str) -> bool:
+    """Whether Ray gave the process a title with this in it."""
+    try:
+        return title in " ".join(process.cmdline())
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return False
 
 
 def held(runs: Runs, name: str, *, kills: int = 1, same_workers: bool = True) -> Held:

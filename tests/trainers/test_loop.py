@@ -152,12 +152,12 @@ def test_two_ray_workers_under_zero_take_the_same_steps(
 
 
 def test_every_scored_save_is_pushed_to_a_branch_of_its_step(
-    prepared: Path, rows: Path, tmp_path: Path, hub: HubServer
+    prepared: Path, rows: Path, tmp_path: Path, hub: HubServer, pocket: Path
 ) -> None:
     pushed = {"push": "every_save", "hub_model_id": "tester/small"}
     config = config_for(tmp_path, rows).model_copy(update={"hub": HubConfig.model_validate(pushed)})
     check_hub(config.hub, kinds=("adapter",))
-    with RunState.open(config, data_hash="d" * 64) as state:
+    with RunState.open(config, data_hash="d" * 64, model_dir=pocket) as state:
         shutil.copyfile(prepared / "data.json", state.run_dir / "data.json")
         with SavePusher(state.run_dir, config=config):
             run(alone(config, state.run_dir, prepared))
@@ -185,21 +185,28 @@ def test_a_fault_in_a_worker_is_told_not_retried(
         fit(wide, run_dir=tmp_path / "small", prepared_dir=prepared)
 
 
-def test_a_changed_config_or_a_second_writer_is_refused(rows: Path, tmp_path: Path) -> None:
+def test_a_changed_config_or_a_second_writer_is_refused(
+    rows: Path, tmp_path: Path, pocket: Path
+) -> None:
     config = config_for(tmp_path, rows)
-    with RunState.open(config, data_hash="d" * 64) as first:
+    with RunState.open(config, data_hash="d" * 64, model_dir=pocket) as first:
         with pytest.raises(UserError, match=r"is being written by process \d+"):
-            RunState.open(config, data_hash="d" * 64)
+            RunState.open(config, data_hash="d" * 64, model_dir=pocket)
         first.finish()
     changed = config_for(tmp_path, rows, learning_rate=0.5)
     with pytest.raises(UserError, match=r"train.learning_rate: 0.003 -> 0.5"):
-        RunState.open(changed, data_hash="d" * 64)
+        RunState.open(changed, data_hash="d" * 64, model_dir=pocket)
     with pytest.raises(UserError, match="data: dddddddddddddddd -> eeeeeeeeeeeeeeee"):
-        RunState.open(config, data_hash="e" * 64)
+        RunState.open(config, data_hash="e" * 64, model_dir=pocket)
+    other = shutil.copytree(pocket, tmp_path / "base")
+    with (other / "config.json").open("a") as file:
+        file.write(" ")
+    with pytest.raises(UserError, match=r"base: config.json with other bytes"):
+        RunState.open(config, data_hash="d" * 64, model_dir=other)
     scaled = config.model_copy(
         update={"scaling": config.scaling.model_copy(update={"num_workers": 1})}
     )
-    with RunState.open(scaled, data_hash="d" * 64) as again:
+    with RunState.open(scaled, data_hash="d" * 64, model_dir=pocket) as again:
         assert again.record["status"] == "finished"
 
 

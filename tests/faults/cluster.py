@@ -1,0 +1,81 @@
+"""A real Ray cluster of several raylets on this machine, whose nodes a test can take away.
+
+with ray_cluster(num_nodes=2) as cluster:
+    runs = Runs.create(folder, RAY_ADDRESS=cluster.address)
+    cluster.remove(1)
+"""
+
+import os
+import secrets
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.faults.harness import ROOT
+
+
+@dataclass
+class RayCluster:
+    """A head without CPUs, where drivers are, and nodes with some."""
+
+    handle: Any
+    cpus_per_node: int
+    nodes: list[Any] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        """What drivers get as RAY_ADDRESS."""
+        return str(self.handle.address)
+
+    def add(self) -> None:
+        """One more node."""
+        self.nodes.append(self.handle.add_node(num_cpus=self.cpus_per_node))
+        self.handle.wait_for_nodes()
+
+    def remove(self, index: int) -> None:
+        """Take a node away as a power cut does."""
+        self.handle.remove_node(self.nodes.pop(index), allow_graceful=False)
+
+    def drain(self, index: int, *, deadline_s: float) -> None:
+        """Give notice of a node's end, as a cloud does."""
+        # Raylet's protocol: 2 is DRAIN_NODE_REASON_PREEMPTION (autoscaler.proto).
+
+        from ray._raylet import GcsClient
+
+        deadline_ms = int((time.time() + deadline_s) * 1000)
+        client = GcsClient(address=self.address)
+        accepted, why = client.drain_node(self.nodes[index].node_id, 2, "test", deadline_ms)
+        assert accepted, why
+
+    def kill_head_service(self) -> None:
+        """kill -9 of the cluster's control service."""
+        [told] = self.handle.head_node.all_processes["gcs_server"]
+        os.kill(told.process.pid, signal.SIGKILL)
+
+
+@contextmanager
+def ray_cluster(*, num_nodes: int, cpus_per_node: int = 1) -> Iterator[RayCluster]:
+    """Start it; at the end nothing of it is left."""
+    from ray.cluster_utils import Cluster
+
+    before = dict(os.environ)
+    temp_dir = f"/tmp/g{os.getpid()}-{secrets.token_hex(2)}"
+    os.environ |= {"RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(ROOT)}
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 0, "include_dashboard": False, "_temp_dir": temp_dir},
+    )
+    try:
+        started = RayCluster(cluster, cpus_per_node)
+        for _ in range(num_nodes):
+            started.add()
+        yield started
+    finally:
+        cluster.shutdown()
+        os.environ.clear()
+        os.environ.update(before)
+        shutil.rmtree(temp_dir, ignore_errors=True)

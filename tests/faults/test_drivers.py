@@ -1,0 +1,127 @@
+"""What can happen to a driver: killed, told to stop, started twice, started again when done."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.faults.harness import (
+    LIMIT_S,
+    STEPS,
+    Driver,
+    Held,
+    Runs,
+    final_hashes,
+    held,
+    named,
+    scores,
+)
+from trainers.checkpoints import list_checkpoints
+from trainers.run_dir import read_json, read_jsonl
+
+Tell = Callable[[Held], None]
+
+
+def test_R0_two_undisturbed_runs(runs: Runs, tell: Tell) -> None:
+    runs.finish("second")
+    assert final_hashes(runs.run_dir("second")) == final_hashes(runs.run_dir("undisturbed"))
+    tell(held(runs, "second", kills=0))
+
+
+def test_driver_killed(runs: Runs, tell: Tell) -> None:
+    driver = runs.start("driver")
+    driver.wait_for_step(8)
+    driver.kill()
+    assert read_json(driver.run_dir / "run.json")["status"] == "running"
+    runs.finish("driver")
+    tell(held(runs, "driver"))
+
+
+def test_controller_killed(runs: Runs, tell: Tell) -> None:
+    driver = runs.start("controller")
+    driver.wait_for_step(8)
+    [controller] = [p for p in driver.processes() if named(p, "TrainController")]
+    controller.kill()
+    driver.wait(0)
+    cost = held(runs, "controller")
+    assert cost.attempts == 2
+    tell(cost)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_saves_the_current_step(runs: Runs, tell: Tell, signum: signal.Signals) -> None:
+    name = signum.name
+    driver = runs.start(name)
+    driver.wait_for_step(7)
+    asked = time.monotonic()
+    driver.signal(signum)
+    driver.wait(130 if signum == signal.SIGINT else 143)
+    assert time.monotonic() - asked < 20
+    driver.wait_until_nothing_is_left()
+    saved = list_checkpoints(driver.run_dir / "checkpoints")[0].step
+    assert saved == last_step(driver), "what was trained was not saved"
+    said = driver.said()
+    assert "the same command goes on: python -m jobs.finetune" in said and "Traceback" not in said
+    assert read_json(driver.run_dir / "run.json")["status"] == "stopped"
+    runs.finish(name)
+    cost = held(runs, name, kills=0)
+    assert cost.redone == 0
+    assert scores(driver.run_dir).keys() == scores(runs.run_dir("undisturbed")).keys()
+    tell(cost)
+
+
+def test_SIGINT_twice(runs: Runs, tell: Tell) -> None:
+    driver = runs.start("twice", failpoints="before_step:step=8:rank=1:sleep=600")
+    driver.wait_for_step(7)
+    time.sleep(1)
+    driver.signal(signal.SIGINT)
+    time.sleep(2)
+    assert driver.process.poll() is None, "the first one waits for the step"
+    driver.signal(signal.SIGINT)
+    driver.wait(130, limit_s=20)
+    driver.wait_until_nothing_is_left()
+    runs.finish("twice")
+    tell(held(runs, "twice"))
+
+
+def test_two_runs_with_one_name(runs: Runs, tell: Tell) -> None:
+    first = runs.start("one-name", failpoints="before_step:step=8:rank=1:sleep=20")
+    first.wait_for_step(7)
+    second = runs.start("one-name")
+    second.wait(2)
+    said = second.said()
+    assert f"is being written by process {first.process.pid} on " in said
+    assert "heartbeat" in said and "choose another run_name" in said
+    first.wait(0)
+    cost = held(runs, "one-name", kills=0)
+    assert cost.attempts == 1 and cost.redone == 0
+    tell(cost)
+
+
+def test_changed_config_under_an_old_name(runs: Runs, tell: Tell) -> None:
+    driver = runs.start("changed")
+    driver.wait_for_step(6)
+    driver.kill()
+    runs.finish("changed", "learning_rate=0.5", "seed=1", code=2)
+    said = driver.said()
+    assert "train.learning_rate: 0.003 -> 0.5" in said and "train.seed: 42 -> 1" in said
+    runs.finish("changed")
+    tell(held(runs, "changed"))
+
+
+def test_a_finished_run_run_again(runs: Runs, tell: Tell) -> None:
+    before = list(read_jsonl(runs.run_dir("undisturbed") / "metrics.jsonl"))
+    started = time.monotonic()
+    driver = runs.finish("undisturbed")
+    assert "undisturbed is finished; nothing is trained again" in driver.said()
+    assert time.monotonic() - started < 10 * max(1.0, os.getloadavg()[0] / 2)
+    assert list(read_jsonl(driver.run_dir / "metrics.jsonl")) == before
+    tell(held(runs, "undisturbed", kills=0))
+
+
+def last_step(driver: Driver) -> int:
+    step: int = list(read_jsonl(driver.run_dir / "metrics.jsonl"))[-1]["step"]
+    assert 7 <= step < STEPS and LIMIT_S
+    return step

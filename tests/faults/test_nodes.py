@@ -1,0 +1,123 @@
+"""What can happen to nodes and clusters, on real ones of several raylets."""
+
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.faults.cluster import RayCluster, ray_cluster
+from tests.faults.harness import Driver, Held, Runs, held
+from trainers.checkpoints import list_checkpoints
+from trainers.run_dir import read_jsonl
+
+Tell = Callable[[Held], None]
+LONG = "resource_wait_s=120"
+
+
+def on(cluster: RayCluster, runs: Runs) -> Runs:
+    """The same runs with drivers that join `cluster`."""
+    return Runs(runs.output_dir, {"RAY_ADDRESS": cluster.address, "RAY_AUTH_MODE": "disabled"})
+
+
+@pytest.mark.parametrize("spare", [True, False], ids=["with a spare", "without a spare"])
+def test_node_removed(runs: Runs, tell: Tell, spare: bool) -> None:
+    name = f"node-{spare}"
+    with ray_cluster(num_nodes=3 if spare else 2) as cluster:
+        driver = on(cluster, runs).start(name, LONG)
+        driver.wait_for_step(8)
+        cluster.remove(cluster.busy()[0])
+        if not spare:
+            time.sleep(10)
+            assert driver.process.poll() is None, "it waits for another node"
+            cluster.add()
+        driver.wait(0)
+    cost = held(runs, name)
+    assert cost.attempts == 2
+    tell(cost)
+
+
+def test_no_node_comes(runs: Runs, tell: Tell) -> None:
+    with ray_cluster(num_nodes=2) as cluster:
+        driver = on(cluster, runs).start("none", "resource_wait_s=8")
+        driver.wait_for_step(8)
+        cluster.remove(cluster.busy()[0])
+        driver.wait(2)
+        assert "2 workers do not fit the cluster (2 CPUs asked, 1 there" in driver.said()
+        cluster.add()
+        on(cluster, runs).finish("none")
+    tell(held(runs, "none"))
+
+
+def test_node_drained_with_notice(runs: Runs, tell: Tell) -> None:
+    with ray_cluster(num_nodes=3) as cluster:
+        driver = on(cluster, runs).start("drained", LONG)
+        driver.wait_for_step(7)
+        index = cluster.busy()[0]
+        cluster.drain(index, deadline_s=20)
+        wait_for_attempts(driver, 2)
+        cluster.remove(index)
+        driver.wait(0)
+    cost = held(runs, "drained", kills=0)
+    assert cost.redone == 0, "a notice was there, and yet work was lost"
+    tell(cost)
+
+
+def test_workers_2_1_2(runs: Runs, tell: Tell) -> None:
+    workers = ("num_workers={min: 1, max: 2}", "cpus_per_worker=1", LONG)
+    with ray_cluster(num_nodes=2) as cluster:
+        driver = on(cluster, runs).start(
+            "elastic", *workers, failpoints="before_step:step=13:sleep=12"
+        )
+        driver.wait_for_step(7)
+        cluster.remove(cluster.busy()[0])
+        driver.wait_for_step(12)
+        cluster.add()
+        driver.wait(0)
+    cost = held(runs, "elastic", same_workers=False)
+    worlds = [len(ranks) for ranks in ranks_by_attempt(driver).values()]
+    assert sorted(worlds) == [1, 2, 2], worlds
+    tell(cost)
+
+
+def test_whole_cluster_killed(runs: Runs, tell: Tell) -> None:
+    with ray_cluster(num_nodes=2) as cluster:
+        driver = on(cluster, runs).start("cluster")
+        driver.wait_for_step(8)
+        driver.signal(signal.SIGSTOP)  # its machine is gone too
+        cluster.kill_head_service()
+    driver.kill()
+    with ray_cluster(num_nodes=2) as cluster:
+        on(cluster, runs).finish("cluster")
+    tell(held(runs, "cluster"))
+
+
+def test_GCS_killed(runs: Runs, tell: Tell) -> None:
+    with ray_cluster(num_nodes=2) as cluster:
+        driver = on(cluster, runs).start("gcs")
+        driver.wait_for_step(8)
+        cluster.kill_head_service()
+        driver.wait(1, limit_s=90)
+        said = driver.said()
+        assert "has not answered for 20 s" in said
+        assert "the same command goes on: python -m jobs.finetune" in said
+    runs.finish("gcs")
+    tell(held(runs, "gcs"))
+
+
+def wait_for_attempts(driver: Driver, num: int) -> None:
+    """Until so many attempts have trained."""
+    deadline = time.monotonic() + 120
+    while len(ranks_by_attempt(driver)) < num:
+        assert time.monotonic() < deadline and driver.process.poll() is None, driver.said()
+        time.sleep(0.2)
+    assert list_checkpoints(driver.run_dir / "checkpoints")
+
+
+def ranks_by_attempt(driver: Driver) -> dict[str, set[int]]:
+    """Ranks that trained, by attempt."""
+    found: dict[str, set[int]] = {}
+    for path in (driver.run_dir / "ledger").glob("*.jsonl"):
+        for row in read_jsonl(path):
+            found.setdefault(row["attempt"], set()).add(row["rank"])
+    return found
