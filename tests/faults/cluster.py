@@ -15,7 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.faults.harness import ROOT
+import psutil
+
+from tests.faults.harness import ROOT, is_worker
 
 
 @dataclass
@@ -42,14 +44,22 @@ class RayCluster:
 
     def drain(self, index: int, *, deadline_s: float) -> None:
         """Give notice of a node's end, as a cloud does."""
-        # Raylet's protocol: 2 is DRAIN_NODE_REASON_PREEMPTION (autoscaler.proto).
+        from ray import _raylet
+        from ray.core.generated import autoscaler_pb2
 
-        from ray._raylet import GcsClient
-
+        client: Any = vars(_raylet)["GcsClient"](address=self.address)
+        reasons: Any = vars(autoscaler_pb2)["DrainNodeReason"]
+        reason = reasons.Value("DRAIN_NODE_REASON_PREEMPTION")
         deadline_ms = int((time.time() + deadline_s) * 1000)
-        client = GcsClient(address=self.address)
-        accepted, why = client.drain_node(self.nodes[index].node_id, 2, "test", deadline_ms)
+        node_id = self.nodes[index].node_id
+        accepted, why = client.drain_node(node_id, reason, "test", deadline_ms)
         assert accepted, why
+
+    def busy(self) -> list[int]:
+        """Indices of the nodes on which workers train."""
+        workers = [p for p in psutil.process_iter(["cmdline"]) if is_worker(p)]
+        raylets = [node.all_processes["raylet"][0].process.pid for node in self.nodes]
+        return sorted({raylets.index(p.ppid()) for p in workers if p.ppid() in raylets})
 
     def kill_head_service(self) -> None:
         """kill -9 of the cluster's control service."""

@@ -8,7 +8,6 @@ from collections.abc import Callable
 import pytest
 
 from tests.faults.harness import (
-    LIMIT_S,
     STEPS,
     Driver,
     Held,
@@ -50,9 +49,9 @@ def test_controller_killed(runs: Runs, tell: Tell) -> None:
     tell(cost)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_saves_the_current_step(runs: Runs, tell: Tell, signum: signal.Signals) -> None:
-    name = signum.name
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
+def test_a_signal_saves_the_current_step(runs: Runs, tell: Tell, name: str) -> None:
+    signum = signal.Signals[name]
     driver = runs.start(name)
     driver.wait_for_step(7)
     asked = time.monotonic()
@@ -123,5 +122,5 @@ def test_a_finished_run_run_again(runs: Runs, tell: Tell) -> None:
 
 def last_step(driver: Driver) -> int:
     step: int = list(read_jsonl(driver.run_dir / "metrics.jsonl"))[-1]["step"]
-    assert 7 <= step < STEPS and LIMIT_S
+    assert 7 <= step < STEPS
     return step
