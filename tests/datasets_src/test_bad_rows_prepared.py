@@ -1,4 +1,4 @@
-"""Preparing data with bad rows: the others as if they were not there, or nothing above the limit."""
+"""Preparing data with bad rows: the others as if they were not there; nothing above the limit."""
 
 import json
 from pathlib import Path
