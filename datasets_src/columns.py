@@ -10,12 +10,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from datasets_src.bad_rows import BadRows, RowFault, refuse
 from datasets_src.errors import UserError
 from datasets_src.split import SIDES, normalise_side
 from datasets_src.task import COMMON_FIELDS
 
 Row = dict[str, Any]
 SHOWN = 10
+# So many rows of other columns before the first with the right ones, and the columns are misnamed.
+MAX_UNLIKE = 100
+NO_COLUMN, NO_VALUE = "a column is missing", "no value in a column"
+SAME_ID, UNKNOWN_SPLIT = "an id that stands twice", "an unknown split"
 
 
 def map_rows(
@@ -26,33 +31,87 @@ def map_rows(
     path: Path,
     key: str,
     id_prefix: str = "",
+    bad: BadRows | None = None,
 ) -> Iterator[Row]:
     """Rows with the task's `fields` and id, group, split; `columns` is field -> column.
+
+    Rows that cannot be used are added to `bad`, where it is given; `rows` must use the same. They
+    count in the row numbers that become ids, so that mending one changes no other row.
 
     Raises:
         UserError: missing columns, empty required values, repeated ids, unknown splits.
     """
     where = f"{key}: {path}"
-    names: dict[str, str] = {}
-    row_of_id: dict[str, int] = {}
-    empty: dict[str, list[int]] = {}
-    for number, raw in enumerate(rows, start=1):
-        names = names or _resolve(list(raw), columns, fields=fields, where=where)
-        row: Row = {field: raw.get(names[field]) for field in fields}
-        for field in (field for field in fields if row[field] is None):
-            empty.setdefault(field, []).append(number)
-        row["id"] = clean_key(raw.get(names["id"])) or f"{id_prefix}{number}"
-        row["group"] = clean_key(raw.get(names["group"])) or row["id"]
-        row["split"] = _side(raw.get(names["split"]), f"{where}: row {number}", names["split"])
-        if (first := row_of_id.setdefault(row["id"], number)) != number:
-            raise UserError(
-                f"{where}: id {row['id']!r} stands in rows {first} and {number}; make the column"
-                f" {names['id']!r} unique, or map id to another in data.columns"
-            )
-        yield row
+    place_of_id: dict[str, int] = {}
+    empty: dict[tuple[str, str], list[int]] = {}
+    named = _with_names(rows, columns, fields=fields, where=where, bad=bad)
+    for number, (names, raw) in enumerate(named, start=1):
+        number, place = (bad.num_file_rows, bad.number) if bad else (number, number)
+        row, fault = _map_row(raw, names, fields=fields, default_id=f"{id_prefix}{number}")
+        if fault and fault.kind == NO_VALUE and bad is None:
+            for field in (field for field in fields if row[field] is None):
+                empty.setdefault((field, names[field]), []).append(number)
+            fault = None
+        at = f"{where}: row {number}"
+        if fault is None and (first := place_of_id.setdefault(row["id"], place)) != place:
+            at, fault = where, _same_id(row["id"], first, place, column=names["id"], bad=bad)
+        if fault is None:
+            yield row
+        else:
+            refuse(fault, bad, where=at, id=row["id"])
     if empty:
-        total = len(row_of_id)
-        raise UserError(*(_explain_empty(where, f, names[f], n, total) for f, n in empty.items()))
+        total = len(place_of_id)
+        raise UserError(*(_explain_empty(where, *names, n, total) for names, n in empty.items()))
+
+
+def _with_names(
+    rows: Iterable[Row],
+    columns: Mapping[str, str],
+    *,
+    fields: Mapping[str, str],
+    where: str,
+    bad: BadRows | None,
+) -> Iterator[tuple[dict[str, str], Row]]:
+    """Each row with the column of each field, as the first row that has them all tells."""
+    names: dict[str, str] = {}
+    unlike: list[UserError] = []
+    for raw in rows:
+        try:
+            names = names or _resolve(list(raw), columns, fields=fields, where=where)
+        except UserError as error:
+            unlike.append(error)
+            if bad is None or len(unlike) == MAX_UNLIKE:
+                raise unlike[0] from None
+            what = error.faults[0].removeprefix(f"{where}: ").split(";")[0]
+            bad.add(NO_COLUMN, what, id=clean_key(raw.get(columns.get("id", "id"))))
+        else:
+            yield names, raw
+    if unlike and not names:
+        raise unlike[0]
+
+
+def _map_row(
+    raw: Row, names: Mapping[str, str], *, fields: Mapping[str, str], default_id: str
+) -> tuple[Row, RowFault | None]:
+    row: Row = {field: raw.get(names[field]) for field in fields}
+    row["id"] = clean_key(raw.get(names["id"])) or default_id
+    row["group"] = clean_key(raw.get(names["group"])) or row["id"]
+    side = clean_key(raw.get(names["split"]))
+    row["split"] = normalise_side(side) if side else None
+    if side and row["split"] is None:
+        known = ", ".join(sorted({name for names in SIDES.values() for name in names}))
+        what = f"{side!r} in column {names['split']!r} is no split"
+        return row, RowFault(UNKNOWN_SPLIT, what, f"known, in any case: {known}")
+    if missing := [f"{names[field]!r} (field {field!r})" for field in fields if row[field] is None]:
+        what = f"no value in column {', '.join(missing)}"
+        return row, RowFault(NO_VALUE, what, "fill or delete it")
+    return row, None
+
+
+def _same_id(id: str, first: int, second: int, *, column: str, bad: BadRows | None) -> RowFault:
+    seen = f"is that of {bad.place(first)}" if bad else f"stands in rows {first} and {second}"
+    remedy = f"make the column {column!r} unique, or map id to another in data.columns"
+    return RowFault(SAME_ID, f"id {id!r} {seen}", remedy)
 
 
 def clean_key(value: Any) -> str:
@@ -110,15 +169,3 @@ def _explain_empty(where: str, field: str, column: str, numbers: list[int], tota
         f"{where}: no value in column {column!r} (field {field!r}) in {len(numbers)} of {total}"
         f" rows ({shown}{more}); fill or delete them"
     )
-
-
-def _side(value: Any, where: str, column: str) -> str | None:
-    text = clean_key(value)
-    if not text:
-        return None
-    if (side := normalise_side(text)) is None:
-        known = ", ".join(sorted({name for names in SIDES.values() for name in names}))
-        raise UserError(
-            f"{where}: {text!r} in column {column!r} is no split; known, in any case: {known}"
-        )
-    return side

@@ -43,6 +43,9 @@ class DataConfig(Section):
         "chat", description="the model's chat template, or the task's plain text"
     )
     max_length: int = Field(2048, ge=8, description="tokens of a row; longer rows are dropped")
+    max_bad_rows: float = Field(
+        0.05, ge=0, lt=1, description="share of the rows that may be bad and left out; 0 = none"
+    )
     task_options: dict[str, Any] = Field(
         default_factory=dict, description="options of the task, e.g. database, dialect"
     )

@@ -17,6 +17,8 @@ from datasets_src.split import TRAIN, VALIDATION, Assignment, natural_key
 
 NUM_BINS = 20
 SHOWN = 10
+# What the reasons of bad rows begin with; their examples are places, as they may have no id.
+BAD = "bad: "
 
 
 @dataclass
@@ -50,8 +52,10 @@ def build_report(
     assignment: Assignment,
     lengths: Lengths,
     dropped: Mapping[str, Sequence[str]],
+    bad: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """The record data.json. `header` opens it; `dropped` maps a reason to the ids it cost.
+    """The record data.json. `header` opens it; `dropped` maps a reason to the ids it cost,
+    `bad` counts the bad rows of each kind, their examples being places in the files.
 
     `longest_tokens` is over all rows, the dropped ones too: the max_length that drops none.
     """
@@ -65,9 +69,12 @@ def build_report(
         "num_rows": {name: len(at) for name, at in rows.items()},
         "num_groups": {name: len({index.groups[i] for i in at}) for name, at in rows.items()},
         "dropped": [
-            {"reason": reason, "num_rows": len(ids), "examples": list(ids[:SHOWN])}
-            for reason, ids in dropped.items()
-            if ids
+            *bad,
+            *(
+                {"reason": reason, "num_rows": len(ids), "examples": list(ids[:SHOWN])}
+                for reason, ids in dropped.items()
+                if ids
+            ),
         ],
         "num_tokens": {name: int(lengths.length[at].sum()) for name, at in rows.items()},
         "num_target_tokens": {name: int(trained[at].sum()) for name, at in rows.items()},
@@ -118,15 +125,17 @@ def format_report(report: Mapping[str, Any]) -> str:
         lines.append(("warning", f"{len(straddling)} groups are on both sides: {listed}"))
     lines.append(("targets", f"{report['num_distinct_targets']:,} distinct; most frequent:"))
     for same in report["target_duplicates"][:3]:
-        lines.append(("", f"{same['num_rows']:,} x {_shorten(same['target'])}"))
+        lines.append(("", f"{same['num_rows']:,} x {shorten(same['target'])}"))
     return "\n".join(f"  {name:<12}{text}" for name, text in lines)
 
 
 def _some(drop: Mapping[str, Any]) -> str:
     more = ", …" if drop["num_rows"] > len(drop["examples"]) else ""
-    return "ids " + ", ".join(drop["examples"]) + more
+    what = "" if drop["reason"].startswith(BAD) else "ids "
+    return what + ", ".join(drop["examples"]) + more
 
 
-def _shorten(text: str, limit: int = 70) -> str:
+def shorten(text: str, limit: int = 70) -> str:
+    """The text on one line of `limit` characters at the most."""
     line = " ".join(text.split())
     return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from datasets_src.bad_rows import BadRows
 from datasets_src.columns import map_rows
 from datasets_src.config import DataConfig, Section
 from datasets_src.data_report import RowIndex
@@ -26,6 +27,8 @@ from datasets_src.types import Example
 # Large enough that a Ray task (about 10 ms of overhead) is small beside its work, small enough
 # that a few blocks in flight are a few MB.
 BLOCK_ROWS = 256
+EMPTY, REFUSED = "an empty target", "refused by the task"
+EMPTY_TARGET = "the target is empty, so no token but the stop would be trained"
 BLOCK_SCHEMA = pa.schema(
     [("row", pa.int64()), ("id", pa.string()), ("group", pa.string()), ("example", pa.string())]
 )
@@ -44,21 +47,30 @@ class Loaded:
     files: list[dict[str, Any]] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     num_bytes: int = 0
+    bad: BadRows | None = None
 
 
 def load_examples(
-    data: DataConfig, task: ModuleType, *, keep_block: Callable[[pa.Table], Any]
+    data: DataConfig,
+    task: ModuleType,
+    *,
+    keep_block: Callable[[pa.Table], Any],
+    bad: BadRows | None = None,
+    is_empty: Callable[[Example], bool] | None = None,
 ) -> Loaded:
     """Read, map and load every row of the config's files.
+
+    Rows that cannot be used, or of which `is_empty` says that there is nothing to train, are added
+    to `bad`, where it is given.
 
     Raises:
         UserError: whatever is wrong with a file, a column, an id or a split.
     """
     options = task_options(task, data.task_options)
-    loaded = Loaded()
+    loaded = Loaded(bad=bad)
     block: list[tuple[int, str, str, str]] = []
     codes: dict[bytes, int] = {}
-    for example in _all_examples(data, task, options, loaded):
+    for example in _all_examples(data, task, options, loaded, bad=bad, is_empty=is_empty):
         loaded.defaults = loaded.defaults or dict(example.inputs)
         text = encode_example(example, loaded.defaults)
         loaded.num_bytes += len(text)
@@ -70,43 +82,98 @@ def load_examples(
     # Two blocks at least, so that two workers share even a small set.
     parts = [block] if loaded.blocks else [block[: len(block) // 2], block[len(block) // 2 :]]
     loaded.blocks += [keep_block(_to_table(part)) for part in parts if part]
-    if not loaded.blocks:
-        raise UserError(f"data.task: {data.task} made no example of any row; see its task_options")
     return loaded
 
 
 def _all_examples(
-    data: DataConfig, task: ModuleType, options: Section, loaded: Loaded
+    data: DataConfig,
+    task: ModuleType,
+    options: Section,
+    loaded: Loaded,
+    *,
+    bad: BadRows | None,
+    is_empty: Callable[[Example], bool] | None,
 ) -> Iterator[Example]:
     for key, path in data_files(data):
-        # Ids count from 1 in each file; those of the second must differ from those of the first.
-        prefix = "validation-" if key == "data.validation_file" else ""
-        raw_ids: list[str] = []
-        mapped = map_rows(
-            read_rows(path, key=key),
-            data.columns,
-            fields=task.FIELDS,
-            path=path,
-            key=key,
-            id_prefix=prefix,
-        )
+        rows = TaskRows(mapped_rows(data, task, key, path, bad=bad))
         seen: set[str] = set()
-        for example in task.load(_noting_ids(mapped, raw_ids), options):
+        for example in load_rows(task, rows, options, bad=bad):
             if example.id in seen:
                 raise UserError(f"{key}: {path}: the task gave id {example.id!r} to two examples")
             seen.add(example.id)
-            yield _on_side(example, key, path, bool(data.validation_file))
-        if len(seen) < len(raw_ids):
-            loaded.left_out += [id for id in raw_ids if id not in seen]
-        loaded.files.append(
-            {"path": str(path), "sha256": file_hash(path), "num_rows": len(raw_ids)}
-        )
+            if bad and is_empty and is_empty(example):
+                bad.add(EMPTY, EMPTY_TARGET, id=example.id)
+            else:
+                yield _on_side(example, key, path, bool(data.validation_file))
+        loaded.left_out += [id for id in rows.ids if id not in seen]
+        num_rows = bad.num_file_rows if bad else len(rows.ids)
+        loaded.files.append({"path": str(path), "sha256": file_hash(path), "num_rows": num_rows})
 
 
-def _noting_ids(rows: Iterator[dict[str, Any]], ids: list[str]) -> Iterator[dict[str, Any]]:
-    for row in rows:
-        ids.append(row["id"])
-        yield row
+def mapped_rows(
+    data: DataConfig, task: ModuleType, key: str, path: Path, *, bad: BadRows | None
+) -> Iterator[dict[str, Any]]:
+    """Rows of one of the config's files under the fields of the task."""
+    return map_rows(
+        read_rows(path, key=key, bad=bad),
+        data.columns,
+        fields=task.FIELDS,
+        path=path,
+        key=key,
+        # Ids count from 1 in each file; those of the second must differ from those of the first.
+        id_prefix="validation-" if key == "data.validation_file" else "",
+        bad=bad,
+    )
+
+
+class TaskRows:
+    """Rows for a task to take, with the `ids` of those it took.
+
+    `is_open` while it holds a row of which it has given nothing: if it raises then, that row is
+    what it refuses.
+    """
+
+    def __init__(self, rows: Iterator[dict[str, Any]]) -> None:
+        self._rows = rows
+        self.ids: list[str] = []
+        self.is_open = False
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return self
+
+    def __next__(self) -> dict[str, Any]:
+        self.is_open = False
+        row = next(self._rows)
+        self.ids.append(row["id"])
+        self.is_open = True
+        return row
+
+
+def load_rows(
+    task: ModuleType, rows: TaskRows, options: Section, *, bad: BadRows | None
+) -> Iterator[Example]:
+    """What the task makes of rows; where `bad` is given, begun again behind each it refuses.
+
+    Raises:
+        ValueError: what the task raises without holding a row, or where `bad` is None.
+    """
+    while True:
+        try:
+            for example in task.load(rows, options):
+                rows.is_open = False
+                yield example
+            return
+        except ValueError as error:
+            if bad is None or not rows.is_open:
+                raise
+            rows.is_open = False
+            id = rows.ids.pop()
+            what = (
+                (str(error) or type(error).__name__)
+                .removeprefix("data.train_file: ")
+                .removeprefix(f"row {id}: ")
+            )
+            bad.add(REFUSED, what, id=id)
 
 
 def _on_side(example: Example, key: str, path: Path, two_files: bool) -> Example:

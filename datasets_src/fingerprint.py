@@ -23,6 +23,11 @@ TOKENIZER_FILES = (
 )
 
 
+# Keys that change no prepared row: files count by their bytes, and the same rows are kept under
+# any limit of bad ones that they are within.
+NOT_IN_ROWS = {"train_file", "validation_file", "max_bad_rows"}
+
+
 def data_hash(data: DataConfig, *, model_dir: Path) -> str:
     """sha256 of the files, the config, the tokenizer, the task's code and CODE_VERSION.
 
@@ -36,7 +41,7 @@ def data_hash(data: DataConfig, *, model_dir: Path) -> str:
     options = task_options(task, data.task_options)
     parts: dict[str, Any] = {
         "code": [CODE_VERSION, _module_hash(task)],
-        "config": data.model_dump(mode="json", exclude={"train_file", "validation_file"}),
+        "config": data.model_dump(mode="json", exclude=NOT_IN_ROWS),
         "files": [[key, path.suffix, file_hash(path)] for key, path in data_files(data)],
         "options": [[str(path), file_hash(path)] for path in _option_files(dict(options))],
         "tokenizer": [

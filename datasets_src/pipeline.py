@@ -21,29 +21,37 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
+from datasets_src.bad_rows import FILE_NAME, BadRows, check_found, check_limit, record_of
 from datasets_src.config import DataConfig
 from datasets_src.data_report import Lengths, RowIndex, build_report
 from datasets_src.errors import UserError
-from datasets_src.examples import Loaded, load_examples
+from datasets_src.examples import EMPTY_TARGET, Loaded, load_examples
 from datasets_src.fingerprint import data_hash
 from datasets_src.split import TRAIN, VALIDATION, Assignment, split_rows
 from datasets_src.staging import check_space, find_complete, staged
 from datasets_src.store import SplitWriter, decode_example
 from datasets_src.task import load_task
-from datasets_src.templates import TextFormat, open_tokenizer, read_format, tokenise, tokenise_probe
+from datasets_src.templates import (
+    MIN_TRAINED,
+    TextFormat,
+    empty_test,
+    open_tokenizer,
+    read_format,
+    tokenise,
+    tokenise_probe,
+)
 from datasets_src.words import Encode
 
 SHOWN = 10
 # More than this many cores are rare, and their workers start when they are needed.
 MAX_WARM_WORKERS = 16
-EMPTY_TARGET = "the target is empty, so no token but the stop would be trained"
 LEFT_OUT = "left out by the task"
 HELD_OUT = "test rows, held out beside the validation rows"
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """`directory` holds train.parquet, validation.parquet and data.json."""
+    """`directory` holds train.parquet, validation.parquet, data.json and what rows are bad."""
 
     directory: Path
     data_hash: str
@@ -53,11 +61,14 @@ def find_prepared(data: DataConfig, *, model_dir: Path, output_dir: Path) -> Pre
     """The complete directory of this data, if there is one; needs no Ray.
 
     Raises:
-        UserError: a file of rows is missing, empty or unreadable, or the task is unknown.
+        UserError: a file of rows is missing, empty or unreadable, the task is unknown, or more
+            rows are bad than `data` allows now.
     """
     digest = data_hash(data, model_dir=model_dir)
-    directory = find_complete(output_dir, digest)
-    return Prepared(directory, digest) if directory else None
+    if (directory := find_complete(output_dir, digest)) is None:
+        return None
+    check_found(directory, limit=data.max_bad_rows)
+    return Prepared(directory, digest)
 
 
 def prepare(data: DataConfig, *, model_dir: Path, output_dir: Path) -> Prepared:
@@ -76,12 +87,20 @@ def prepare(data: DataConfig, *, model_dir: Path, output_dir: Path) -> Prepared:
     task = load_task(data.task)
     text_format = read_format(model_dir, data.template)
     shared = start_workers(text_format, data.task)
-    loaded = load_examples(data, task, keep_block=ray.put)
+    bad = BadRows() if data.max_bad_rows else None
+    is_empty = empty_test(text_format, task)
+    loaded = load_examples(data, task, keep_block=ray.put, bad=bad, is_empty=is_empty)
     index = loaded.index
-    assignment = split_rows(
-        index.groups, index.given, size=data.validation_size, seed=data.split_seed
-    )
     with staged(output_dir, digest) as (part, final):
+        kept = final.with_name(f"bad_rows-{final.name}.jsonl")
+        if bad:
+            check_limit(bad, limit=data.max_bad_rows, kept=kept)
+            bad.save(part / FILE_NAME)
+        if not loaded.blocks:
+            raise UserError(f"data.task: {data.task} made no example of any row; see task_options")
+        assignment = split_rows(
+            index.groups, index.given, size=data.validation_size, seed=data.split_seed
+        )
         check_space(part, loaded.num_bytes)
         blocks = tokenise_blocks(loaded, data.task, shared)
         lengths = _write_splits(
@@ -90,6 +109,7 @@ def prepare(data: DataConfig, *, model_dir: Path, output_dir: Path) -> Prepared:
         report = _report(data, digest, loaded, assignment, lengths)
         text = json.dumps(report, ensure_ascii=False, indent=2)
         (part / "data.json").write_text(text + "\n", encoding="utf-8")
+    kept.unlink(missing_ok=True)  # of an attempt under a lower limit: final has the same rows
     return Prepared(final, digest)
 
 
@@ -213,8 +233,9 @@ def _write_splits(
 def _note_faults(block: pa.Table, faults: dict[str, list[str]]) -> None:
     trained = block["length"].to_numpy() - block["prompt_len"].to_numpy()
     reasons = block["fault"].to_pylist()
-    for row in np.flatnonzero((trained < 2) | np.array([bool(reason) for reason in reasons])):
-        # The one token left where the target is empty is the stop token.
+    for row in np.flatnonzero(
+        (trained < MIN_TRAINED) | np.array([bool(reason) for reason in reasons])
+    ):
         reason = reasons[row] or EMPTY_TARGET
         faults.setdefault(reason, []).append(block["id"][int(row)].as_py())
 
@@ -249,10 +270,14 @@ def _report(
         "max_length": data.max_length,
         "files": loaded.files,
         "num_rows_in": sum(file["num_rows"] for file in loaded.files),
+        "bad_rows": record_of(loaded.bad),
     }
     dropped = {
         LEFT_OUT: loaded.left_out,
         HELD_OUT: held,
         f"longer than max_length={data.max_length} tokens": too_long,
     }
-    return build_report(header, index, assignment=assignment, lengths=lengths, dropped=dropped)
+    bad = loaded.bad.counts() if loaded.bad else []
+    return build_report(
+        header, index, assignment=assignment, lengths=lengths, dropped=dropped, bad=bad
+    )

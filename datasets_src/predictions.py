@@ -4,15 +4,17 @@
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from datasets_src.columns import clean_key, map_rows
+from datasets_src.bad_rows import BadRows, check_limit, first_of, record_of
+from datasets_src.columns import clean_key
 from datasets_src.config import DataConfig
 from datasets_src.errors import UserError
+from datasets_src.examples import TaskRows, load_rows, mapped_rows
 from datasets_src.fingerprint import data_files
 from datasets_src.readers import read_rows
 from datasets_src.scoring import best_constant, score_replies, summarise
@@ -33,6 +35,7 @@ class Scored:
     scores: list[dict[str, float]]
     missing: list[str]  # ids without a reply
     summary: list[Score]  # the predictions, then the best constant answer
+    bad_rows: Mapping[str, Any]  # of the data, left out as they are in training
 
 
 def shipped_data() -> DataConfig:
@@ -46,18 +49,26 @@ def shipped_data() -> DataConfig:
     )
 
 
-def load_sides(data: DataConfig, *, make_split: bool) -> tuple[list[Example], list[Example]]:
-    """Training and validation examples of `data`.
+def load_sides(
+    data: DataConfig, *, make_split: bool, bad: BadRows | None
+) -> tuple[list[Example], list[Example]]:
+    """Training and validation examples of `data`; bad rows as training has them.
 
     Rows that give no split are split by group, or where `make_split` is off are on both sides.
     """
     task = load_task(data.task)
     options = task_options(task, data.task_options)
-    rows = _mapped(data, task, "data.train_file")
+    loaded = [
+        list(
+            load_rows(task, TaskRows(mapped_rows(data, task, key, path, bad=bad)), options, bad=bad)
+        )
+        for key, path in data_files(data)
+    ]
+    if bad:
+        check_limit(bad, limit=data.max_bad_rows)
+    examples = loaded[0]
     if data.validation_file is not None:
-        held = _mapped(data, task, "data.validation_file")
-        return list(task.load(rows, options)), list(task.load(held, options))
-    examples = list(task.load(rows, options))
+        return examples, loaded[1]
     given = [example.split for example in examples]
     if not make_split and all(side is None for side in given):
         return examples, examples
@@ -66,15 +77,6 @@ def load_sides(data: DataConfig, *, make_split: bool) -> tuple[list[Example], li
     pairs = list(zip(examples, sides, strict=True))
     train = [example for example, side in pairs if side == "train"]
     return train, [example for example, side in pairs if side == "validation"]
-
-
-def _mapped(data: DataConfig, task: ModuleType, key: str) -> list[dict[str, Any]]:
-    """Rows of one file, with the ids that training gives them."""
-    path = dict(data_files(data))[key]
-    prefix = "validation-" if key == "data.validation_file" else ""
-    raw = read_rows(path, key=key)
-    columns, fields = data.columns, task.FIELDS
-    return list(map_rows(raw, columns, fields=fields, path=path, key=key, id_prefix=prefix))
 
 
 def read_predictions(path: Path) -> dict[str, str]:
@@ -97,7 +99,8 @@ def score_predictions(path: Path, data: DataConfig, *, make_split: bool = True) 
     A row without a reply counts as an empty reply. UserError: ids that no row has.
     """
     predictions = read_predictions(path)
-    train, examples = load_sides(data, make_split=make_split)
+    bad = BadRows() if data.max_bad_rows else None
+    train, examples = load_sides(data, make_split=make_split, bad=bad)
     ids = [example.id for example in examples]
     if unknown := sorted(predictions.keys() - set(ids)):
         source = data.validation_file or data.train_file
@@ -119,7 +122,8 @@ def score_predictions(path: Path, data: DataConfig, *, make_split: bool = True) 
         seconds=seconds,
     )
     missing = [identity for identity in ids if identity not in predictions]
-    return Scored(examples, replies, scores, missing, [own, _constant(task, train, examples)])
+    summary = [own, _constant(task, train, examples)]
+    return Scored(examples, replies, scores, missing, summary, record_of(bad))
 
 
 def _constant(task: ModuleType, train: list[Example], examples: list[Example]) -> Score:
@@ -164,6 +168,8 @@ def score_lines(scored: Scored) -> list[str]:
         )
     num_right = round(constant.metrics[constant.metric] * constant.n)
     lines.append(f"best constant: {constant.constant_reply!r}, {num_right}/{constant.n}")
+    if num_bad := scored.bad_rows["num_rows"]:
+        lines.append(f"{num_bad} bad rows of the data are left out: {first_of(scored.bad_rows)}")
     if scored.missing:
         named = _named(scored.missing)
         lines.append(f"{len(scored.missing)} rows without a reply count as empty: {named}")

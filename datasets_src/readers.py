@@ -4,43 +4,50 @@ next(read_rows(Path("rows.csv"), key="data.train_file"))
 {"Indice": "19", "Prompt": "¿Cuántas rutas hay?", "SQL": "SELECT COUNT(*) FROM rutas"}
 
 Every fault is a UserError that names the config key, the file and, where there is one, the line.
+With `bad` (bad_rows.py) the fault of a single row leaves out the row instead.
 """
 
-import csv
 import datetime
 import decimal
 import difflib
 import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from datasets_src.bad_rows import BadRows, RowFault, refuse
+from datasets_src.csv_rows import check_header, read_csv
 from datasets_src.errors import UserError
+from datasets_src.text_lines import BOM, decode, read_lines
 
 Row = dict[str, Any]
-BOM = b"\xef\xbb\xbf"
-DELIMITERS = (",", ";", "\t", "|")
+Reader = Callable[[Path, str, BadRows | None], Iterator[Row]]
 PARQUET_BATCH = 1024
+RENAME = "rename it to .json"
+NOT_JSON, NO_OBJECT = "not JSON", "not an object"
 
 
-def read_rows(path: Path, *, key: str) -> Iterator[Row]:
+def read_rows(path: Path, *, key: str, bad: BadRows | None = None) -> Iterator[Row]:
     """Rows of `path` in the order of the file; `key` is the config key that named it.
+
+    Rows that cannot be read are added to `bad`, where it is given.
 
     Raises:
         UserError: missing, empty, unreadable or broken file, or an unknown extension.
     """
     read = find_reader(path, key)
     check_file(path, key)
+    if bad:
+        bad.begin(path, PLACES.get(path.suffix.lower(), "row"))
     empty = True
-    for row in read(path, key):
+    for row in read(path, key, bad):
         empty = False
         yield row
-    if empty:
+    if empty and not (bad and bad.num_file_rows):
         raise UserError(f"{key}: {path}: holds no rows; give a file with at least one")
 
 
-def find_reader(path: Path, key: str) -> Callable[[Path, str], Iterator[Row]]:
+def find_reader(path: Path, key: str) -> Reader:
     """The reader of this extension."""
     if (reader := READERS.get(path.suffix.lower())) is None:
         raise UserError(
@@ -76,49 +83,42 @@ def _nearest(path: Path) -> str:
     return f"data files in {path.parent}: {listed or 'none'}"
 
 
-def _lines(path: Path, key: str) -> Iterator[str]:
-    offset = 0
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
-            text = raw.removeprefix(BOM) if number == 1 else raw
-            yield _decode(text, path, key, line=number, offset=offset + len(raw) - len(text))
-            offset += len(raw)
-
-
-def _decode(raw: bytes, path: Path, key: str, *, line: int, offset: int) -> str:
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line += raw.count(b"\n", 0, error.start)
-        kind = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin1"
-        raise UserError(
-            f"{key}: {path}:{line}: not UTF-8 (byte 0x{raw[error.start]:02x} at offset "
-            f"{offset + error.start}); iconv -f {kind} -t utf-8 {path.name} > new{path.suffix}"
-        ) from None
-
-
-def _read_jsonl(path: Path, key: str) -> Iterator[Row]:
-    for number, line in enumerate(_lines(path, key), start=1):
+def _read_jsonl(path: Path, key: str, bad: BadRows | None) -> Iterator[Row]:
+    for number, line in enumerate(read_lines(path, key), start=1):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            whole = (number == 1 and line.lstrip()[0] == "[") or line.strip() == "{"
-            fix = "rename it to .json" if whole else "fix that line"
-            raise UserError(
-                f"{key}: {path}:{number}: not JSON ({error.msg}, column {error.colno}); {fix}"
-            ) from None
-        if not isinstance(row, dict):
-            raise UserError(
-                f"{key}: {path}:{number}: a {_kind(row)}, not an object; write"
-                ' {"column": value, ...} on each line'
-            )
+        line = line.rstrip("\r\n")  # behind which an error would be told as of column 1
+        row, fault = _parse_line(line, first=number == 1)
+        if bad:
+            bad.take(number, line if fault else row)
+        if fault:
+            # A first line that opens the JSON of a whole file is a fault of the file.
+            whole = number == 1 and fault.remedy == RENAME
+            refuse(fault, None if whole else bad, where=f"{key}: {path}:{number}")
+            continue
         yield row
 
 
-def _read_json(path: Path, key: str) -> Iterator[Row]:
-    text = _decode(path.read_bytes().removeprefix(BOM), path, key, line=1, offset=0)
+def _parse_line(line: str, *, first: bool) -> tuple[Row, RowFault | None]:
+    try:
+        row = json.loads(line)
+        if "\\ud" in line or "\\uD" in line:
+            json.dumps(row, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        whole = (first and line.lstrip()[0] == "[") or line.strip() == "{"
+        what = f"not JSON ({error.msg}, column {error.colno})"
+        return {}, RowFault(NOT_JSON, what, RENAME if whole else "fix that line")
+    except (ValueError, RecursionError) as error:
+        # A number of thousands of digits, lists in lists in lists, half an emoji.
+        return {}, RowFault(NOT_JSON, f"not JSON ({error})", "fix that line")
+    if not isinstance(row, dict):
+        remedy = 'write {"column": value, ...} on each line'
+        return {}, RowFault(NO_OBJECT, f"a {_kind(row)}, not an object", remedy)
+    return row, None
+
+
+def _read_json(path: Path, key: str, bad: BadRows | None) -> Iterator[Row]:
+    text = decode(path.read_bytes().removeprefix(BOM), path, key, line=1, offset=0)
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
@@ -127,12 +127,14 @@ def _read_json(path: Path, key: str) -> Iterator[Row]:
             f"{key}: {path}:{error.lineno}: not JSON ({error.msg}, column {error.colno}); {fix}"
         ) from None
     for number, row in enumerate(_json_list(value, path, key), start=1):
-        if not isinstance(row, dict):
-            raise UserError(
-                f"{key}: {path}: item {number} is a {_kind(row)}, not an object; write"
-                ' [{"column": value, ...}, ...]'
-            )
-        yield row
+        if bad:
+            bad.take(number, row)
+        if isinstance(row, dict):
+            yield row
+            continue
+        remedy = 'write [{"column": value, ...}, ...]'
+        fault = RowFault(NO_OBJECT, f"item {number} is a {_kind(row)}, not an object", remedy)
+        refuse(fault, bad, where=f"{key}: {path}")
 
 
 def _json_list(value: Any, path: Path, key: str) -> list[Any]:
@@ -153,48 +155,20 @@ def _kind(value: Any) -> str:
     return kinds.get(type(value), "number")
 
 
-def _read_csv(path: Path, key: str) -> Iterator[Row]:
-    # The default limit, 131,072 characters a cell, is less than a long document.
-    csv.field_size_limit(sys.maxsize)
-    first = next(_lines(path, key))
-    delimiter = max(DELIMITERS, key=lambda d: len(next(csv.reader([first], delimiter=d), [])))
-    reader = csv.reader(_lines(path, key), delimiter=delimiter, strict=True)
-    try:
-        header = _header([name.strip() for name in next(reader, [])], path, key)
-        for cells in reader:
-            if not cells:
-                continue
-            if len(cells) != len(header):
-                raise UserError(
-                    f"{key}: {path}:{reader.line_num}: {len(cells)} cells but {len(header)} columns"
-                    f" (separator {delimiter!r}); quote cells that hold the separator"
-                )
-            yield dict(zip(header, cells, strict=True))
-    except csv.Error as error:
-        raise UserError(
-            f"{key}: {path}:{reader.line_num}: not CSV ({error}); fix that line"
-        ) from None
-
-
-def _header(names: list[str], path: Path, key: str) -> list[str]:
-    twice = sorted({name for name in names if names.count(name) > 1 or not name})
-    if twice or not names:
-        raise UserError(
-            f"{key}: {path}: column names must be there once each; empty or repeated: "
-            f"{', '.join(repr(name) for name in twice)}; mend the first row"
-        )
-    return names
-
-
-def _read_parquet(path: Path, key: str) -> Iterator[Row]:
+def _read_parquet(path: Path, key: str, bad: BadRows | None) -> Iterator[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
+        number = 0
         with pq.ParquetFile(path, memory_map=True) as file:
             for batch in file.iter_batches(batch_size=PARQUET_BATCH):
-                for row in batch.to_pylist():
-                    yield {name: _plain(value) for name, value in row.items()}
+                for values in batch.to_pylist():
+                    number += 1
+                    row = {name: _plain(value) for name, value in values.items()}
+                    if bad:
+                        bad.take(number, row)
+                    yield row
     except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).split("\n")[0].rstrip(".")
         raise UserError(
@@ -202,21 +176,25 @@ def _read_parquet(path: Path, key: str) -> Iterator[Row]:
         ) from None
 
 
-def _read_xlsx(path: Path, key: str) -> Iterator[Row]:
+def _read_xlsx(path: Path, key: str, bad: BadRows | None) -> Iterator[Row]:
     import python_calamine
 
     try:
         with python_calamine.CalamineWorkbook.from_path(str(path)) as book:
             sheet = book.sheet_names[0]
-            rows = book.get_sheet_by_index(0).to_python()
+            cells_of = book.get_sheet_by_index(0)
+            rows, top = cells_of.to_python(), (cells_of.start or (0, 0))[0]
     except (python_calamine.CalamineError, python_calamine.ZipError, OSError) as error:
         raise UserError(f"{key}: {path}: not an Excel file ({error}); save it again") from None
     if not rows:
         raise UserError(f"{key}: {path}: sheet {sheet!r}, the first, is empty; put the rows there")
-    header = _header([str(cell).strip() for cell in rows[0]], path, key)
-    for cells in rows[1:]:
+    header = check_header([str(cell).strip() for cell in rows[0]], path, key)
+    for number, cells in enumerate(rows[1:], start=top + 2):  # as the sheet shows it
         if any(cell != "" for cell in cells):
-            yield {name: _plain(_whole(cell)) for name, cell in zip(header, cells, strict=True)}
+            row = {name: _plain(_whole(cell)) for name, cell in zip(header, cells, strict=True)}
+            if bad:
+                bad.take(number, row)
+            yield row
 
 
 def _whole(cell: Any) -> Any:
@@ -237,12 +215,14 @@ def _plain(value: Any) -> Any:
     return value
 
 
-READERS: dict[str, Callable[[Path, str], Iterator[Row]]] = {
+# What a place in such a file is called; else a row.
+PLACES = {".jsonl": "line", ".ndjson": "line", ".csv": "line", ".tsv": "line", ".json": "item"}
+READERS: dict[str, Reader] = {
     ".jsonl": _read_jsonl,
     ".ndjson": _read_jsonl,
     ".json": _read_json,
-    ".csv": _read_csv,
-    ".tsv": _read_csv,
+    ".csv": read_csv,
+    ".tsv": read_csv,
     ".parquet": _read_parquet,
     ".xlsx": _read_xlsx,
 }

@@ -2,6 +2,9 @@
 
 task = load_task("text2sql")
 options = task_options(task, {"dialect": "sqlite"})
+
+A task's `load` takes rows one at a time. It refuses a row by raising a ValueError (a UserError is
+one) before it takes the next; the row is then left out and `load` begun again with the rest.
 """
 
 import difflib

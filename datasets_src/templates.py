@@ -8,8 +8,9 @@ position, never a token id, so a pad or end token inside the prompt changes noth
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +25,8 @@ from datasets_src.words import Encode, open_encoder
 
 PROBE = ("Hola", "¿Cuántas rutas hay?")
 REPLY = "Doce"
+# The one token left where the target is empty is the stop token.
+MIN_TRAINED = 2
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,11 @@ class Tokens:
     input_ids: list[int]
     prompt_len: int
     fault: str = ""
+
+    @property
+    def num_trained(self) -> int:
+        """Tokens that are trained on, the stop among them."""
+        return len(self.input_ids) - self.prompt_len
 
 
 def read_format(model_dir: Path, template: str) -> TextFormat:
@@ -161,6 +169,19 @@ def tokenise(
         return plain_tokens(fmt, encode, [task.to_text(example) for example in examples])
     targets = [example.target for example in examples]
     return chat_tokens(fmt, encode, [task.to_messages(e) for e in examples], targets)
+
+
+def empty_test(fmt: TextFormat, task: ModuleType) -> Callable[[Example], bool]:
+    """Whether no token but the stop would be trained; texts are tokenised where that may be."""
+    encoder = cache(lambda: open_tokenizer(fmt))
+
+    def is_empty(example: Example) -> bool:
+        if example.target and not example.target.isspace():
+            return False
+        [row] = tokenise(fmt, encoder(), task=task, examples=[example])
+        return not row.fault and row.num_trained < MIN_TRAINED
+
+    return is_empty
 
 
 def tokenise_probe(fmt: TextFormat, encode: Encode) -> None:

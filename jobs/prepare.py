@@ -7,6 +7,7 @@ command again finds the result there; `jobs.finetune` with the same data uses it
 import json
 from pathlib import Path
 
+from datasets_src.bad_rows import format_bad_rows
 from datasets_src.data_report import format_report
 from datasets_src.pipeline import Prepared, find_prepared, prepare
 from datasets_src.preview import preview
@@ -41,6 +42,8 @@ def prepare_rows(config: Config, model_dir: Path) -> Prepared:
         prepared = prepare(config.data, model_dir=model_dir, output_dir=output_dir)
     print(f"data      {prepared.directory}{note}")
     report = json.loads((prepared.directory / "data.json").read_text(encoding="utf-8"))
+    if told := format_bad_rows(report, prepared.directory):
+        print(f"data      {told}")
     print(format_report(report))
     sharing = measure_sharing(
         open_split(prepared.directory, "train"),

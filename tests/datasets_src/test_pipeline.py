@@ -194,7 +194,7 @@ def test_rows_that_cannot_be_trained_on(ray_local: None, chat_model: Path, tmp_p
     assert "all 2" in message and "longer than 20 tokens (shortest" in message
     longest = int(message.split("set data.max_length=")[1].split(" ")[0])
     rows[4]["target"] = rows[17]["target"] = ""
-    message = refused(rows, tmp_path, chat_model)
+    message = refused(rows, tmp_path, chat_model, max_bad_rows=0)
     assert message.startswith("data: 2 rows refused: the target is empty")
     assert "(ids 5, 18); fill or delete them" in message
     rows[4]["target"] = rows[17]["target"] = "Sí"

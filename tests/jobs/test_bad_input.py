@@ -100,7 +100,8 @@ def test_a_fault_in_a_file_names_its_place(
     write: Callable[[Path], None], words: list[str], tmp_path: Path, pocket: Path, ray_local: None
 ) -> None:
     write(tmp_path / "rows.jsonl")
-    said = fault_of(f"train_file={tmp_path}/rows.jsonl", f"output_dir={tmp_path}/runs")
+    rows = f"train_file={tmp_path}/rows.jsonl"
+    said = fault_of(rows, "max_bad_rows=0", f"output_dir={tmp_path}/runs")
     assert all(word in said for word in words), said
 
 

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DUMP = "CREATE TABLE t (id INTEGER, name TEXT); INSERT INTO t VALUES (1, 'a'), (2, 'b');"
-ROWS = [
+ROWS: list[dict[str, object]] = [
     {"id": 1, "Frage": "¿Cuántas?", "sql": "SELECT COUNT(*) FROM t"},
     {"id": 2, "Frage": "¿Nombres?", "sql": "SELECT name FROM t"},
     {"id": 3, "Frage": "¿Total?", "sql": "SELECT COUNT(*) FROM t"},
@@ -51,6 +51,21 @@ def test_a_file_of_replies_is_scored(given: list[str], tmp_path: Path) -> None:
     assert [row["scores"]["execution_accuracy"] for row in rows] == [1.0, 0.0, 0.0]
     assert [row["scores"]["valid_sql"] for row in rows] == [1.0, 0.0, 0.0]
     assert [row["id"] for row in rows] == ["1", "2", "3"]
+
+
+def test_bad_rows_of_the_data_are_left_out_as_in_training(given: list[str], tmp_path: Path) -> None:
+    more: list[dict[str, object]]
+    more = [{"id": i, "Frage": f"{i}?", "sql": "SELECT 1" if i != 9 else " "} for i in range(4, 24)]
+    write(tmp_path / "rows.jsonl", [*ROWS, *more])
+    replies = write(tmp_path / "replies.jsonl", [{"id": 1, "reply": "SELECT 2"}])
+    done = evaluate(*given, "--predictions", replies)
+    assert done.returncode == 0, done.stderr
+    assert "1 bad rows of the data are left out: rows.jsonl:9 `sql` is ' '" in done.stdout
+    assert len((tmp_path / "replies.scores.jsonl").read_text("utf-8").splitlines()) == 22
+    write(tmp_path / "rows.jsonl", [*ROWS, more[5]])
+    done = evaluate(*given, "--predictions", replies)
+    assert done.returncode == 2
+    assert "data.max_bad_rows: 1 of 4 rows are bad" in done.stderr and "rows.jsonl:4" in done.stderr
 
 
 @pytest.mark.parametrize(

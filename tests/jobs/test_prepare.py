@@ -1,6 +1,8 @@
 """`jobs.prepare`: what it prints, and that it does the work once."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,8 @@ import yaml
 from datasets_src.errors import UserError
 from jobs.prepare import main
 from trainers.pocket_tokenizer import train_tokenizer
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -58,3 +62,44 @@ def test_a_missing_column_ends_with_the_line_to_add(
     with pytest.raises(UserError, match=r"no column 'target' .*present: prompt, .*answer, Split; "):
         main([str(config_file)])
     assert not list((tmp_path / "runs").glob("prepared/*"))
+
+
+def break_rows(path: Path, numbers: set[int]) -> None:
+    """Cut off the lines of these numbers."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    cut = [line[:20] if number in numbers else line for number, line in enumerate(lines, start=1)]
+    path.write_text("".join(f"{line}\n" for line in cut), encoding="utf-8")
+
+
+def test_bad_rows_are_told_in_one_line(
+    ray_local: None, config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    break_rows(tmp_path / "rows.jsonl", {5})
+    for _ in range(2):  # made, then found
+        assert main([str(config_file)]) == 0
+        told = [line for line in capsys.readouterr().out.splitlines() if " bad and " in line]
+        assert len(told) == 1 and told[0].startswith("data      1 of 24 rows are bad and were left")
+        assert "/bad_rows.jsonl): rows.jsonl:5 not JSON (" in told[0]
+
+
+def test_too_many_bad_rows_exit_2_and_leave_only_their_list(
+    config_file: Path, tmp_path: Path
+) -> None:
+    rows = (tmp_path / "rows.jsonl").read_text(encoding="utf-8")
+    (tmp_path / "rows.jsonl").write_text("\n".join([rows] * 5), encoding="utf-8")
+    break_rows(tmp_path / "rows.jsonl", set(range(3, 51)))
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.prepare", str(config_file)],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    [said] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    [kept] = (tmp_path / "runs" / "prepared").iterdir()
+    assert (
+        "data.max_bad_rows: 48 of 120 rows are bad, more than the 5 % allowed: rows.jsonl:3" in said
+    )
+    assert "rows.jsonl:5 not JSON (" in said and "rows.jsonl:6" not in said
+    assert f"fix them (all in {kept}), or set data.max_bad_rows=0.4 to leave them out" in said
+    assert kept.name.startswith("bad_rows-") and "Traceback" not in done.stderr
+    listed = [json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()]
+    assert [row["line"] for row in listed] == list(range(3, 51))
