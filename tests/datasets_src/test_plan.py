@@ -1,6 +1,7 @@
 """The batch plan: each row once an epoch, micro-batches within the budget and of like cost."""
 
 import random
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -69,6 +70,69 @@ def test_micro_batches_hold_each_row_once_within_the_budget(
     )
     assert all(batch.num_tokens <= limit for batch in cut)
     assert all(0 < batch.num_tokens <= sum(len(r.input_ids) for r in batch.rows) for batch in cut)
+
+
+def worker_rows(rows: list[TokenizedExample], *, workers: int, limit: int = 200) -> list[list[int]]:
+    """The numbers of each worker's rows of a step."""
+    cut = cut_step(rows, num_workers=workers, max_tokens=limit, min_share=3)
+    shares = share_out([batch.num_tokens for batch in cut], workers)
+    return [[int(row.id) for i in share for row in cut[i].rows] for share in shares]
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "workers"), [(65, 2), (65, 3), (3, 8), (1, 2), (1, 1), (8, 8)]
+)
+def test_each_row_of_a_step_goes_to_one_worker(num_rows: int, workers: int) -> None:
+    rows = examples([[i % 5] * (1 + i % 7) for i in range(num_rows)])
+    taken = worker_rows(rows, workers=workers)
+    assert len(taken) == workers
+    assert sorted(chain(*taken)) == list(range(num_rows))
+    # A worker is idle only where there are not enough rows.
+    assert sum(map(bool, taken)) == min(num_rows, workers)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=40),
+    seed=st.integers(0, 2**32 - 1),
+    epochs=st.integers(1, 3),
+    batch=st.integers(1, 17),
+    max_steps=st.sampled_from([-1, 1, 5]),
+    group_size=st.sampled_from([None, 2, 5]),
+    parts=st.lists(st.tuples(st.integers(1, 12), st.integers(1, 5)), max_size=6),
+    last_workers=st.integers(1, 5),
+)
+def test_parts_resumed_anywhere_by_any_workers_are_the_undisturbed_run(
+    lengths: list[int],
+    seed: int,
+    epochs: int,
+    batch: int,
+    max_steps: int,
+    group_size: int | None,
+    parts: list[tuple[int, int]],
+    last_workers: int,
+) -> None:
+    ids = [[(i * k) % 3 for k in range(length)] for i, length in enumerate(lengths)]
+    rows = examples(ids)
+
+    def plan() -> list[StepPlan]:  # each part makes its own, as a new process does
+        return plan_of(
+            len(rows),
+            seed=seed,
+            num_epochs=epochs,
+            max_steps=max_steps,
+            train_batch_size=batch,
+            units=None if group_size is None else prefix_units(ids, group_size),
+        )
+
+    taken: list[tuple[int, list[int]]] = []
+    for num_steps, workers in [*parts, (10**6, last_workers)]:
+        for step in plan()[len(taken) :][:num_steps]:
+            shares = worker_rows([rows[i] for i in step.rows], workers=workers)
+            taken.append((step.step, sorted(chain(*shares))))
+    assert taken == [(step.step, sorted(step.rows)) for step in plan()]
+    used = [row for _, step_rows in taken for row in step_rows]
+    if max_steps < 0:
+        assert sorted(used) == sorted([*range(len(rows))] * epochs)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])

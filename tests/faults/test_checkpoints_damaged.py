@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.harness import SAVE_STEPS, TRAINED, Held, Runs, held
-from trainers.checkpoints import MANIFEST, list_checkpoints
+from trainers.checkpoints import list_checkpoints
+from trainers.manifest import MANIFEST
 from trainers.run_dir import read_jsonl
 
 Tell = Callable[[Held], None]
