@@ -23,12 +23,14 @@ from trainers.run_dir import read_json, read_jsonl
 Tell = Callable[[Held], None]
 
 
+@pytest.mark.slice
 def test_R0_two_undisturbed_runs(runs: Runs, tell: Tell) -> None:
     runs.finish("second")
     assert final_hashes(runs.run_dir("second")) == final_hashes(runs.run_dir("undisturbed"))
     tell(held(runs, "second", kills=0))
 
 
+@pytest.mark.slice
 def test_driver_killed(runs: Runs, tell: Tell) -> None:
     driver = runs.start("driver")
     driver.wait_for_step(8)
