@@ -55,6 +55,18 @@ def agent(log: Path, env: dict[str, str], *options: str) -> Iterator[Agent]:
         process.wait()
 
 
+def refused(ray: RayNodes, *options: str, token: str | None = None) -> str:
+    """The one line by which `cluster.nodes drain` says why it drains nothing."""
+    command = [sys.executable, "-m", "cluster.nodes", "drain", f"--address={ray.address}"]
+    done = subprocess.run(
+        [*command, "--deadline-ms=0", *options],
+        cwd=ROOT, env=ray.env | ({"RAY_AUTH_TOKEN": token} if token else {}),
+        capture_output=True, text=True, errors="replace", timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1 and done.stdout == "", done
+    return done.stderr.splitlines()[-1]
+
+
 def unix_ms(entry: dict[str, Any]) -> int:
     return int(parsedate_to_datetime(entry["NotBefore"]).timestamp() * 1000)
 
@@ -67,6 +79,10 @@ def test_exactly_the_node_of_the_event_drains_until_its_deadline(tmp_path: Path)
         with ray.busy("other") as look:
             node_id, alive, draining = look()
             assert len(alive) == 2 and draining == {}
+            # Ray accepts the drain of a node it never saw; and two nodes have this host's address.
+            assert "is none of the 2 alive nodes" in refused(ray, f"--node-id={'0' * 56}")
+            assert "choose by --node-id" in refused(ray)
+            assert "error: " in refused(ray, f"--node-id={node_id}", token="0" * 64)
             options = (f"--address={ray.address}", f"--node-id={node_id}", "--poll-s=0.2")
             with agent(tmp_path / "log", ray.env, f"--endpoint={azure.endpoint}", *options) as it:
                 it.wait_for(f"VM VMSS_3 is node {node_id}")
