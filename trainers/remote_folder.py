@@ -34,11 +34,12 @@ def push_files(
 
 @contextmanager
 def part_directory(final: Path) -> Iterator[Path]:
-    """A hidden directory that becomes `final` if the block ends without an exception. The caller
-    holds a lock on `final`."""
-    for old in final.parent.glob(f".{final.name}.*.part"):
+    """A directory of the same name in a hidden one, which becomes `final` if the block ends
+    without an exception. The caller holds a lock on `final`."""
+    for old in final.parent.glob(f".{final.name}.*.pull"):
         shutil.rmtree(old)  # of a process that was killed while it held the lock
-    part = final.with_name(f".{final.name}.{uuid.uuid4().hex}.part")
+    hidden = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.pull")
+    part = hidden / final.name
     part.mkdir(parents=True)
     try:
         yield part
@@ -47,7 +48,7 @@ def part_directory(final: Path) -> Iterator[Path]:
         part.rename(final)
         _sync(final.parent)
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def visible_files(folder: Path) -> list[str]:
