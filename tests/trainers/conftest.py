@@ -1,4 +1,5 @@
-"""Fixtures of the trainers' tests: a Hub of our own that the environment points to."""
+"""Fixtures of the trainers' tests: a Hub of our own that the environment points to, and object
+stores behind a proxy that breaks calls."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.hub_server import HubServer
+from tests.object_stores import Bucket, azure_server, new_bucket, s3_server
 
 
 @pytest.fixture
@@ -28,3 +30,28 @@ def run_dir(tmp_path: Path) -> Path:
     config += "hub: {push: best, hub_model_id: tester/demo}\n"
     (folder / "config.yaml").write_text(config)
     return folder
+
+
+@pytest.fixture(scope="session")
+def store_urls() -> Iterator[dict[str, str]]:
+    """The object stores that this machine can run, started once."""
+    with s3_server() as s3, azure_server() as azure:
+        yield {"s3": s3, "azure": azure}
+
+
+@pytest.fixture(params=["s3", "azure"])
+def bucket(
+    request: pytest.FixtureRequest,
+    store_urls: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Bucket]:
+    """An empty bucket of each kind behind a proxy, with credentials in the environment."""
+    kind: str = request.param
+    if not store_urls[kind].startswith("http"):
+        pytest.skip(store_urls[kind])
+    found = new_bucket(kind, store_urls[kind])
+    for name, value in found.environ.items():
+        monkeypatch.setenv(name, value)
+    yield found
+    found.proxy.close()
