@@ -16,7 +16,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from trainers.checkpoints import MANIFEST, NAME, damage
+from trainers.checkpoints import NAME, damage
+from trainers.manifest import MANIFEST
 from trainers.remote import RemoteStorage
 from trainers.remote_folder import (
     DamagedError,

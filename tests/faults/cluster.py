@@ -77,7 +77,7 @@ def ray_cluster(*, num_nodes: int, cpus_per_node: int = 1) -> Iterator[RayCluste
     os.environ |= {"RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(ROOT)}
     cluster = Cluster(
         initialize_head=True,
-        head_node_args={"num_cpus": 0, "include_dashboard": False, "_temp_dir": temp_dir},
+        head_node_args={"num_cpus": 0, "include_dashboard": False, "temp_dir": temp_dir},
     )
     try:
         started = RayCluster(cluster, cpus_per_node)

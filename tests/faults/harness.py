@@ -153,7 +153,7 @@ class Driver:
 
     def said(self) -> str:
         """What it printed last."""
-        return self.log.read_text(errors="replace")[-6000:]
+        return self.log.read_text(errors="replace")[-30000:]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ import pytest
 from datasets_src.errors import UserError
 from tests.fault_proxy import Rule
 from tests.object_stores import QUICK, Bucket
-from trainers.checkpoints import MANIFEST, damage, save_checkpoint
+from trainers.checkpoints import damage, save_checkpoint
+from trainers.manifest import MANIFEST
 from trainers.mirror import Mirror
 from trainers.remote import RemoteStorage
 from trainers.remote_folder import DamagedError
