@@ -29,8 +29,6 @@ def run_verb(main: Callable[[list[str]], int]) -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
     # bitsandbytes, where it is installed, tells at its import of a kernel that no method uses.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
-    verb = ["python", "-m", f"jobs.{Path(sys.argv[0]).stem}", *sys.argv[1:]]
-    again = f"the same command goes on: {shlex.join(verb)}"
     try:
         code = main(sys.argv[1:])
     except UserError as error:
@@ -46,16 +44,27 @@ def run_verb(main: Callable[[list[str]], int]) -> None:
         )
         code = 2
     except RunFailed as error:
-        print(f"error: {error}\n{again}", file=sys.stderr)
+        end_failed(str(error))
         code = 1
     except KeyboardInterrupt:
-        print(f"stopped\n{again}", file=sys.stderr)
+        print(f"stopped\n{again()}", file=sys.stderr)
         code = 130
     except Stopped as stopped:
-        print(f"{stopped}\n{again}", file=sys.stderr)
+        print(f"{stopped}\n{again()}", file=sys.stderr)
         code = stopped.exit_code
     sys.stdout.flush()
     sys.exit(code)
+
+
+def again() -> str:
+    """What to type to go on."""
+    verb = ["python", "-m", f"jobs.{Path(sys.argv[0]).stem}", *sys.argv[1:]]
+    return f"the same command goes on: {shlex.join(verb)}"
+
+
+def end_failed(why: str) -> None:
+    """Say why a run failed and how to go on."""
+    print(f"error: {why}\n{again()}", file=sys.stderr, flush=True)
 
 
 def config_parser(

@@ -4,12 +4,14 @@ The same command again continues where it was stopped, or says that all is done.
 main -> finetune -> trainers/driver.py fit -> trainers/loop.py run -> trainers/step.py train_step.
 """
 
+import os
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 
 from datasets_src.pipeline import Prepared
-from jobs.cli import config_parser, parse_config, run_verb
+from jobs.cli import config_parser, end_failed, parse_config, run_verb
 from jobs.preflight import check_storage, check_zero
 from jobs.prepare import prepare_rows, show_example
 from jobs.ray_session import start_ray
@@ -56,6 +58,8 @@ def finetune(config: Config) -> int:
                 run.finish()
     finally:  # a failed run has a report too
         _report(run.run_dir)
+        run.home.push()
+    run.home.push_folder("export")
     return 0
 
 
@@ -63,6 +67,7 @@ def _train(
     config: Config, run: RunState, prepared: Prepared, model_dir: Path, stop: StopRequest
 ) -> None:
     from trainers.driver import fit
+    from trainers.head import HeadWatch
     from trainers.run_facts import run_facts
 
     run.update(
@@ -74,12 +79,20 @@ def _train(
     start_ray()
     stop.install()  # Ray has put its own handlers in their place
     try:
-        fit(config, run_dir=run.run_dir, prepared_dir=prepared.directory, stop=stop)
+        with HeadWatch(partial(_give_up, run)):
+            fit(config, home=run.home, prepared_dir=prepared.directory, stop=stop)
     finally:
         facts = run_facts(run.run_dir)
         run.set_time("train", facts.pop("train_s"))
         run.set_time("evaluate", facts.pop("evaluate_s"))
         run.update(**facts)
+
+
+def _give_up(run: RunState, why: str) -> None:
+    """End the process from whatever thread: the main one may hang in a call to the cluster."""
+    run.end("failed", 1, why)
+    end_failed(why)
+    os._exit(1)
 
 
 def _export(config: Config, run: RunState, prepared: Prepared, model_dir: Path) -> None:
@@ -88,6 +101,7 @@ def _export(config: Config, run: RunState, prepared: Prepared, model_dir: Path) 
     from trainers.export import export_best
 
     started = time.monotonic()
+    run.home.fetch_best()
     export_best(run.run_dir, config=config, model_dir=model_dir, prepared_dir=prepared.directory)
     if run.record["status"] != "finished":
         run.set_time("export", time.monotonic() - started)

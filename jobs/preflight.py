@@ -7,7 +7,7 @@ from pathlib import Path
 
 from datasets_src.errors import UserError
 from trainers.config import Config
-from trainers.run_state import output_directory
+from trainers.run_home import output_directory
 
 GIB = 2**30
 

@@ -17,7 +17,7 @@ from datasets_src.task import load_task
 from jobs.cli import config_parser, parse_config, run_verb
 from jobs.ray_session import start_ray
 from trainers.config import Config
-from trainers.run_state import output_directory
+from trainers.run_home import output_directory
 
 
 def main(argv: list[str]) -> int:

@@ -1,6 +1,6 @@
 """From a config and prepared rows to trained checkpoints: attempts, until the plan is done.
 
-    fit(config, run_dir=run_dir, prepared_dir=prepared.directory)
+    fit(config, prepared_dir=prepared.directory)
 
 An attempt (attempt.py) ends because it is done, because its workers were told to leave, or because
 something failed; then the next one begins at the newest valid checkpoint, with as many workers as
@@ -15,11 +15,11 @@ import ray
 from datasets_src.errors import UserError
 from datasets_src.store import open_split
 from trainers.attempt import Ending, run_attempt
-from trainers.checkpoints import list_checkpoints
 from trainers.config import Config
 from trainers.resources import wait_for_workers
 from trainers.run_dir import append_jsonl, write_json
 from trainers.run_facts import PROGRESS
+from trainers.run_home import RunHome, output_mirror, rows_name
 from trainers.save_push import SavePusher
 from trainers.stop import RunFailed, StopRequest
 from trainers.watcher import Watcher
@@ -28,7 +28,11 @@ FAULTS = "faults.jsonl"
 
 
 def fit(
-    config: Config, *, run_dir: Path, prepared_dir: Path, stop: StopRequest | None = None
+    config: Config,
+    *,
+    prepared_dir: Path,
+    home: RunHome | None = None,
+    stop: StopRequest | None = None,
 ) -> None:
     """Train until the plan's end.
 
@@ -39,9 +43,13 @@ def fit(
         Stopped: by a signal, when the workers have saved.
     """
     check_budget(config, prepared_dir)
-    stop = stop or StopRequest()
-    patience = Patience(run_dir, config.scaling.max_failures)
-    with Watcher(run_dir) as watcher, SavePusher(run_dir, config=config), stop.graceful():
+    stop, home = stop or StopRequest(), home or RunHome(config)
+    run_dir = home.run_dir
+    if (rows := output_mirror(config)) is not None:
+        rows.push_folder(rows_name(prepared_dir))
+    home.push()
+    patience = Patience(home, config.scaling.max_failures)
+    with Watcher(run_dir) as watcher, SavePusher(home, config=config), stop.graceful():
         while True:
             num_workers, cpus = wait_for_workers(config, stop=stop, say=watcher.say)
             ending = run_attempt(
@@ -53,23 +61,23 @@ def fit(
                 stop=stop,
                 watcher=watcher,
             )
+            home.refresh()
             write_json(run_dir / PROGRESS, ending.word.state)
             if ending.kind == "finished":
                 return
             stop.raise_if_asked()
             if ending.kind == "failed":
                 patience.judge(ending, num_workers)
-            step = newest_step(run_dir)
-            watcher.say(f"restart   {ending.why}; goes on after step {step}")
+            watcher.say(f"restart   {ending.why}; goes on after step {home.newest_step()}")
 
 
 class Patience:
     """Decides whether a failed attempt is tried again; keeps faults.jsonl."""
 
-    def __init__(self, run_dir: Path, max_failures: int) -> None:
-        self._run_dir, self._max_failures = run_dir, max_failures
+    def __init__(self, home: RunHome, max_failures: int) -> None:
+        self._home, self._run_dir, self._max_failures = home, home.run_dir, max_failures
         self._seen: set[str] = set()
-        self._num, self._step = 0, newest_step(run_dir)
+        self._num, self._step = 0, home.newest_step()
 
     def judge(self, ending: Ending, num_workers: int) -> None:
         """Return if another attempt may do better.
@@ -77,7 +85,7 @@ class Patience:
         Raises:
             UserError, RunFailed: what would fail again, with what to do.
         """
-        step, fault = newest_step(self._run_dir), ending.fault
+        step, fault = self._home.newest_step(), ending.fault
         self._record(ending, step, num_workers)
         if fault is not None and fault.kind == "user":
             raise UserError(*fault.message.split("\n"))
@@ -139,11 +147,6 @@ def out_of_memory(ending: Ending) -> str | None:
         ]
     told = (f"worker {r}" + (f" on {places[r].host}" if r in places else "") for r in ranks)
     return ", ".join(told) or None
-
-
-def newest_step(run_dir: Path) -> int:
-    """Step of the newest checkpoint; 0 if there is none."""
-    return next((c.step for c in list_checkpoints(run_dir / "checkpoints")), 0)
 
 
 def check_budget(config: Config, prepared_dir: Path) -> None:

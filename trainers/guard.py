@@ -6,7 +6,6 @@ no word for k times the usual              ->  write down all stacks, end the wo
 no answer from the cluster's head          ->  give up
 """
 
-import socket
 import time
 from pathlib import Path
 from statistics import median
@@ -18,15 +17,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from trainers.board import Place, Word
 from trainers.config import Config
+from trainers.head import answers, head_address
 from trainers.progress import Order
 from trainers.resources import nodes, room_for
-from trainers.stop import RunFailed, StopRequest
+from trainers.stop import StopRequest
 from trainers.worker import STACKS_SIGNAL
 
 LOOK_EVERY_S = 1.0
 GROW_EVERY_S = 5.0
-# Ray's own processes give up 60 s after the head is lost, and take the driver along.
-HEAD_LIMIT_S = 20.0
 STACKS_S = 1.5
 
 
@@ -39,7 +37,8 @@ class Guard:
         self._scaling, self._board, self._stop = config.scaling, board, stop
         self._world, self._cpus = world, cpus
         now = time.monotonic()
-        self._looked = self._looked_for_room = self._head_answered = now
+        self._looked = self._looked_for_room = now
+        self._head = head_address()
         self._quiet = Quiet(factor=self._scaling.hang_factor, at_least_s=self._scaling.hang_min_s)
         self.why: str | None = None
         self._order = Order.GO_ON
@@ -48,7 +47,7 @@ class Guard:
         """One round, at most each second what asks the cluster.
 
         Raises:
-            RunFailed: the head of the cluster does not answer any more, or the lease is lost.
+            RunFailed: the lease is lost.
         """
         self._stop.raise_if_lost()
         if self._stop.signum is not None:
@@ -61,15 +60,8 @@ class Guard:
             self._look_at_cluster(word, now)
 
     def _look_at_cluster(self, word: Word, now: float) -> None:
-        if head_answers():
-            self._head_answered = now
-        elif now - self._head_answered > HEAD_LIMIT_S:
-            raise RunFailed(
-                f"the cluster's head {head_address()} has not answered for {HEAD_LIMIT_S:.0f} s; "
-                "start it again, or another cluster"
-            )
-        else:
-            return
+        if not answers(self._head):
+            return  # a question would take until it is back; HeadWatch counts the seconds
         drained = {p.node_id: p for p in word.places.values()}.keys() & draining()
         if drained:
             hosts = sorted({p.host for p in word.places.values() if p.node_id in drained})
@@ -119,22 +111,6 @@ class Quiet:
 def draining() -> set[str]:
     """Ids of the nodes that are being drained."""
     return set(ray_state.state.get_draining_nodes())
-
-
-def head_address() -> str:
-    """Host and port of the cluster's head."""
-    address: str = ray.get_runtime_context().gcs_address
-    return address
-
-
-def head_answers() -> bool:
-    """Whether the head takes connections."""
-    host, port = head_address().rsplit(":", 1)
-    try:
-        socket.create_connection((host, int(port)), timeout=1).close()
-    except OSError:
-        return False
-    return True
 
 
 def end_workers(places: list[Place]) -> None:

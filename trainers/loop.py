@@ -6,7 +6,7 @@ for step in plan: train_step -> metrics.jsonl;  at a save: checkpoint -> replies
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import torch
 import torch.distributed as dist
@@ -15,11 +15,13 @@ from datasets_src.plan import steps_per_epoch
 from datasets_src.store import Split
 from datasets_src.task import load_task
 from datasets_src.types import StepPlan
-from trainers.checkpoints import prune, step_name
+from trainers.checkpoints import step_name
 from trainers.evaluate import EvalJob, constant_score, evaluate
 from trainers.failpoints import fail_at
+from trainers.keeper import Keeper
 from trainers.methods.choose import method_module
 from trainers.micro_batches import share_of_step
+from trainers.mirror import Mirror
 from trainers.packing import num_target_tokens
 from trainers.progress import Left, Order, Progress, Tell, hear_nothing
 from trainers.records import Records, open_records
@@ -31,47 +33,59 @@ from trainers.step import NonFiniteError, train_step
 from trainers.trainee import Job, Start, Trainee, build, find_start
 
 
-def run(job: Job, tell: Tell = hear_nothing) -> bool:
+@dataclass(frozen=True)
+class Listeners:
+    """Who hears of what a worker does: the driver, the run's records, the keeper of checkpoints."""
+
+    progress: Progress
+    records: Records
+    keeper: Keeper
+
+
+def run(job: Job, tell: Tell = hear_nothing, mirror: Mirror | None = None) -> bool:
     """Train from the newest valid checkpoint to the plan's end; False if ordered to leave before.
 
-    `tell` is called a few times a second with this worker's progress, and gives the order.
+    `tell` is called a few times a second with this worker's progress, and gives the order. The run
+    directory follows `mirror`'s store if there is one.
     """
     torch.set_num_threads(job.num_threads)
     progress = Progress(tell, rank=job.rank, world=job.world)
-    start = find_start(job)
-    it = build(job, start.checkpoint, progress)
-    with open_records(job.run_dir, attempt=job.attempt, rank=job.rank, after=start.step) as records:
-        if start.checkpoint is not None and job.rank == 0:
-            record_missing(job, start.checkpoint, records)
-        try:
-            return _run_plan(job, it, start, progress, records)
-        except Left:
-            # The others may wait for this worker's replies: their connections end here.
-            if dist.is_initialized():
-                dist.destroy_process_group()
-            return False
+    ledger = f"ledger/{job.attempt}-rank{job.rank}.jsonl"
+    with Keeper(job.run_dir, mirror, ledger=ledger, rank=job.rank) as keeper:
+        start = find_start(job, keeper)
+        it = build(job, start.checkpoint, progress)
+        with open_records(job.run_dir, ledger=ledger, rank=job.rank, after=start.step) as records:
+            if start.checkpoint is not None and job.rank == 0:
+                record_missing(job, start.checkpoint, records)
+            try:
+                return _run_plan(job, it, start, Listeners(progress, records, keeper))
+            except Left:
+                # The others may wait for this worker's replies: their connections end here.
+                if dist.is_initialized():
+                    dist.destroy_process_group()
+                return False
 
 
-def _run_plan(job: Job, it: Trainee, start: Start, progress: Progress, records: Records) -> bool:
+def _run_plan(job: Job, it: Trainee, start: Start, listeners: Listeners) -> bool:
     plan = make_plan(job.config, it.train)
     saves = save_steps(job.config, it.train, len(plan))
-    _score_what_is_missing(job, it, start, saves, progress, records)
-    if progress.agreed() == Order.SAVE_AND_LEAVE:
+    _score_what_is_missing(job, it, start, saves, listeners)
+    if listeners.progress.agreed() == Order.SAVE_AND_LEAVE:
         return False
     for step in plan[start.step :]:
-        _train(job, it, step, len(plan), progress, records)
-        order = progress.agreed()
+        _train(job, it, step, len(plan), listeners)
+        order = listeners.progress.agreed()
         saved = step.step in saves or order == Order.SAVE_AND_LEAVE
         if saved:
-            progress.saving(step.step)
-            save(job, it, step.step, records)
+            listeners.progress.saving(step.step)
+            save(job, it, step.step, listeners.records, listeners.keeper)
         # A save that only an order asked for is never scored: what is chosen from must not
         # depend on when a run was interrupted.
         if saved and order != Order.GO_ON and (step is not plan[-1] or order > 1):
             return False
         if step.step in saves:
-            _evaluate(job, it, step.step, progress, records)
-            _prune(job, step.step)
+            _evaluate(job, it, step.step, listeners)
+            _prune(job, step.step, listeners.keeper)
     return True
 
 
@@ -80,22 +94,21 @@ def _score_what_is_missing(
     it: Trainee,
     start: Start,
     saves: set[int],
-    progress: Progress,
-    records: Records,
+    listeners: Listeners,
 ) -> None:
     """The untuned base and the best constant answer at first; a save whose replies were cut off."""
     if job.config.eval.eval_on_start and "base" not in start.scored:
-        _evaluate(job, it, None, progress, records)
+        _evaluate(job, it, None, listeners)
     if job.config.eval.eval_on_start and "constant" not in start.scored and job.rank == 0:
         train, validation = (
             [split.example(i) for i in range(len(split))] for split in (it.train, it.validation)
         )
         task = load_task(job.config.data.task)
         score = constant_score(train, validation, task=task, job=eval_job(job, "constant", None))
-        records.append("scores", asdict(score))
+        listeners.records.append("scores", asdict(score))
     if start.step in saves and step_name(start.step) not in start.scored:
-        _evaluate(job, it, start.step, progress, records)
-        _prune(job, start.step)
+        _evaluate(job, it, start.step, listeners)
+        _prune(job, start.step, listeners.keeper)
 
 
 def _train(
@@ -103,8 +116,7 @@ def _train(
     it: Trainee,
     step: StepPlan,
     total_steps: int,
-    progress: Progress,
-    records: Records,
+    listeners: Listeners,
 ) -> None:
     started, train = time.monotonic(), job.config.train
     fail_at("before_step", step=step.step, rank=job.rank)
@@ -133,7 +145,7 @@ def _train(
             "lower learning_rate or look at these rows"
         ) from None
     fail_at("after_step", step=step.step, rank=job.rank)
-    records.append(
+    listeners.records.append(
         "ledger",
         {
             "attempt": job.attempt,
@@ -145,7 +157,7 @@ def _train(
     )
     if job.rank == 0:
         epoch = step.step / steps_per_epoch(len(it.train), train.train_batch_size)
-        records.append(
+        listeners.records.append(
             "metrics",
             {
                 "step": step.step,
@@ -161,14 +173,12 @@ def _train(
                 "attempt": job.attempt,
             },
         )
-    progress.trained(step.step, total_steps, loss)
+    listeners.progress.trained(step.step, total_steps, loss)
 
 
-def _evaluate(
-    job: Job, it: Trainee, step: int | None, progress: Progress, records: Records
-) -> None:
+def _evaluate(job: Job, it: Trainee, step: int | None, listeners: Listeners) -> None:
     name = "base" if step is None else step_name(step)
-    progress.answering(name, _share_size(it.validation, job))
+    listeners.progress.answering(name, _share_size(it.validation, job))
     fail_at("during_evaluation", step=step, rank=job.rank)
     how = method_module(job.config.method)
     with it.engine.whole() as model, how.untuned(model) if step is None else nullcontext():
@@ -179,21 +189,19 @@ def _evaluate(
             it.validation,
             task=load_task(job.config.data.task),
             job=eval_job(job, name, step),
-            on_batch=progress.answered,
+            on_batch=listeners.progress.answered,
         )
     if score is not None:
-        records.append("scores", asdict(score))
+        listeners.records.append("scores", asdict(score))
         fail_at("after_score", step=step, rank=job.rank)
-        progress.scored(score)
+        listeners.progress.scored(score)
 
 
-def _prune(job: Job, step: int) -> None:
+def _prune(job: Job, step: int, keeper: Keeper) -> None:
     if job.rank == 0:
         best = best_step(job.run_dir)
-        prune(
-            job.run_dir / "checkpoints",
-            keep=job.config.checkpoint.save_total_limit,
-            also=[] if best is None else [best],
+        keeper.prune(
+            keep=job.config.checkpoint.save_total_limit, also=[] if best is None else [best]
         )
         fail_at("after_prune", step=step)
 

@@ -4,7 +4,7 @@
     ledger/<attempt>-rank0.jsonl                        every rank; what it really trained on
         {"attempt": "a1b2c3", "rank": 0, "step": 8, "ids": ["12", "7"], "loss": "0x1.8p+0"}
 
-records = open_records(run_dir, attempt="a1b2c3", rank=0, after=140)
+records = open_records(run_dir, ledger="ledger/a1b2c3-rank0.jsonl", rank=0, after=140)
 records.append("metrics", {...})
 
 An attempt replaces the files by what was done up to its first step and holds the new ones open: a
@@ -58,10 +58,10 @@ class Records:
             file.close()
 
 
-def open_records(run_dir: Path, *, attempt: str, rank: int, after: int) -> Records:
+def open_records(run_dir: Path, *, ledger: str, rank: int, after: int) -> Records:
     """The files of this worker. On rank 0 rows of steps beyond `after` are dropped: those steps
     are done again, and each has one row whatever was killed."""
-    paths = {"ledger": run_dir / "ledger" / f"{attempt}-rank{rank}.jsonl"}
+    paths = {"ledger": run_dir / ledger}
     if rank == 0:
         for name in NAMES:
             path = paths[name] = run_dir / f"{name}.jsonl"

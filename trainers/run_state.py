@@ -4,7 +4,6 @@ with RunState.open(config, data_hash=..., model_dir=...) as run: ...; run.finish
 """
 
 import importlib.metadata
-import os
 import platform
 import time
 from collections.abc import Callable
@@ -20,8 +19,8 @@ from trainers.config import Config
 from trainers.config_load import dump_config
 from trainers.lease import Lease
 from trainers.run_dir import read_json, write_json, write_text
+from trainers.run_home import RunHome
 from trainers.stop import Stopped
-from trainers.storage import LocalStorage
 
 # Sections and keys that may change between attempts: they do not change the result.
 FREE = ("scaling", "hub", "export", "output_dir", "eval.eval_batch_size", "data.max_bad_rows")
@@ -29,11 +28,11 @@ PACKAGES = ("torch", "ray", "transformers", "peft", "huggingface_hub", "llama-cp
 
 
 class RunState:
-    """run.json and the lease on a run directory, held for the life of the driver."""
+    """run.json and the lease on a run, held for the life of the driver."""
 
-    def __init__(self, run_dir: Path, lease: Lease) -> None:
-        self.run_dir, self._lease = run_dir, lease
-        self.record = read_json(run_dir / "run.json")
+    def __init__(self, home: RunHome, lease: Lease) -> None:
+        self.home, self.run_dir, self._lease = home, home.run_dir, lease
+        self.record: dict[str, Any] = {}
 
     @classmethod
     def open(
@@ -50,9 +49,9 @@ class RunState:
             UserError: another driver writes it, or config, data or base differ from what it began
                 with.
         """
-        run_dir = run_directory(config)
-        run_dir.mkdir(parents=True, exist_ok=True)
-        state = cls(run_dir, Lease.take(LocalStorage(run_dir), on_lost=on_lost))
+        home = RunHome(config)
+        lease = Lease.take(home.lease_storage, times=home.lease_times, on_lost=on_lost)
+        state = cls(home, lease)
         try:
             state._begin(config, data_hash, model_dir)
         except BaseException:
@@ -61,6 +60,8 @@ class RunState:
         return state
 
     def _begin(self, config: Config, data_hash: str, model_dir: Path) -> None:
+        self.home.begin()
+        self.record = read_json(self.run_dir / "run.json")
         base = describe_base(model_dir, known=self.record.get("base", {}))
         _refuse_changes(self.run_dir, self.record, config, data_hash, base)
         write_text(self.run_dir / "config.yaml", dump_config(config))
@@ -101,33 +102,20 @@ class RunState:
             stopped = isinstance(error, KeyboardInterrupt | SystemExit | Stopped)
             code = 2 if isinstance(error, UserError) else 130 if stopped else 1
             code = error.exit_code if isinstance(error, Stopped) else code
-            self._end("stopped" if stopped else "failed", code, str(error) or type(error).__name__)
+            self.end("stopped" if stopped else "failed", code, str(error) or type(error).__name__)
         self._lease.release()
 
     def finish(self) -> None:
         """Record success."""
-        self._end("finished", 0, None)
+        self.end("finished", 0, None)
 
-    def _end(self, status: str, exit_code: int, error: str | None) -> None:
+    def end(self, status: str, exit_code: int, error: str | None) -> None:
+        """Record how the run ended."""
         self.update(status=status, exit_code=exit_code, error=error, ended_at=_now())
 
 
 def _packages(config: Config) -> tuple[str, ...]:
     return PACKAGES + (("bitsandbytes",) if config.method.method_type == "qlora" else ())
-
-
-def run_directory(config: Config) -> Path:
-    """The absolute directory of a run: `<output_dir>/<run_name>`."""
-    return output_directory(config) / config.run_name
-
-
-def output_directory(config: Config) -> Path:
-    """`output_dir`, absolute. In a Ray job the unpacked working directory is thrown away with the
-    cluster, so there a relative one lies under the home directory instead."""
-    path = Path(config.output_dir).expanduser()
-    if not path.is_absolute() and "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
-        path = Path.home() / "gallipato" / path
-    return path.absolute()
 
 
 def _refuse_changes(

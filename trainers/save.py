@@ -1,6 +1,6 @@
 """One checkpoint of a run: the trained weights, the optimizer's state, and its line of record.
 
-save(job, it, step, records)      # collective: all ranks put together what each holds a part of
+save(job, it, step, records, keeper)   # collective: all ranks hold a part of it
 """
 
 import resource
@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from datasets_src.plan import steps_per_epoch
 from trainers.checkpoints import Checkpoint, save_checkpoint
 from trainers.failpoints import fail_at
+from trainers.keeper import Keeper
 from trainers.methods.choose import method_module
 from trainers.model import LanguageModel
 from trainers.optimizer import FILE as OPTIMIZER
@@ -26,7 +27,7 @@ from trainers.trainee import Job, Trainee
 STATE = "trainer_state.json"
 
 
-def save(job: Job, it: Trainee, step: int, records: Records) -> None:
+def save(job: Job, it: Trainee, step: int, records: Records, keeper: Keeper) -> None:
     """Write a checkpoint after `step`; the rows of the steps up to it are on disk before it is."""
     peak_gib = torch.tensor(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
     if job.world > 1:
@@ -35,7 +36,9 @@ def save(job: Job, it: Trainee, step: int, records: Records) -> None:
     state = it.engine.state()
     with it.engine.whole() as model:
         if job.rank == 0:
-            _write(job, it, step, model, state, peak_gib=float(peak_gib), records=records)
+            saved = _write(job, it, step, model, state, peak_gib=float(peak_gib), records=records)
+            keeper.saved(saved)
+    keeper.send_ledger()
     fail_at("after_save", step=step, rank=job.rank)
 
 
@@ -56,7 +59,7 @@ def _write(
     *,
     peak_gib: float,
     records: Records,
-) -> None:
+) -> Checkpoint:
     batch_size = job.config.train.train_batch_size
     told = {
         "step": step,
@@ -75,6 +78,7 @@ def _write(
     )
     records.append("checkpoints", _row(job, saved, told))
     fail_at("after_record", step=step, rank=job.rank)
+    return saved
 
 
 def _row(job: Job, saved: Checkpoint, told: Mapping[str, Any]) -> dict[str, Any]:

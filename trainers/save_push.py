@@ -1,6 +1,6 @@
 """Push checkpoints beside training (`hub.push: every_save`): a thread of the driver.
 
-    with SavePusher(run_dir, config=config): trainer.fit()
+    with SavePusher(home, config=config): ...
 
 A push that fails waits in the outbox and never stops the training.
 """
@@ -15,6 +15,7 @@ from trainers.export_push import enqueue_export
 from trainers.methods.choose import method_module
 from trainers.outbox import drain, items
 from trainers.run_dir import read_jsonl
+from trainers.run_home import RunHome
 from trainers.scores import find_score
 
 POLL_EVERY_S = 2.0
@@ -23,8 +24,8 @@ POLL_EVERY_S = 2.0
 class SavePusher:
     """Follows checkpoints.jsonl; pushes each scored checkpoint once, to the branch of its step."""
 
-    def __init__(self, run_dir: Path, *, config: Config) -> None:
-        self._run_dir, self._config = run_dir, config
+    def __init__(self, home: RunHome, *, config: Config) -> None:
+        self._home, self._run_dir, self._config = home, home.run_dir, config
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
@@ -44,11 +45,14 @@ class SavePusher:
         stopping = False
         while not stopping:
             stopping = self._stop.wait(POLL_EVERY_S)
+            self._home.refresh()
             for row in list(read_jsonl(self._run_dir / "checkpoints.jsonl")):
                 branch = step_name(row["step"])
-                folder = self._run_dir / row["path"]
                 scored = find_score(self._run_dir, branch) is not None
-                if branch not in pushed and scored and folder.is_dir():
+                if branch in pushed or not scored:
+                    continue
+                folder = self._home.fetch(row["path"])
+                if folder.is_dir():
                     pushed.add(branch)
                     self._push(folder, branch)
 

@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from datasets_src.store import Split, open_split
-from trainers.checkpoints import Checkpoint, newest_valid, sweep
+from trainers.checkpoints import Checkpoint
 from trainers.config import Config
 from trainers.engine import make_engine
+from trainers.keeper import Keeper
 from trainers.methods.choose import method_module
 from trainers.model import compute_dtype, load_tokenizer, resolve_model
 from trainers.optimizer import FILE as OPTIMIZER
@@ -58,20 +59,19 @@ class Start:
         return 0 if self.checkpoint is None else self.checkpoint.step
 
 
-def find_start(job: Job) -> Start:
+def find_start(job: Job, keeper: Keeper) -> Start:
     """The newest valid checkpoint, and the names that were scored up to it."""
-    found: list[Start | None] = [None]
+    found: list[tuple[str | None, frozenset[str]] | None] = [None]
     if job.rank == 0:
-        store = job.run_dir / "checkpoints"
-        sweep(store)
-        checkpoint = newest_valid(store)
-        step = 0 if checkpoint is None else checkpoint.step
+        newest = keeper.newest()
+        step = 0 if newest is None else newest.step
         names = frozenset(s.name for s in read_scores(job.run_dir) if (s.step or 0) <= step)
-        found = [Start(checkpoint, names)]
+        found = [(None if newest is None else newest.path.name, names)]
     if job.world > 1:
         dist.broadcast_object_list(found)
     assert found[0] is not None
-    return found[0]
+    name, scored = found[0]
+    return Start(None if name is None else keeper.fetch(name), scored)
 
 
 def build(job: Job, checkpoint: Checkpoint | None, progress: Progress) -> Trainee:

@@ -20,6 +20,7 @@ from datasets_src.errors import UserError
 from trainers.board import Fault, Place
 from trainers.config import Config
 from trainers.progress import Order
+from trainers.run_home import RunHome, output_mirror, rows_name
 
 # With it the driver asks a worker that hangs where it is.
 STACKS_SIGNAL = signal.SIGUSR2
@@ -32,10 +33,14 @@ def work(told: dict[str, Any]) -> None:
     from trainers.trainee import Job
 
     context, board = ray.train.get_context(), told["board"]
+    config = Config.model_validate(told["config"])
+    home, rows = RunHome(config), output_mirror(config)
+    prepared_dir = Path(told["prepared_dir"])
     job = Job(
-        config=Config.model_validate(told["config"]),
-        run_dir=Path(told["run_dir"]),
-        prepared_dir=Path(told["prepared_dir"]),
+        config=config,
+        run_dir=Path(told["run_dir"]) if home.mirror is None else home.run_dir,
+        # On an object store each machine has its own directory, and fetches what it lacks.
+        prepared_dir=prepared_dir if rows is None else rows.pull_folder(rows_name(prepared_dir)),
         attempt=told["attempt"],
         rank=context.get_world_rank(),
         world=context.get_world_size(),
@@ -50,7 +55,7 @@ def work(told: dict[str, Any]) -> None:
     with stacks_file(job.run_dir, f"{job.attempt}-rank{job.rank}").open("w") as stacks:
         faulthandler.register(STACKS_SIGNAL, stacks, all_threads=True)
         try:
-            if not run(job, tell):
+            if not run(job, tell, home.mirror):
                 ray.get(board.leave.remote())
         except Exception as error:
             ray.get(board.fault.remote(describe(error, rank=job.rank)))

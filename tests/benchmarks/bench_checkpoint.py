@@ -61,7 +61,7 @@ def save(side: Ours, store: Path, *, step: int) -> None:
 def ledger_seconds(run_dir: Path, rows: list[TokenizedExample]) -> list[float]:
     """A line a step, as the loop writes it: who trained on what, and what came out of it."""
     ids = [row.id for row in rows]
-    with open_records(run_dir, attempt="a", rank=1, after=0) as records:
+    with open_records(run_dir, ledger="ledger/a-rank1.jsonl", rank=1, after=0) as records:
         return [
             seconds(
                 partial(

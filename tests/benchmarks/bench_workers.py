@@ -29,13 +29,8 @@ ROWS_PER_STEP = 16
 def examples_per_s(config: Config, prepared: Path, *, num_workers: int, name: str) -> float:
     """Train STEPS steps and read the speed after the warm-up off metrics.jsonl."""
     scaling = config.scaling.model_copy(update={"num_workers": num_workers, "cpus_per_worker": 1})
-    run_dir = Path(config.output_dir) / name
-    fit(
-        config.model_copy(update={"scaling": scaling}),
-        run_dir=run_dir,
-        prepared_dir=prepared,
-    )
-    rows = list(read_jsonl(run_dir / "metrics.jsonl"))[WARM_UP_STEPS:]
+    fit(config.model_copy(update={"scaling": scaling, "run_name": name}), prepared_dir=prepared)
+    rows = list(read_jsonl(Path(config.output_dir) / name / "metrics.jsonl"))[WARM_UP_STEPS:]
     return float(sum(r["num_examples"] for r in rows) / sum(r["step_time_s"] for r in rows))
 
 

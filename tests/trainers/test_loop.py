@@ -121,7 +121,7 @@ def test_two_ray_workers_take_the_same_steps_as_one(
 ) -> None:
     config = config_for(tmp_path, rows)
     run_dir = tmp_path / config.run_name
-    fit(config, run_dir=run_dir, prepared_dir=prepared)
+    fit(config, prepared_dir=prepared)
     assert losses(run_dir) == pytest.approx(losses(finished), rel=1e-5)
     ours, theirs = (
         [list(read_jsonl(d / f"predictions/{n}.jsonl")) for n in ("base", "step-000003")]
@@ -138,11 +138,17 @@ def test_two_ray_workers_under_zero_take_the_same_steps(
     config = config_for(tmp_path, rows)
     run_dir = tmp_path / config.run_name
     parts = config.scaling.model_copy(update={"zero_stage": 3})
-    fit(config.model_copy(update={"scaling": parts}), run_dir=run_dir, prepared_dir=prepared)
+    fit(
+        config.model_copy(update={"scaling": parts}),
+        prepared_dir=prepared,
+    )
     assert losses(run_dir) == pytest.approx(losses(finished), rel=1e-5)
     shutil.rmtree(list_checkpoints(run_dir / "checkpoints")[0].path)
     alone = config.scaling.model_copy(update={"zero_stage": 2, "num_workers": 1})
-    fit(config.model_copy(update={"scaling": alone}), run_dir=run_dir, prepared_dir=prepared)
+    fit(
+        config.model_copy(update={"scaling": alone}),
+        prepared_dir=prepared,
+    )
     assert losses(run_dir) == pytest.approx(losses(finished), rel=1e-5)
     assert len({row["attempt"] for row in read_jsonl(run_dir / "metrics.jsonl")}) == 2
     ours, theirs = (
@@ -159,7 +165,7 @@ def test_every_scored_save_is_pushed_to_a_branch_of_its_step(
     check_hub(config.hub, kinds=("adapter",))
     with RunState.open(config, data_hash="d" * 64, model_dir=pocket) as state:
         shutil.copyfile(prepared / "data.json", state.run_dir / "data.json")
-        with SavePusher(state.run_dir, config=config):
+        with SavePusher(state.home, config=config):
             run(alone(config, state.run_dir, prepared))
     repo = hub.store.repos["tester/small"]
     for step in (3, 6, 8):
@@ -174,7 +180,7 @@ def test_a_fault_in_a_worker_is_told_not_retried(
 ) -> None:
     config = config_for(tmp_path, rows, max_tokens_per_micro_batch=8)
     with pytest.raises(UserError, match=r"longest row has \d+ tokens; set max_tokens_per_micro_b"):
-        fit(config, run_dir=tmp_path / "small", prepared_dir=prepared)
+        fit(config, prepared_dir=prepared)
     wide = config.model_copy(
         update={
             "train": config_for(tmp_path, rows).train,
@@ -182,7 +188,7 @@ def test_a_fault_in_a_worker_is_told_not_retried(
         }
     )
     with pytest.raises(UserError, match=r"3 workers .*3 CPUs asked, 2 there.*lower num_workers"):
-        fit(wide, run_dir=tmp_path / "small", prepared_dir=prepared)
+        fit(wide, prepared_dir=prepared)
 
 
 def test_a_changed_config_or_a_second_writer_is_refused(

@@ -1,0 +1,94 @@
+"""Where a worker finds checkpoints and leaves them: its run directory, and the store it follows.
+
+with Keeper(job, mirror) as keeper:
+    checkpoint = keeper.fetch(keeper.newest())
+    keeper.saved(checkpoint); keeper.prune(keep=3, also=[best])
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+
+from trainers.checkpoints import (
+    NAME,
+    Checkpoint,
+    list_checkpoints,
+    newest_valid,
+    prune,
+    sweep,
+)
+from trainers.mirror import Mirror
+from trainers.run_home import WORKER_RECORDS
+from trainers.uploader import Uploader
+
+
+class Keeper:
+    """Without a mirror, the checkpoint store of the run directory and nothing else."""
+
+    def __init__(self, run_dir: Path, mirror: Mirror | None, *, ledger: str, rank: int) -> None:
+        self._store, self._mirror, self._ledger = run_dir / "checkpoints", mirror, ledger
+        self._uploader: Uploader | None = None
+        if mirror is not None and rank == 0:
+            self._uploader = Uploader(mirror, records=(*WORKER_RECORDS, ledger))
+
+    def newest(self) -> Checkpoint | None:
+        """The newest valid checkpoint here or in the store; for rank 0, before the others look.
+
+        One that was saved here and not yet sent when its worker was killed is sent now.
+        """
+        sweep(self._store)
+        here = newest_valid(self._store)
+        if self._mirror is None:
+            return here
+        self._mirror.pull_records(WORKER_RECORDS)
+        path = self._mirror.newest_checkpoint()
+        there = None if path is None else _checkpoint(path)
+        if here is not None and (there is None or here.step > there.step):
+            self._mirror.push_checkpoint(here.path)
+            return here
+        return there
+
+    def fetch(self, name: str) -> Checkpoint:
+        """A checkpoint that rank 0 found, on this machine."""
+        if self._mirror is not None:
+            self._mirror.pull_checkpoint(name)
+        return _checkpoint(self._store / name)
+
+    def saved(self, checkpoint: Checkpoint) -> None:
+        """Send a new checkpoint beside training; waits if another one waits already."""
+        if self._uploader is not None:
+            self._uploader.put(checkpoint.path)
+
+    def prune(self, *, keep: int, also: Iterable[int]) -> None:
+        """Delete old checkpoints here; in the store, those not here but for its newest two."""
+        prune(self._store, keep=keep, also=also)
+        if self._mirror is not None:
+            kept = {c.path.name for c in list_checkpoints(self._store)}
+            for name in self._mirror.checkpoint_names()[2:]:
+                if name not in kept:
+                    self._mirror.delete_checkpoint(name)
+
+    def send_ledger(self) -> None:
+        """Send this worker's ledger as it is now; rank 0's goes with its checkpoints."""
+        if self._mirror is not None and self._uploader is None:
+            self._mirror.push_records((self._ledger,))
+
+    def __enter__(self) -> "Keeper":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._uploader is not None:
+            self._uploader.__exit__(kind, error, traceback)
+        elif error is None:
+            self.send_ledger()
+
+
+def _checkpoint(path: Path) -> Checkpoint:
+    match = NAME.fullmatch(path.name)
+    assert match is not None, path
+    return Checkpoint(int(match[1]), match[2], path)
