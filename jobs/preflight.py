@@ -7,6 +7,7 @@ from pathlib import Path
 
 from datasets_src.errors import UserError
 from trainers.config import Config
+from trainers.remote import RemoteStorage, is_remote
 from trainers.run_home import output_directory
 
 GIB = 2**30
@@ -17,6 +18,8 @@ def check_storage(config: Config, model_dir: Path) -> None:
 
     Needed: a merged model, its GGUF files, and checkpoints of what is trained and of the optimizer.
     """
+    if is_remote(config.output_dir):
+        RemoteStorage(config.output_dir).check()
     path = output_directory(config)
     try:
         path.mkdir(parents=True, exist_ok=True)

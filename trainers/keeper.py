@@ -18,7 +18,7 @@ from trainers.checkpoints import (
     sweep,
 )
 from trainers.mirror import Mirror
-from trainers.run_home import WORKER_RECORDS
+from trainers.run_home import LEDGER, WORKER_RECORDS, follow
 from trainers.uploader import Uploader
 
 
@@ -28,25 +28,19 @@ class Keeper:
     def __init__(self, run_dir: Path, mirror: Mirror | None, *, ledger: str, rank: int) -> None:
         self._store, self._mirror, self._ledger = run_dir / "checkpoints", mirror, ledger
         self._uploader: Uploader | None = None
+        if mirror is not None:
+            mirror.push_records((LEDGER,))  # of attempts that were killed before they sent it
         if mirror is not None and rank == 0:
             self._uploader = Uploader(mirror, records=(*WORKER_RECORDS, ledger))
 
     def newest(self) -> Checkpoint | None:
-        """The newest valid checkpoint here or in the store; for rank 0, before the others look.
-
-        One that was saved here and not yet sent when its worker was killed is sent now.
-        """
+        """The newest valid checkpoint; for rank 0, before the others look."""
         sweep(self._store)
-        here = newest_valid(self._store)
         if self._mirror is None:
-            return here
-        self._mirror.pull_records(WORKER_RECORDS)
+            return newest_valid(self._store)
+        follow(self._mirror)
         path = self._mirror.newest_checkpoint()
-        there = None if path is None else _checkpoint(path)
-        if here is not None and (there is None or here.step > there.step):
-            self._mirror.push_checkpoint(here.path)
-            return here
-        return there
+        return None if path is None else _checkpoint(path)
 
     def fetch(self, name: str) -> Checkpoint:
         """A checkpoint that rank 0 found, on this machine."""

@@ -13,6 +13,7 @@ that keeps Python from running for longer than `dead_after_s` counts as silent.
 import threading
 from collections.abc import Callable
 
+from datasets_src.errors import UserError
 from trainers.lease_claim import Claim, LeaseTimes, Surroundings, contend
 from trainers.lease_record import LeaseRecord
 from trainers.storage import Storage
@@ -75,7 +76,11 @@ class Lease:
 
     def _beat(self) -> None:
         while not self._stop.wait(self._times.beat_every_s):
-            if why := self._claim.beat():
+            try:
+                why = self._claim.beat()
+            except UserError as error:  # the storage does not let us in any more
+                why = str(error)
+            if why:
                 if self._on_lost is not None:
                     self._on_lost(why)
                 return

@@ -8,15 +8,17 @@ No file system is shared between machines of a run on an object store: each has 
 """
 
 import hashlib
+import json
 import os
+import shutil
 from pathlib import Path
 
-from trainers.checkpoints import NAME, list_checkpoints
+from trainers.checkpoints import NAME, list_checkpoints, newest_valid
 from trainers.config import Config
 from trainers.lease_claim import LeaseTimes
 from trainers.mirror import Mirror
 from trainers.remote import RemoteStorage, Retry, is_remote
-from trainers.run_dir import read_jsonl
+from trainers.run_dir import read_json, read_jsonl
 from trainers.scores import best_score
 from trainers.storage import LocalStorage, Storage
 
@@ -31,6 +33,8 @@ DRIVER_RECORDS = (
     "report.html",
 )
 WORKER_RECORDS = ("metrics.jsonl", "checkpoints.jsonl", "scores.jsonl", "predictions/", "stacks/")
+# A file for each worker of each attempt, sent by the machine that wrote it and never fetched.
+LEDGER = "ledger/"
 # A request may have to be tried for a while; an owner must not count as dead meanwhile.
 REMOTE_LEASE = LeaseTimes(beat_every_s=2.0, dead_after_s=60.0)
 LEASE_RETRY = Retry(total_s=20.0)
@@ -59,16 +63,16 @@ class RunHome:
         return LeaseTimes() if self.mirror is None else REMOTE_LEASE
 
     def begin(self) -> None:
-        """Make the directory what the store says; for the holder of the lease, before all else."""
+        """Make directory and store agree; for the holder of the lease, before all else."""
         self.run_dir.mkdir(parents=True, exist_ok=True)
         if self.mirror is not None:
-            self.mirror.pull_records((*DRIVER_RECORDS, *WORKER_RECORDS, "ledger/"))
+            follow(self.mirror)
             self.mirror.delete_unfinished()
 
     def refresh(self) -> None:
         """Fetch what the workers recorded."""
         if self.mirror is not None:
-            self.mirror.pull_records((*WORKER_RECORDS, "ledger/"))
+            self.mirror.pull_records(WORKER_RECORDS)
 
     def push(self) -> None:
         """Send what the driver recorded."""
@@ -84,8 +88,7 @@ class RunHome:
         """Step of the newest checkpoint; 0 if there is none."""
         if self.mirror is None:
             return next((c.step for c in list_checkpoints(self.run_dir / "checkpoints")), 0)
-        found = (NAME.fullmatch(name) for name in self.mirror.checkpoint_names())
-        return next((int(match[1]) for match in found if match), 0)
+        return newest_step(self.mirror)
 
     def fetch(self, path: str) -> Path:
         """The directory of a checkpoint by its path in checkpoints.jsonl, if it is to be had."""
@@ -100,6 +103,35 @@ class RunHome:
         for row in read_jsonl(self.run_dir / "checkpoints.jsonl"):
             if best is not None and row["step"] == best.step:
                 self.fetch(row["path"])
+
+
+def follow(mirror: Mirror) -> None:
+    """Make this machine's directory and the store agree; for the driver, and for rank 0.
+
+    A checkpoint that was saved here and not yet sent when its worker was killed is sent now, with
+    its records; then the store's word is taken. What is here of another run of that name goes.
+    """
+    run_dir, sent = mirror.local, mirror.storage.read("run.json")
+    if read_json(run_dir / "run.json").get("started_at") != _started_at(sent):
+        shutil.rmtree(run_dir, ignore_errors=True)
+    here = newest_valid(run_dir / "checkpoints")
+    if here is not None and here.step > newest_step(mirror):
+        mirror.push_records((*WORKER_RECORDS, LEDGER))
+        mirror.push_checkpoint(here.path)
+    mirror.pull_records((*DRIVER_RECORDS, *WORKER_RECORDS))
+
+
+def newest_step(mirror: Mirror) -> int:
+    """Step of the newest checkpoint in the store; 0 if there is none."""
+    found = (NAME.fullmatch(name) for name in mirror.checkpoint_names())
+    return next((int(match[1]) for match in found if match), 0)
+
+
+def _started_at(run_json: bytes | None) -> str | None:
+    if run_json is None:
+        return None
+    started: str | None = json.loads(run_json).get("started_at")
+    return started
 
 
 def output_directory(config: Config) -> Path:

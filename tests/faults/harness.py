@@ -22,6 +22,7 @@ import psutil
 import yaml
 
 from trainers.checkpoints import damage, list_checkpoints
+from trainers.pocket import pocket_dir
 from trainers.run_dir import read_json, read_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,6 +50,7 @@ class Runs:
         (folder / "rows.jsonl").write_text("\n".join(train + held_out) + "\n")
         raw = yaml.safe_load((ROOT / "jobs/configs/quickstart.yaml").read_text())
         raw |= {"run_name": "undisturbed", "output_dir": str(folder)}
+        raw["model"] = {"model_name_or_path": str(pocket_dir())}
         raw["data"]["train_file"] = str(folder / "rows.jsonl")
         for key in ("database", "schema_file"):
             raw["data"]["task_options"][key] = str(ROOT / raw["data"]["task_options"][key])
