@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,7 +138,7 @@ class Driver:
 
     def wait_until_nothing_is_left(self, *, limit_s: float = 15) -> None:
         """Until every process it started is gone."""
-        wait_until_none_is_marked(self.mark, limit_s=limit_s)
+        wait_until_gone(self.processes, limit_s=limit_s)
 
     def said(self) -> str:
         """What it printed last."""
@@ -165,10 +165,10 @@ def marked(mark: Path) -> list[psutil.Process]:
     return found
 
 
-def wait_until_none_is_marked(mark: Path, *, limit_s: float) -> None:
-    """Until the last of them has ended."""
+def wait_until_gone(find: Callable[[], list[psutil.Process]], *, limit_s: float) -> None:
+    """Until it finds none any more."""
     deadline = time.monotonic() + limit_s
-    while left := marked(mark):
+    while left := find():
         commands = [" ".join(p.cmdline())[:80] for p in left if p.is_running()]
         assert time.monotonic() < deadline, f"left behind: {commands}"
         time.sleep(0.2)
