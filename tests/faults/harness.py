@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,15 +131,8 @@ class Driver:
         self.process.wait()
 
     def processes(self) -> list[psutil.Process]:
-        """The driver and all that it started, wherever they are now: they share a variable."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get("GALLIPATO_FAILPOINTS_DIR") == str(self.mark):
-                    found.append(process)
-            except (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied):
-                continue  # it ended, or ends just now
-        return found
+        """The driver and all that it started, wherever they are now."""
+        return marked(self.mark)
 
     def workers(self) -> list[psutil.Process]:
         """The processes that train."""
@@ -147,11 +140,7 @@ class Driver:
 
     def wait_until_nothing_is_left(self, *, limit_s: float = 15) -> None:
         """Until every process it started is gone."""
-        deadline = time.monotonic() + limit_s
-        while left := self.processes():
-            commands = [" ".join(p.cmdline())[:80] for p in left if p.is_running()]
-            assert time.monotonic() < deadline, f"left behind: {commands}"
-            time.sleep(0.2)
+        wait_until_gone(self.processes, limit_s=limit_s)
 
     def said(self) -> str:
         """What it printed last."""
@@ -164,6 +153,27 @@ class Held:
 
     redone: int
     attempts: int
+
+
+def marked(mark: Path) -> list[psutil.Process]:
+    """The processes of one driver: they share a variable."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("GALLIPATO_FAILPOINTS_DIR") == str(mark):
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied):
+            continue  # it ended, or ends just now
+    return found
+
+
+def wait_until_gone(find: Callable[[], list[psutil.Process]], *, limit_s: float) -> None:
+    """Until it finds none any more."""
+    deadline = time.monotonic() + limit_s
+    while left := find():
+        commands = [" ".join(p.cmdline())[:80] for p in left if p.is_running()]
+        assert time.monotonic() < deadline, f"left behind: {commands}"
+        time.sleep(0.2)
 
 
 def is_worker(process: psutil.Process) -> bool:
@@ -179,13 +189,20 @@ def named(process: psutil.Process, title: str) -> bool:
         return False
 
 
-def held(runs: Runs, name: str, *, kills: int = 1, same_workers: bool = True) -> Held:
-    """Check the promise for a finished run against the undisturbed one.
+def held(
+    runs: Runs,
+    name: str,
+    *,
+    kills: int = 1,
+    same_workers: bool = True,
+    reference: str = "undisturbed",
+) -> Held:
+    """Check the promise for a finished run against `reference`, an undisturbed one.
 
     The same bytes (same number of workers) or the final loss within 1e-3, each example exactly
     once an epoch, one row a step, the same scores, at most one interval redone for each kill.
     """
-    run, plain = runs.run_dir(name), runs.run_dir("undisturbed")
+    run, plain = runs.run_dir(name), runs.run_dir(reference)
     assert read_json(run / "run.json")["status"] == "finished"
     if same_workers:
         assert final_hashes(run) == final_hashes(plain), "other bytes than undisturbed"
