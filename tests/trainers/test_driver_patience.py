@@ -10,11 +10,19 @@ from datasets_src.errors import UserError
 from trainers.attempt import Ending
 from trainers.board import Fault, Place, Word
 from trainers.checkpoints import save_checkpoint
+from trainers.config import Config
 from trainers.driver import FAULTS, Patience, out_of_memory
 from trainers.run_dir import read_jsonl
+from trainers.run_home import RunHome
 from trainers.stop import RunFailed
 
 KILLED = WorkerGroupError("worker 1 died", {1: RuntimeError("the actor died")})
+
+
+def patience_of(run_dir: Path, max_failures: int) -> Patience:
+    raw = {"run_name": run_dir.name, "output_dir": str(run_dir.parent)}
+    config = Config.model_validate(raw | {"data": {"train_file": "x.jsonl"}})
+    return Patience(RunHome(config), max_failures)
 
 
 def fault(kind: str = "error", *, rank: int = 1, signature: str = "s1", message: str = "") -> Fault:
@@ -37,7 +45,7 @@ def save(run_dir: Path, step: int) -> None:
 
 
 def test_the_same_traceback_twice_is_not_tried_a_third_time(tmp_path: Path) -> None:
-    patience = Patience(tmp_path, 3)
+    patience = patience_of(tmp_path, 3)
     patience.judge(ending(fault()), 2)
     with pytest.raises(
         RunFailed, match=r"^worker 1 failed twice in the same way: KeyError: s1; .*faults.jsonl"
@@ -47,7 +55,7 @@ def test_the_same_traceback_twice_is_not_tried_a_third_time(tmp_path: Path) -> N
 
 
 def test_another_fault_or_a_kill_between_them_does_not_hide_it(tmp_path: Path) -> None:
-    patience = Patience(tmp_path, 9)
+    patience = patience_of(tmp_path, 9)
     patience.judge(ending(fault(signature="s1")), 2)
     save(tmp_path, 5)
     patience.judge(ending(fault(signature="s2")), 2)
@@ -57,7 +65,7 @@ def test_another_fault_or_a_kill_between_them_does_not_hide_it(tmp_path: Path) -
 
 
 def test_a_worker_that_only_lost_another_never_counts_as_the_same(tmp_path: Path) -> None:
-    patience, peer = Patience(tmp_path, 3), fault("peer", rank=0, signature="gone")
+    patience, peer = patience_of(tmp_path, 3), fault("peer", rank=0, signature="gone")
     for _ in range(3):
         patience.judge(ending(peer), 2)
     assert [row["traceback"] for row in read_jsonl(tmp_path / FAULTS)] == [None] * 3
@@ -66,7 +74,7 @@ def test_a_worker_that_only_lost_another_never_counts_as_the_same(tmp_path: Path
 
 
 def test_the_reason_is_found_behind_those_who_lost_a_peer(tmp_path: Path) -> None:
-    patience, peer = Patience(tmp_path, 3), fault("peer", rank=0, signature="gone")
+    patience, peer = patience_of(tmp_path, 3), fault("peer", rank=0, signature="gone")
     patience.judge(ending(peer, fault()), 2)
     with pytest.raises(RunFailed, match="worker 1 failed twice in the same way"):
         patience.judge(ending(peer, fault()), 2)
@@ -75,7 +83,7 @@ def test_the_reason_is_found_behind_those_who_lost_a_peer(tmp_path: Path) -> Non
 
 def test_max_failures_counts_from_the_newest_checkpoint(tmp_path: Path) -> None:
     save(tmp_path, 5)
-    patience = Patience(tmp_path, 2)
+    patience = patience_of(tmp_path, 2)
     for _ in range(2):
         patience.judge(ending(), 2)
     save(tmp_path, 10)
@@ -90,21 +98,21 @@ def test_max_failures_counts_from_the_newest_checkpoint(tmp_path: Path) -> None:
 
 def test_no_failure_is_allowed(tmp_path: Path) -> None:
     with pytest.raises(RunFailed, match="failed 1 times after step 0"):
-        Patience(tmp_path, 0).judge(ending(), 2)
+        patience_of(tmp_path, 0).judge(ending(), 2)
 
 
 def test_the_users_faults_are_not_tried_again(tmp_path: Path) -> None:
     save(tmp_path, 5)
     with pytest.raises(UserError) as caught:
-        Patience(tmp_path, 3).judge(ending(fault("user", message="data: a\nmodel: b")), 2)
+        patience_of(tmp_path, 3).judge(ending(fault("user", message="data: a\nmodel: b")), 2)
     assert caught.value.faults == ("data: a", "model: b")
     full = fault("storage", message="OSError: [Errno 28] No space left on device")
     with pytest.raises(
         UserError, match=r"^output_dir: .* is full \(OSError: .*; free some.* after step 5$"
     ):
-        Patience(tmp_path, 3).judge(ending(full), 2)
+        patience_of(tmp_path, 3).judge(ending(full), 2)
     with pytest.raises(UserError, match=r"worker 1 on host-1 ran out of memory; lower train\."):
-        Patience(tmp_path, 3).judge(ending(fault("memory")), 2)
+        patience_of(tmp_path, 3).judge(ending(fault("memory")), 2)
     assert len(list(read_jsonl(tmp_path / FAULTS))) == 3
 
 

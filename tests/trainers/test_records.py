@@ -15,7 +15,7 @@ def steps(path: Path) -> list[int | None]:
 
 
 def test_rows_beyond_the_checkpoint_are_dropped(tmp_path: Path) -> None:
-    with open_records(tmp_path, attempt="a", rank=0, after=0) as records:
+    with open_records(tmp_path, ledger="ledger/a-rank0.jsonl", rank=0, after=0) as records:
         for step in range(1, 9):
             records.append("metrics", {"step": step, "by": "a"})
             records.append("ledger", {"step": step, "by": "a"})
@@ -24,7 +24,7 @@ def test_rows_beyond_the_checkpoint_are_dropped(tmp_path: Path) -> None:
         records.append("scores", {"step": 5, "name": "step-000005"})
         records.append("scores", {"step": 8, "name": "step-000008"})
         records.sync()
-    with open_records(tmp_path, attempt="b", rank=0, after=5) as records:
+    with open_records(tmp_path, ledger="ledger/b-rank0.jsonl", rank=0, after=5) as records:
         assert steps(tmp_path / "metrics.jsonl") == [1, 2, 3, 4, 5]
         assert steps(tmp_path / "checkpoints.jsonl") == [5]
         assert steps(tmp_path / "scores.jsonl") == [None, 5], "the base stays scored"
@@ -36,9 +36,9 @@ def test_rows_beyond_the_checkpoint_are_dropped(tmp_path: Path) -> None:
 
 
 def test_a_late_writer_of_a_dead_attempt_adds_nothing(tmp_path: Path) -> None:
-    with open_records(tmp_path, attempt="a", rank=0, after=0) as late:
+    with open_records(tmp_path, ledger="ledger/a-rank0.jsonl", rank=0, after=0) as late:
         late.append("metrics", {"step": 1, "by": "a"})
-        with open_records(tmp_path, attempt="b", rank=0, after=0) as records:
+        with open_records(tmp_path, ledger="ledger/b-rank0.jsonl", rank=0, after=0) as records:
             late.append("metrics", {"step": 2, "by": "a"})
             late.append("scores", {"step": 2, "by": "a"})
             late.append("ledger", {"step": 2, "by": "a"})
@@ -52,14 +52,14 @@ def test_a_late_writer_of_a_dead_attempt_adds_nothing(tmp_path: Path) -> None:
 def test_a_torn_last_line_is_no_row_and_spoils_none(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3, "lo')
-    with open_records(tmp_path, attempt="b", rank=0, after=9) as records:
+    with open_records(tmp_path, ledger="ledger/b-rank0.jsonl", rank=0, after=9) as records:
         records.append("metrics", {"step": 3})
     assert path.read_text() == '{"step": 1}\n{"step": 2}\n{"step": 3}\n'
 
 
 def test_other_ranks_have_a_ledger_alone(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "metrics.jsonl", [{"step": 7}])
-    with open_records(tmp_path, attempt="b", rank=1, after=0) as records:
+    with open_records(tmp_path, ledger="ledger/b-rank1.jsonl", rank=1, after=0) as records:
         records.append("ledger", {"step": 1, "rank": 1})
     assert steps(tmp_path / "metrics.jsonl") == [7], "only rank 0 cuts the files off"
     assert list(read_jsonl(tmp_path / "ledger" / "b-rank1.jsonl")) == [{"step": 1, "rank": 1}]
@@ -67,7 +67,7 @@ def test_other_ranks_have_a_ledger_alone(tmp_path: Path) -> None:
 
 
 def test_a_row_is_there_at_once(tmp_path: Path) -> None:
-    with open_records(tmp_path, attempt="b", rank=0, after=0) as records:
+    with open_records(tmp_path, ledger="ledger/b-rank0.jsonl", rank=0, after=0) as records:
         for name in NAMES:
             records.append(name, {"step": 1, "said": "¿Qué?"})
             assert list(read_jsonl(tmp_path / f"{name}.jsonl")) == [{"step": 1, "said": "¿Qué?"}]
@@ -79,7 +79,9 @@ def test_one_row_a_step_after_any_restarts(attempts: list[tuple[int, int]]) -> N
         done = 0
         for number, (back, num_steps) in enumerate(attempts):
             start = max(0, done - back)
-            with open_records(Path(folder), attempt=f"a{number}", rank=0, after=start) as records:
+            with open_records(
+                Path(folder), ledger=f"ledger/a{number}-rank0.jsonl", rank=0, after=start
+            ) as records:
                 for step in range(start + 1, start + num_steps + 1):
                     records.append("metrics", {"step": step})
             done = start + num_steps
