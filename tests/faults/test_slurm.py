@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,16 @@ import pytest
 
 from tests.cluster.ray_nodes import wait_until
 from tests.cluster.slurm_daemons import Slurm, missing_programs
+from tests.faults.harness import Held, Runs, held
+from trainers.checkpoints import list_checkpoints
+from trainers.run_dir import read_json
 
 pytestmark = pytest.mark.skipif(
     bool(missing_programs()),
     reason=f"no Slurm here: {', '.join(missing_programs())} (Debian: slurm-wlm munge)",
 )
+
+Tell = Callable[[Held], None]
 
 
 def submit(slurm: Slurm, output_dir: Path, *options: str) -> str:
@@ -67,3 +73,36 @@ def test_a_job_continues_after_its_time_and_leaves_nothing(tmp_path: Path) -> No
         assert json.loads((other / "checkpoint").read_text()) == {"signal": "SIGTERM", "nodes": 2}
         assert "ExitCode=143:0" in slurm.run("scontrol", "show", "job", beside)
         assert slurm.processes(beside) == [] and not Path(f"/tmp/ray-{beside}").exists()
+
+
+def test_a_run_goes_on_after_its_time(runs: Runs, tell: Tell, tmp_path: Path) -> None:
+    """The real verb: Slurm's notice finds it at step 8, where a worker sleeps."""
+    log, mark = tmp_path / "job.log", tmp_path / "went-off"
+    mark.mkdir()
+    with Slurm() as slurm:
+        job = slurm.submit(
+            "cluster/slurm.sbatch",
+            *(str(runs.output_dir / "config.yaml"), "run_name=slurm"),
+            # The notice comes one to two minutes after the start.
+            options=["--cpus-per-task=1", f"--output={log}", "--time=4", "--signal=B:USR1@120"],
+            env={
+                "PYTHON": sys.executable,
+                "GALLIPATO_FAILPOINTS": "before_step:step=8:rank=1:sleep=100",
+                "GALLIPATO_FAILPOINTS_DIR": str(mark),
+            },
+        )
+        slurm.wait_for(job, "RUNNING", limit_s=60)
+        slurm.wait_for(job, "PENDING", limit_s=300)
+        wait_until(lambda: not slurm.processes(job), limit_s=15, what=str(slurm.processes(job)))
+        said = log.read_text()
+        assert "exit code 143 after USR1" in said, said
+        record = read_json(runs.run_dir("slurm") / "run.json")
+        assert (record["status"], record["exit_code"]) == ("stopped", 143)
+        assert list_checkpoints(runs.run_dir("slurm") / "checkpoints")[0].step == 8
+        slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")  # else after two minutes
+        slurm.wait_for(job, "COMPLETED", limit_s=240)
+        assert "exit code 0;" in log.read_text().removeprefix(said)
+        assert slurm.processes(job) == []
+    cost = held(runs, "slurm", kills=0)
+    assert (cost.redone, cost.attempts) == (0, 2)
+    tell(cost)
