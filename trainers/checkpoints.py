@@ -45,6 +45,13 @@ def step_name(step: int) -> str:
     return f"step-{step:06d}"
 
 
+def step_of(name: str) -> int:
+    """The step of a checkpoint's directory: 140 of "step-000140.a1b2c3"."""
+    match = NAME.fullmatch(name)
+    assert match is not None, name
+    return int(match[1])
+
+
 def save_checkpoint(
     store: Path, *, step: int, attempt: str, write: Callable[[Path], None]
 ) -> Checkpoint:

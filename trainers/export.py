@@ -21,13 +21,14 @@ from datasets_src.task import load_task
 from datasets_src.types import Score
 from trainers import gates as g
 from trainers.artifact import ARTIFACT, describe_file, describe_folder, still_whole
+from trainers.checkpoints import damage
 from trainers.config import Config
 from trainers.export_push import push_exports
 from trainers.gate_replies import Reference, answer, gate_replies
 from trainers.gguf import convert
 from trainers.hub import Kind
 from trainers.llama_server import LlamaServer
-from trainers.methods.choose import METHODS, method_module
+from trainers.methods.choose import method_module
 from trainers.model import load_base, load_tokenizer
 from trainers.rewrite import MergeReport
 from trainers.run_dir import read_jsonl, write_json
@@ -127,12 +128,14 @@ def find_best(run_dir: Path) -> tuple[Score, Path]:
     # A step may have been saved by several attempts; the last line is the one that stayed.
     saved = [row for row in read_jsonl(run_dir / "checkpoints.jsonl") if row["step"] == best.step]
     paths = [run_dir / row["path"] for row in reversed(saved)]
+    reasons = []
     for path in paths:
-        if any(all((path / name).is_file() for name in how.FILES) for how in METHODS.values()):
+        if (reason := damage(path)) is None:
             return best, path
+        reasons.append(f"{path.name}: {reason}")
     raise UserError(
-        f"export: the best checkpoint {best.name} of {run_dir} is not there any more "
-        f"({paths[0] if paths else 'no line in checkpoints.jsonl'}); restore it, or train again"
+        f"export: the best checkpoint {best.name} of {run_dir} is not there whole any more "
+        f"({'; '.join(reasons) or 'no line in checkpoints.jsonl'}); restore it, or train again"
     )
 
 

@@ -9,14 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
-from trainers.checkpoints import (
-    NAME,
-    Checkpoint,
-    list_checkpoints,
-    newest_valid,
-    prune,
-    sweep,
-)
+from trainers.checkpoints import Checkpoint, newest_valid, prune, step_of, sweep
 from trainers.mirror import Mirror
 from trainers.run_home import LEDGER, WORKER_RECORDS, follow
 from trainers.uploader import Uploader
@@ -54,12 +47,13 @@ class Keeper:
             self._uploader.put(checkpoint.path)
 
     def prune(self, *, keep: int, also: Iterable[int]) -> None:
-        """Delete old checkpoints here; in the store, those not here but for its newest two."""
+        """Delete all but the newest `keep` steps and those in `also`, here and in the store."""
         prune(self._store, keep=keep, also=also)
         if self._mirror is not None:
-            kept = {c.path.name for c in list_checkpoints(self._store)}
-            for name in self._mirror.checkpoint_names()[2:]:
-                if name not in kept:
+            names = {name: step_of(name) for name in self._mirror.checkpoint_names()}
+            kept = {*also, *sorted(set(names.values()), reverse=True)[: max(keep, 2)]}
+            for name, step in names.items():
+                if step not in kept:
                     self._mirror.delete_checkpoint(name)
 
     def send_ledger(self) -> None:
@@ -83,6 +77,4 @@ class Keeper:
 
 
 def _checkpoint(path: Path) -> Checkpoint:
-    match = NAME.fullmatch(path.name)
-    assert match is not None, path
-    return Checkpoint(int(match[1]), match[2], path)
+    return Checkpoint(step_of(path.name), path.suffix.removeprefix("."), path)

@@ -81,7 +81,10 @@ def _run_plan(job: Job, it: Trainee, start: Start, listeners: Listeners) -> bool
             save(job, it, step.step, listeners.records, listeners.keeper)
         # A save that only an order asked for is never scored: what is chosen from must not
         # depend on when a run was interrupted.
-        if saved and order != Order.GO_ON and (step is not plan[-1] or order > 1):
+        last = step is plan[-1]
+        if order == Order.SAVE_AND_LEAVE or (
+            saved and order == Order.LEAVE_AFTER_SAVE and not last
+        ):
             return False
         if step.step in saves:
             _evaluate(job, it, step.step, listeners)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from trainers.checkpoints import NAME, damage
+from trainers.checkpoints import NAME, damage, step_of
 from trainers.manifest import MANIFEST
 from trainers.remote import RemoteStorage
 from trainers.remote_folder import (
@@ -91,7 +91,9 @@ class Mirror:
         """Committed checkpoints, newest step first; of one step, in the reverse order of names."""
         names = self.storage.names("checkpoints")
         folders = [name.split("/")[1] for name in names if name.endswith(f"/{MANIFEST}")]
-        return sorted((n for n in folders if NAME.fullmatch(n)), reverse=True, key=_by_step)
+        return sorted(
+            (n for n in folders if NAME.fullmatch(n)), reverse=True, key=lambda n: (step_of(n), n)
+        )
 
     def push_checkpoint(self, folder: Path) -> None:
         """Push a sealed checkpoint: until its manifest is there, no reader takes it."""
@@ -239,12 +241,6 @@ class Mirror:
 
 def _is_one(name: str, names: Iterable[str]) -> bool:
     return any(name == one or (one.endswith("/") and name.startswith(one)) for one in names)
-
-
-def _by_step(name: str) -> tuple[int, str]:
-    match = NAME.fullmatch(name)
-    assert match is not None, name
-    return int(match[1]), name
 
 
 def _state(path: Path) -> State:

@@ -13,7 +13,7 @@ import os
 import shutil
 from pathlib import Path
 
-from trainers.checkpoints import NAME, list_checkpoints, newest_valid
+from trainers.checkpoints import list_checkpoints, newest_valid, step_of
 from trainers.config import Config
 from trainers.lease_claim import LeaseTimes
 from trainers.mirror import Mirror
@@ -123,8 +123,7 @@ def follow(mirror: Mirror) -> None:
 
 def newest_step(mirror: Mirror) -> int:
     """Step of the newest checkpoint in the store; 0 if there is none."""
-    found = (NAME.fullmatch(name) for name in mirror.checkpoint_names())
-    return next((int(match[1]) for match in found if match), 0)
+    return next((step_of(name) for name in mirror.checkpoint_names()), 0)
 
 
 def _started_at(run_json: bytes | None) -> str | None:

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,12 @@ from datasets_src.store import SplitWriter
 from jobs.export import main
 from tests.hub_server import HubServer
 from tests.trainers.tiny_export import alone, build_adapter, build_base, dialogues, swap_once, teach
+from trainers.checkpoints import save_checkpoint
 from trainers.config import Config
 from trainers.config_load import dump_config
 from trainers.export import export_best, find_best
 from trainers.gates import GateFailed
+from trainers.manifest import MANIFEST, seal
 from trainers.model import load_base
 from trainers.outbox import items
 from trainers.run_dir import append_jsonl, read_json, write_json
@@ -58,9 +60,11 @@ def make_run(folder: Path, base: Path, **sections: object) -> tuple[Path, Config
     writer.write(pa.table(table))
     writer.close()
     for step, value in ((4, 0.2), (8, 0.6), (12, 0.6)):
-        path = f"checkpoints/step-{step:06d}.aaaaaa"
-        build_adapter(base, run_dir / path, steps=step)
-        append_jsonl(run_dir / "checkpoints.jsonl", {"step": step, "path": path})
+
+        def write(folder: Path, steps: int = step) -> None:
+            build_adapter(base, folder, steps=steps)
+
+        save(run_dir, step, write)
         add_score(run_dir, f"step-{step:06d}", step, value)
     add_score(run_dir, "base", None, 0.9)
     raw = {"run_name": "demo", "output_dir": str(folder / "runs"), "data": {"train_file": "x"}}
@@ -68,6 +72,14 @@ def make_run(folder: Path, base: Path, **sections: object) -> tuple[Path, Config
     (run_dir / "config.yaml").write_text(dump_config(config), encoding="utf-8")
     write_json(run_dir / "run.json", {"model_dir": str(base), "prepared_dir": str(prepared)})
     return run_dir, config
+
+
+def save(run_dir: Path, step: int, write: Callable[[Path], None], attempt: str = "aaaaaa") -> Path:
+    store = run_dir / "checkpoints"
+    saved = save_checkpoint(store, step=step, attempt=attempt, write=write)
+    path = str(saved.path.relative_to(run_dir))
+    append_jsonl(run_dir / "checkpoints.jsonl", {"step": step, "path": path})
+    return saved.path
 
 
 def add_score(run_dir: Path, name: str, step: int | None, value: float) -> None:
@@ -181,15 +193,19 @@ def test_best_checkpoint_that_is_gone_is_named(tmp_path: Path, base: Path) -> No
     run_dir, _ = make_run(tmp_path, base)
     best, path = find_best(run_dir)
     assert best.name == "step-000008" and path.name == "step-000008.aaaaaa"
+
+    def copy(folder: Path) -> None:
+        for name in ("adapter_config.json", "adapter_model.safetensors"):
+            shutil.copyfile(path / name, folder / name)
+
     # The same step saved again by a later attempt: its line comes last and counts.
-    later = path.with_name("step-000008.bbbbbb")
-    shutil.copytree(path, later)
-    append_jsonl(run_dir / "checkpoints.jsonl", {"step": 8, "path": f"checkpoints/{later.name}"})
+    later = save(run_dir, 8, copy, attempt="bbbbbb")
     assert find_best(run_dir)[1] == later
-    shutil.rmtree(later)
+    (later / "adapter_model.safetensors").write_bytes(b"torn")
     assert find_best(run_dir)[1] == path
     shutil.rmtree(path)
-    with pytest.raises(UserError, match=r"step-000008 .* is not there any more"):
+    gone = r"step-000008 .* is not there whole any more \(step-000008.bbbbbb: adapter_model"
+    with pytest.raises(UserError, match=gone):
         find_best(run_dir)
 
 
@@ -197,6 +213,8 @@ def test_adapter_that_is_not_finite_stops_before_any_file(tmp_path: Path, base: 
     run_dir, config = make_run(tmp_path, base)
     file = run_dir / "checkpoints" / "step-000008.aaaaaa" / "adapter_model.safetensors"
     save_file({name: t * float("inf") for name, t in load_file(file).items()}, file)
+    (file.parent / MANIFEST).unlink()
+    seal(file.parent, step=8, attempt="aaaaaa")
     with pytest.raises(UserError, match="not finite"):
         export_best(run_dir, config=config, model_dir=base, prepared_dir=tmp_path / "prepared")
     assert list((run_dir / "export").iterdir()) == []
