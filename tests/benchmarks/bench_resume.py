@@ -1,0 +1,54 @@
+"""How long a killed run takes to go on: from the command to the first step it had not done.
+
+    python -m tests.benchmarks.bench_resume      # last line: one JSON object
+
+The driver of a run of the pocket model on two workers is killed (-9) in the middle of an epoch,
+and the same command given again, each time on a local Ray of its own.
+"""
+
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from tests.faults.harness import Driver, Runs
+from trainers.run_dir import read_jsonl
+
+ROUNDS = 3
+
+
+def seconds_to_go_on(runs: Runs, name: str) -> float:
+    """Kill a run after step 8, which saves every 5, and wait for what comes after."""
+    driver = runs.start(name, failpoints="before_step:step=9:rank=0:sleep=60")
+    driver.wait_for_step(8)
+    driver.kill()
+    started = time.monotonic()
+    again = runs.start(name)
+    wait_for_another_attempt(again)
+    took = time.monotonic() - started
+    again.wait(0)
+    return took
+
+
+def wait_for_another_attempt(driver: Driver) -> None:
+    """Until a second attempt has done a step."""
+    attempts: set[str] = set()
+    while len(attempts) < 2:
+        assert driver.process.poll() is None, driver.said()
+        time.sleep(0.02)
+        attempts = {row["attempt"] for row in read_jsonl(driver.run_dir / "metrics.jsonl")}
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        runs = Runs.create(Path(scratch))
+        runs.finish("warm", "max_steps=2")  # prepares the rows
+        seconds = [seconds_to_go_on(runs, f"round{number}") for number in range(ROUNDS)]
+    print(*(f"{value:.1f} s" for value in seconds), sep=", ")
+    figures = {"bench": "resume", "seconds": round(statistics.median(seconds), 2)}
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
