@@ -2,14 +2,17 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.faults.harness import (
     LIMIT_S,
     ROOT,
+    SAVE_STEPS,
     STEPS,
     Held,
     Runs,
@@ -23,50 +26,74 @@ from trainers.checkpoints import damage, list_checkpoints
 from trainers.run_dir import read_json, read_jsonl
 
 Tell = Callable[[Held], None]
-JOB = "stopped-job"
 AGENT_LIMIT_S = 60
 # The command itself takes seconds to start; the run must not be over by then.
-SLOWLY = "before_step:rank=1:always:sleep=0.7"
+SHORT_STEPS = "before_step:rank=1:always:sleep=0.7"
+LONG_STEP = "before_step:step=8:rank=1:sleep=20"
+# As docs/cluster.md advises.
+WAIT = {"RAY_JOB_STOP_WAIT_TIME_S": "120"}
 
 
-def test_ray_job_stop(runs: Runs, tell: Tell, tmp_path: Path) -> None:
-    run_dir = runs.run_dir(JOB)
+@dataclass(frozen=True)
+class Case:
+    """A job, how its steps are, what it is submitted with, and whether that leaves time to save."""
+
+    name: str
+    steps: str
+    variables: Mapping[str, str]
+    saves: bool
+
+
+CASES = [
+    Case("short-steps", SHORT_STEPS, {}, True),
+    Case("long-step", LONG_STEP, {}, False),
+    Case("long-step-and-time", LONG_STEP, WAIT, True),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace("-", " "))
+def test_ray_job_stop(runs: Runs, tell: Tell, tmp_path: Path, case: Case) -> None:
+    run_dir = runs.run_dir(case.name)
     with ray_head(tmp_path, num_cpus=2) as head:
-        submit(head, runs, mark=tmp_path)
-        wait_for_step(head, run_dir, 7)
+        submit(head, runs, case, mark=tmp_path)
+        wait_for_step(head, case, run_dir)
         assert len(of_job(tmp_path)) >= 3, "a driver and two workers"
-        job(head, "stop", JOB)
+        job(head, "stop", case)
         wait_until_gone(lambda: of_job(tmp_path), limit_s=15)
-        said = job(head, "logs", JOB)
-    last = last_step(run_dir)
+        said = job(head, "logs", case)
+    last = max(row["step"] for row in read_jsonl(run_dir / "metrics.jsonl"))
     assert 7 <= last < STEPS, said
     newest = list_checkpoints(run_dir / "checkpoints")[0]
-    assert (newest.step, damage(newest.path)) == (last, None), "what was trained was not saved"
+    assert damage(newest.path) is None
     record = read_json(run_dir / "run.json")
-    assert (record["status"], record["exit_code"]) == ("stopped", 143), said
-    runs.finish(JOB)
-    cost = held(runs, JOB, kills=0)
-    assert (cost.redone, cost.attempts) == (0, 2)
+    if case.saves:
+        assert newest.step == last, "what was trained was not saved"
+        assert (record["status"], record["exit_code"]) == ("stopped", 143), said
+    else:
+        assert (newest.step, record["status"]) == (SAVE_STEPS, "running")
+    runs.finish(case.name)
+    cost = held(runs, case.name, kills=int(not case.saves))
+    assert (cost.redone, cost.attempts) == (last - newest.step, 2)
     tell(cost)
 
 
-def submit(head: Head, runs: Runs, *, mark: Path) -> None:
+def submit(head: Head, runs: Runs, case: Case, *, mark: Path) -> None:
     """Send the run to the head, again while its job agent is still starting."""
     variables = {
-        "GALLIPATO_FAILPOINTS": SLOWLY,
+        "GALLIPATO_FAILPOINTS": case.steps,
         "GALLIPATO_FAILPOINTS_DIR": str(mark),
         "OMP_WAIT_POLICY": "PASSIVE",
+        **case.variables,
     }
     options = (
-        *("submit", "--address", head.address, "--no-wait", "--submission-id", JOB),
+        *("submit", "--address", head.address, "--no-wait", "--submission-id", case.name),
         *("--working-dir", ".", "--runtime-env-json", json.dumps({"env_vars": variables})),
     )
-    verb = ("python", "-m", "jobs.finetune", str(runs.output_dir / "config.yaml"))
+    config = runs.output_dir / "config.yaml"
+    verb = ("python", "-m", "jobs.finetune", str(config), f"run_name={case.name}")
     deadline = time.monotonic() + AGENT_LIMIT_S
     while True:
-        done = head.run(
-            "job", *options, "--", *verb, f"run_name={JOB}", cwd=ROOT, timeout_s=LIMIT_S
-        )
+        done = head.run("job", *options, "--", *verb, cwd=ROOT, timeout_s=LIMIT_S)
         if done.returncode == 0:
             return
         late = time.monotonic() > deadline
@@ -74,9 +101,9 @@ def submit(head: Head, runs: Runs, *, mark: Path) -> None:
         time.sleep(2)
 
 
-def job(head: Head, verb: str, name: str) -> str:
+def job(head: Head, verb: str, case: Case) -> str:
     """Run `ray job VERB`; what it prints."""
-    done = head.run("job", verb, "--address", head.address, name, cwd=ROOT, timeout_s=60)
+    done = head.run("job", verb, "--address", head.address, case.name, cwd=ROOT, timeout_s=60)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -87,14 +114,9 @@ def of_job(mark: Path) -> list[psutil.Process]:
     return [p for p in marked(mark) if not named(p, "_AutoscalingCoordinatorActor")]
 
 
-def wait_for_step(head: Head, run_dir: Path, step: int) -> None:
-    """Until `step` is in the metrics."""
+def wait_for_step(head: Head, case: Case, run_dir: Path) -> None:
+    """Until step 7 is in the metrics, in the middle of an interval between saves."""
     deadline = time.monotonic() + LIMIT_S
-    while last_step(run_dir) < step:
-        assert time.monotonic() < deadline, job(head, "logs", JOB)[-5000:]
+    while all(row["step"] < 7 for row in read_jsonl(run_dir / "metrics.jsonl")):
+        assert time.monotonic() < deadline, job(head, "logs", case)[-5000:]
         time.sleep(0.1)
-
-
-def last_step(run_dir: Path) -> int:
-    """The newest step in the metrics, 0 before the first."""
-    return max((row["step"] for row in read_jsonl(run_dir / "metrics.jsonl")), default=0)
