@@ -1,6 +1,6 @@
 """One attempt to train: a Ray Train run with a name of its own, watched until it ends.
 
-ending = run_attempt(config, run_dir=run_dir, prepared_dir=prepared, room=(2, 1), ...)
+ending = run_attempt(config, run_dir=run_dir, num_workers=2, cpus=1, ...)
 
 What a restart needs lies in our checkpoint store, so Ray keeps no checkpoint of ours and its own
 index of them matters to nobody.
@@ -39,7 +39,7 @@ BOARD_LIMIT_S = 5.0
 class Ending:
     """How an attempt ended: the plan is done, workers left as told, or something failed.
 
-    `faults` are the exceptions that workers had; none where a process was killed.
+    `word` is what the workers had said by then, `error` what Ray Train made of it.
     """
 
     kind: Literal["finished", "left", "failed"]

@@ -100,6 +100,9 @@ class Patience:
                 f"eval.eval_batch_size or scaling.num_workers; the same command goes on after "
                 f"step {step}"
             )
+        if step > self._step:  # what came before did not keep the run from going on
+            self._seen.clear()
+            self._num, self._step = 0, step
         if fault is not None and fault.signature in self._seen:
             raise RunFailed(
                 f"worker {fault.rank} failed twice in the same way: {fault.message}; its traceback "
@@ -107,7 +110,7 @@ class Patience:
             )
         if fault is not None:
             self._seen.add(fault.signature)
-        self._num, self._step = (1, step) if step > self._step else (self._num + 1, self._step)
+        self._num += 1
         if self._num > self._max_failures:
             raise RunFailed(
                 f"the workers failed {self._num} times after step {step} (scaling.max_failures: "

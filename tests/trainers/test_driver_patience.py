@@ -57,11 +57,20 @@ def test_the_same_traceback_twice_is_not_tried_a_third_time(tmp_path: Path) -> N
 def test_another_fault_or_a_kill_between_them_does_not_hide_it(tmp_path: Path) -> None:
     patience = patience_of(tmp_path, 9)
     patience.judge(ending(fault(signature="s1")), 2)
-    save(tmp_path, 5)
     patience.judge(ending(fault(signature="s2")), 2)
     patience.judge(ending(), 2)
     with pytest.raises(RunFailed, match="twice in the same way: KeyError: s1"):
         patience.judge(ending(fault(signature="s1")), 2)
+
+
+def test_the_same_fault_after_a_new_checkpoint_is_another_one(tmp_path: Path) -> None:
+    patience = patience_of(tmp_path, 1)
+    for step in (5, 10, 15):
+        patience.judge(ending(fault()), 2)
+        save(tmp_path, step)
+    patience.judge(ending(fault()), 2)
+    with pytest.raises(RunFailed, match="twice in the same way"):
+        patience.judge(ending(fault()), 2)
 
 
 def test_a_worker_that_only_lost_another_never_counts_as_the_same(tmp_path: Path) -> None:
