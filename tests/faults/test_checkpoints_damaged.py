@@ -76,11 +76,11 @@ def test_storage_full_during_a_save(runs: Runs, tell: Tell) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 MiB."""
+    """A file system of 160 MiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     told = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64m", "none", folder], capture_output=True, text=True
+        ["mount", "-t", "tmpfs", "-o", "size=160m", "none", folder], capture_output=True, text=True
     )
     if told.returncode:
         pytest.skip(f"a small file system cannot be mounted: {told.stderr.strip()}")
@@ -91,7 +91,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_storage_full_before_and_in_the_middle(runs: Runs, tell: Tell, small_disk: Path) -> None:
     elsewhere = f"output_dir={small_disk}"
     filler = small_disk / "filler"
-    filler.write_bytes(bytes(50 * 2**20))
+    filler.write_bytes(bytes(130 * 2**20))
     driver = runs.finish("disk", elsewhere, code=2)
     assert "GiB free, the run needs about" in driver.said() or "is full" in driver.said()
     filler.unlink()
