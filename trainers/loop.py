@@ -136,7 +136,7 @@ def _train(
     try:
         loss, norm = train_step(
             it.engine,
-            share.batches,
+            listeners.progress.while_taking(share.batches),
             num_targets=num_targets,
             learning_rate=rate,
             seed=(train.seed, step.step),

@@ -9,9 +9,9 @@ order that stands; on Ray it is a message to the board (board.py), in a test any
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -20,6 +20,7 @@ from torch import nn
 from datasets_src.types import Score
 
 TELL_EVERY_S = 0.2
+Item = TypeVar("Item")
 
 
 class Order(IntEnum):
@@ -59,6 +60,12 @@ class Progress:
         self._state["num_parameters"] = sum(n for n, _ in sizes)
         self._state["num_trainable_parameters"] = sum(n for n, trained in sizes if trained)
         self._exchange(force=True)
+
+    def while_taking(self, batches: Iterable[Item]) -> Iterator[Item]:
+        """The same micro-batches; each one that is asked for is a sign of life."""
+        for batch in batches:
+            self._exchange(force=False)
+            yield batch
 
     def trained(self, step: int, total_steps: int, loss: float) -> None:
         """Another step is done."""

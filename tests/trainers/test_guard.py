@@ -1,5 +1,6 @@
 """How long the workers may be silent: `Quiet`, by a clock that the test turns."""
 
+import time
 from itertools import accumulate
 from statistics import median
 
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainers.guard import Quiet
+from trainers.progress import TELL_EVERY_S, Order, Progress
 
 
 def heard_at(quiet: Quiet, *times: float) -> None:
@@ -66,3 +68,19 @@ def test_a_run_as_slow_as_ever_is_never_ended(gaps: list[int], factor: int) -> N
         assert num == 0 or not quiet.too_long(num - 1, now=now)
         assert not quiet.too_long(num, now=now)
     assert quiet.limit_s() == max(max(gaps), factor * median(gaps))
+
+
+def test_a_worker_tells_of_each_micro_batch() -> None:
+    """A step of many micro-batches may take longer than any limit; one of them does not."""
+    told: list[float] = []
+
+    def tell(state: dict[str, object]) -> Order:
+        told.append(time.monotonic())
+        return Order.GO_ON
+
+    progress = Progress(tell, rank=1, world=1)
+    for _ in progress.while_taking(range(4)):
+        time.sleep(1.1 * TELL_EVERY_S)
+    assert len(told) == 1 + 3, (
+        "one at the start, and one for each but the first, which came at once"
+    )
