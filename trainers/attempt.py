@@ -66,6 +66,7 @@ def run_attempt(
 ) -> Ending:
     """Train with so many workers until the plan's end, or until they leave or fail."""
     attempt, board, word = uuid.uuid4().hex[:6], start_board(), Word()
+    groups = placement_groups()
     scratch = Path(tempfile.mkdtemp(prefix="gallipato-ray-"))
     told = {
         "config": config.model_dump(mode="json"),
@@ -88,7 +89,10 @@ def run_attempt(
         word = _read(board) or word
         return _ending(attempt, guard, word, done.exception())
     finally:
-        _clear(board, word)
+        ray.kill(board)
+        # Ray Train leaves them where its controller died, or a worker while the group was made.
+        for group in placement_groups() - groups:
+            remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group))))
         remove_empty_stacks(run_dir)
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -166,8 +170,9 @@ def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(lines[:3])[:300]}"
 
 
-def _clear(board: Any, word: Word) -> None:
-    """Free what a controller that was killed leaves behind."""
-    for group in {p.placement_group for p in word.places.values()} - {""}:
-        remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group))))
-    ray.kill(board)
+def placement_groups() -> set[str]:
+    """Ids of this job's placement groups that hold or wait for resources."""
+    job = ray.get_runtime_context().get_job_id()
+    table = ray.util.placement_group_table()
+    # An id ends with that of its job.
+    return {id for id, group in table.items() if id.endswith(job) and group["state"] != "REMOVED"}

@@ -23,7 +23,6 @@ class Place:
     node_id: str
     host: str
     pid: int
-    placement_group: str
 
 
 @dataclass(frozen=True)

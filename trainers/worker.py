@@ -107,11 +107,9 @@ def _kind(error: Exception, files: list[str]) -> str:
 
 
 def _place(rank: int) -> Place:
-    group = ray.util.get_current_placement_group()
     return Place(
         rank=rank,
         node_id=ray.get_runtime_context().get_node_id(),
         host=socket.gethostname(),
         pid=os.getpid(),
-        placement_group="" if group is None else group.id.hex(),
     )

@@ -31,7 +31,7 @@ def fault(kind: str = "error", *, rank: int = 1, signature: str = "s1", message:
 
 
 def ending(*faults: Fault, error: BaseException = KILLED, why: str = "why") -> Ending:
-    places = {r: Place(r, f"node-{r}", f"host-{r}", pid=10 + r, placement_group="") for r in (0, 1)}
+    places = {r: Place(r, f"node-{r}", f"host-{r}", pid=10 + r) for r in (0, 1)}
     return Ending("failed", "a1b2c3", why, Word(places=places, faults=list(faults)), error)
 
 
