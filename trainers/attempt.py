@@ -9,11 +9,9 @@ index of them matters to nobody.
 import os
 import shutil
 import tempfile
-import threading
 import uuid
-from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,15 +77,18 @@ def run_attempt(
     }
     trainer = make_trainer(config, told, num_workers=num_workers, cpus=cpus, scratch=scratch)
     guard = Guard(config, board, world=num_workers, cpus=cpus, stop=stop)
-    done = in_thread(trainer.fit)
+    # Beside the main thread, which is then free to handle signals. Threads of this pool do not
+    # keep the process from ending.
+    errors: list[BaseException] = []
+    done = ThreadPool(1).apply_async(trainer.fit, error_callback=errors.append)
     try:
-        while not done.done():
-            done_or_not(done, POLL_S)
+        while not done.ready():
+            done.wait(POLL_S)
             word = _read(board) or word
             watcher.show(word.state)
             guard.look(word)
         word = _read(board) or word
-        return _ending(attempt, guard, word, done.exception())
+        return _ending(attempt, guard, word, errors[0] if errors else None)
     finally:
         ray.kill(board)
         # Ray Train leaves them where its controller died, or a worker while the group was made.
@@ -122,29 +123,6 @@ def make_trainer(
             failure_config=ray.train.FailureConfig(max_failures=0),
         ),
     )
-
-
-def in_thread(call: Callable[[], Any]) -> "Future[Any]":
-    """Run `call` beside the main thread, which is then free to handle signals; the thread does
-    not keep the process from ending."""
-    future: Future[Any] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(call())
-        except BaseException as error:  # whatever it is, the main thread is to see it
-            future.set_exception(error)
-
-    threading.Thread(target=run, daemon=True).start()
-    return future
-
-
-def done_or_not(future: "Future[Any]", limit_s: float) -> None:
-    """Wait for `future`, but not longer."""
-    try:
-        future.exception(limit_s)
-    except TimeoutError:
-        return
 
 
 def _read(board: Any) -> Word | None:

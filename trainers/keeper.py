@@ -7,7 +7,6 @@ with Keeper(job, mirror) as keeper:
 
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
 
 from trainers.checkpoints import Checkpoint, newest_valid, prune, step_of, sweep
 from trainers.mirror import Mirror
@@ -64,14 +63,9 @@ class Keeper:
     def __enter__(self) -> "Keeper":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if self._uploader is not None:
-            self._uploader.__exit__(kind, error, traceback)
+            self._uploader.__exit__(kind, error, trace)
         elif error is None:
             self.send_ledger()
 

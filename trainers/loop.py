@@ -4,7 +4,7 @@ for step in plan: train_step -> metrics.jsonl;  at a save: checkpoint -> replies
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 
@@ -114,13 +114,7 @@ def _score_what_is_missing(
         _prune(job, start.step, listeners.keeper)
 
 
-def _train(
-    job: Job,
-    it: Trainee,
-    step: StepPlan,
-    total_steps: int,
-    listeners: Listeners,
-) -> None:
+def _train(job: Job, it: Trainee, step: StepPlan, total_steps: int, listeners: Listeners) -> None:
     started, train = time.monotonic(), job.config.train
     fail_at("before_step", step=step.step, rank=job.rank)
     rows = [it.train.tokens(i) for i in step.rows]
@@ -148,35 +142,36 @@ def _train(
             "lower learning_rate or look at these rows"
         ) from None
     fail_at("after_step", step=step.step, rank=job.rank)
-    listeners.records.append(
-        "ledger",
-        {
-            "attempt": job.attempt,
-            "rank": job.rank,
-            "step": step.step,
-            "ids": share.ids,
-            "loss": loss.hex(),  # to be compared bit by bit
-        },
-    )
-    if job.rank == 0:
-        epoch = step.step / steps_per_epoch(len(it.train), train.train_batch_size)
-        listeners.records.append(
-            "metrics",
-            {
-                "step": step.step,
-                "epoch": round(epoch, 4),
-                "loss": loss,
-                "learning_rate": rate,
-                "grad_norm": norm,
-                "num_tokens": sum(len(row.input_ids) for row in rows),
-                "num_packed_tokens": share.num_packed_tokens,
-                "num_target_tokens": num_targets,
-                "num_examples": len(rows),
-                "step_time_s": round(time.monotonic() - started, 4),
-                "attempt": job.attempt,
-            },
-        )
+    facts = {
+        "loss": loss,
+        "learning_rate": rate,
+        "grad_norm": norm,
+        "num_tokens": sum(len(row.input_ids) for row in rows),
+        "num_packed_tokens": share.num_packed_tokens,
+        "num_target_tokens": num_targets,
+        "num_examples": len(rows),
+        "step_time_s": round(time.monotonic() - started, 4),
+    }
+    _record_step(job, it, step.step, share.ids, facts, listeners.records)
     listeners.progress.trained(step.step, total_steps, loss)
+
+
+def _record_step(
+    job: Job,
+    it: Trainee,
+    step: int,
+    ids: Sequence[str],
+    facts: Mapping[str, float],
+    records: Records,
+) -> None:
+    """This worker's row of the ledger, and rank 0's row of metrics.jsonl."""
+    # As hex, the loss can be compared bit by bit.
+    row = {"attempt": job.attempt, "rank": job.rank, "step": step, "ids": ids}
+    records.append("ledger", row | {"loss": facts["loss"].hex()})
+    if job.rank == 0:
+        epoch = step / steps_per_epoch(len(it.train), job.config.train.train_batch_size)
+        metrics = {"step": step, "epoch": round(epoch, 4), **facts, "attempt": job.attempt}
+        records.append("metrics", metrics)
 
 
 def _evaluate(job: Job, it: Trainee, step: int | None, listeners: Listeners) -> None:

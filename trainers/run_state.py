@@ -7,8 +7,8 @@ import importlib.metadata
 import platform
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import yaml
@@ -52,11 +52,10 @@ class RunState:
         home = RunHome(config)
         lease = Lease.take(home.lease_storage, times=home.lease_times, on_lost=on_lost)
         state = cls(home, lease)
-        try:
+        with ExitStack() as undo:
+            undo.callback(lease.release)
             state._begin(config, data_hash, model_dir)
-        except BaseException:
-            state._lease.release()
-            raise
+            undo.pop_all()  # begun: the lease is held until the run ends
         return state
 
     def _begin(self, config: Config, data_hash: str, model_dir: Path) -> None:
@@ -92,12 +91,7 @@ class RunState:
     def __enter__(self) -> "RunState":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None and self._lease.lost() is None:
             stopped = isinstance(error, KeyboardInterrupt | SystemExit | Stopped)
             code = 2 if isinstance(error, UserError) else 130 if stopped else 1

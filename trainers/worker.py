@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import traceback
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -52,16 +53,29 @@ def work(told: dict[str, Any]) -> None:
         order: Order = ray.get(board.beat.remote(state))
         return order
 
-    with stacks_file(job.run_dir, f"{job.attempt}-rank{job.rank}").open("w") as stacks:
+    with (
+        stacks_file(job.run_dir, f"{job.attempt}-rank{job.rank}").open("w") as stacks,
+        FaultTeller(board, job.rank),
+        ExitStack() as at_end,
+    ):
         faulthandler.register(STACKS_SIGNAL, stacks, all_threads=True)
-        try:
-            if not run(job, tell, home.mirror):
-                ray.get(board.leave.remote())
-        except Exception as error:
-            ray.get(board.fault.remote(describe(error, rank=job.rank)))
-            raise
-        finally:
-            faulthandler.unregister(STACKS_SIGNAL)
+        at_end.callback(faulthandler.unregister, STACKS_SIGNAL)
+        if not run(job, tell, home.mirror):
+            ray.get(board.leave.remote())
+
+
+class FaultTeller:
+    """Tells the board what ends the block, and lets it pass."""
+
+    def __init__(self, board: Any, rank: int) -> None:
+        self._board, self._rank = board, rank
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception):
+            ray.get(self._board.fault.remote(describe(error, rank=self._rank)))
 
 
 def stacks_file(run_dir: Path, name: str) -> Path:

@@ -62,7 +62,11 @@ def test_Rays_own_index_torn(runs: Runs, tell: Tell) -> None:
         folder.mkdir(exist_ok=True)
         (folder / "checkpoint_manager_snapshot.json").write_text('{"torn": ')
     runs.finish("index")
-    tell(held(runs, "index"))
+    torn = runs.run_dir("index").rglob("checkpoint_manager_snapshot.json")
+    assert {path.read_text() for path in torn} == {'{"torn": '}, "somebody wrote an index"
+    cost = held(runs, "index")
+    assert cost.attempts == 2
+    tell(cost)
 
 
 def test_storage_full_during_a_save(runs: Runs, tell: Tell) -> None:

@@ -13,6 +13,8 @@ from trainers.run_dir import read_jsonl
 
 Tell = Callable[[Held], None]
 LONG = "resource_wait_s=120"
+# Workers do without the head for a while: they are not to be done before it is missed.
+HELD_UP = "before_step:step=9:rank=0:sleep=60"
 
 
 def on(cluster: RayCluster, runs: Runs) -> Runs:
@@ -84,19 +86,21 @@ def test_workers_2_1_2(runs: Runs, tell: Tell) -> None:
 
 def test_whole_cluster_killed(runs: Runs, tell: Tell) -> None:
     with ray_cluster(num_nodes=2) as cluster:
-        driver = on(cluster, runs).start("cluster")
+        driver = on(cluster, runs).start("cluster", failpoints=HELD_UP)
         driver.wait_for_step(8)
         driver.signal(signal.SIGSTOP)  # its machine is gone too
         cluster.kill_head_service()
     driver.kill()
     with ray_cluster(num_nodes=2) as cluster:
         on(cluster, runs).finish("cluster")
-    tell(held(runs, "cluster"))
+    cost = held(runs, "cluster")
+    assert cost.attempts == 2, "the first cluster finished the run"
+    tell(cost)
 
 
 def test_GCS_killed(runs: Runs, tell: Tell) -> None:
     with ray_cluster(num_nodes=2) as cluster:
-        driver = on(cluster, runs).start("gcs")
+        driver = on(cluster, runs).start("gcs", failpoints=HELD_UP)
         driver.wait_for_step(8)
         cluster.kill_head_service()
         driver.wait(1, limit_s=90)
@@ -104,7 +108,9 @@ def test_GCS_killed(runs: Runs, tell: Tell) -> None:
         assert "has not answered for 20 s" in said
         assert "the same command goes on: python -m jobs.finetune" in said
     runs.finish("gcs")
-    tell(held(runs, "gcs"))
+    cost = held(runs, "gcs")
+    assert cost.attempts == 2
+    tell(cost)
 
 
 def wait_for_attempts(driver: Driver, num: int) -> None:
