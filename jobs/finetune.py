@@ -14,7 +14,7 @@ from pathlib import Path
 
 from datasets_src.pipeline import Prepared
 from jobs.cli import config_parser, end_failed, parse_config, run_verb
-from jobs.preflight import check_storage, check_zero
+from jobs.preflight import check_metric, check_storage, check_zero
 from jobs.prepare import prepare_rows, show_example
 from jobs.ray_session import start_ray
 from jobs.summary import gate_lines, summary_table
@@ -34,6 +34,7 @@ def finetune(config: Config) -> int:
     stop = StopRequest()
     stop.install()
     _check_hub(config)
+    check_metric(config)
     check_zero(config)
     if can_go_on(config):
         _start_ray_beside_imports(stop)
