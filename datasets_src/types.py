@@ -52,7 +52,8 @@ class StepPlan:
 
 @dataclass(frozen=True)
 class Score:
-    """One line of scores.jsonl. `name` is "base", "constant" or the checkpoint's "step-000140".
+    """One line of scores.jsonl. `name` is "base", "few_shot" (the base, asked by a good
+    prompt), "constant" or the checkpoint's "step-000140".
 
     `metrics` are means over `n` rows, `intervals` their 95 % intervals (low, high);
     `predictions` is the file of replies, relative to the run directory.
