@@ -6,18 +6,21 @@ main -> finetune -> trainers/driver.py fit -> trainers/loop.py run -> trainers/s
 
 import os
 import shutil
+import threading
 import time
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 from datasets_src.pipeline import Prepared
+from datasets_src.store import open_split
 from jobs.cli import config_parser, end_failed, parse_config, run_verb
-from jobs.preflight import check_storage, check_zero
+from jobs.preflight import check_metric, check_storage, check_zero
 from jobs.prepare import prepare_rows, show_example
 from jobs.ray_session import start_ray
 from jobs.summary import gate_lines, summary_table
 from trainers.config import Config
-from trainers.run_state import RunState
+from trainers.run_state import RunState, can_go_on
 from trainers.stop import StopRequest
 
 
@@ -29,14 +32,17 @@ def main(argv: list[str]) -> int:
 
 def finetune(config: Config) -> int:
     """Run `config` from where it stands to its end; exit code 0, or a UserError."""
-    from trainers.methods.choose import method_module
-    from trainers.model import attention_of, resolve_model
-
     stop = StopRequest()
     stop.install()
     _check_hub(config)
+    check_metric(config)
     check_zero(config)
-    model_dir = resolve_model(config.model.model_name_or_path, config.model.model_revision)
+    if can_go_on(config):
+        _start_ray_beside_imports(stop)
+    from trainers.methods.choose import method_module
+    from trainers.model import attention_of, resolve_base
+
+    model_dir = resolve_base(config)
     attention_of(model_dir)
     method_module(config.method).check(model_dir, config.method)
     check_storage(config, model_dir)
@@ -75,7 +81,8 @@ def _train(
         prepared_dir=str(prepared.directory),
         num_workers=config.scaling.num_workers,
     )
-    show_example(prepared, model_dir)
+    show_example(config, prepared, model_dir)
+    _tell_few_shot(config, prepared, model_dir)
     start_ray()
     stop.install()  # Ray has put its own handlers in their place
     try:
@@ -86,6 +93,24 @@ def _train(
         run.set_time("train", facts.pop("train_s"))
         run.set_time("evaluate", facts.pop("evaluate_s"))
         run.update(**facts)
+
+
+def _tell_few_shot(config: Config, prepared: Prepared, model_dir: Path) -> None:
+    """Say what the untuned base is shown; a template that refuses it is told before Ray starts."""
+    from trainers.prompting import few_shot_of_run
+
+    splits = [open_split(prepared.directory, name) for name in ("train", "validation")]
+    if (few_shot := few_shot_of_run(config, model_dir, *splits)) is not None:
+        print(f"few-shot  {few_shot.told}")
+
+
+def _start_ray_beside_imports(stop: StopRequest) -> None:
+    """What is checked before Ray starts held when the run began; so 4 s of imports cost none."""
+    imports = threading.Thread(target=import_module, args=("trainers.driver",), daemon=True)
+    imports.start()
+    start_ray()
+    stop.install()  # Ray has put its own handlers in their place
+    imports.join()
 
 
 def _give_up(run: RunState, why: str) -> None:

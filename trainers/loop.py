@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 import torch
 import torch.distributed as dist
 
+from datasets_src.families import PRESETS
 from datasets_src.plan import steps_per_epoch
 from datasets_src.store import Split
 from datasets_src.task import load_task
@@ -24,6 +25,7 @@ from trainers.micro_batches import share_of_step
 from trainers.mirror import Mirror
 from trainers.packing import num_target_tokens
 from trainers.progress import Left, Order, Progress, Tell, hear_nothing
+from trainers.prompting import FEW_SHOT, Ask, few_shot_of_run
 from trainers.records import Records, open_records
 from trainers.run_plan import make_plan, save_steps
 from trainers.save import record_missing, save
@@ -99,9 +101,14 @@ def _score_what_is_missing(
     saves: set[int],
     listeners: Listeners,
 ) -> None:
-    """The untuned base and the best constant answer at first; a save whose replies were cut off."""
+    """The untuned base, asked as it is trained and by a good prompt, and the best constant answer
+    at first; a save whose replies were cut off."""
     if job.config.eval.eval_on_start and "base" not in start.scored:
         _evaluate(job, it, None, listeners)
+    if FEW_SHOT not in start.scored:
+        few_shot = few_shot_of_run(job.config, it.model_dir, it.train, it.validation)
+        if few_shot is not None and few_shot.ask is not None:
+            _evaluate(job, it, None, listeners, few_shot.ask)
     if job.config.eval.eval_on_start and "constant" not in start.scored and job.rank == 0:
         train, validation = (
             [split.example(i) for i in range(len(split))] for split in (it.train, it.validation)
@@ -174,8 +181,12 @@ def _record_step(
         records.append("metrics", metrics)
 
 
-def _evaluate(job: Job, it: Trainee, step: int | None, listeners: Listeners) -> None:
-    name = "base" if step is None else step_name(step)
+def _evaluate(
+    job: Job, it: Trainee, step: int | None, listeners: Listeners, ask: Ask | None = None
+) -> None:
+    """Score a checkpoint, or with `step` None the untuned base; `ask` is how it is asked then."""
+    base = "base" if ask is None else FEW_SHOT
+    name = base if step is None else step_name(step)
     listeners.progress.answering(name, _share_size(it.validation, job))
     fail_at("during_evaluation", step=step, rank=job.rank)
     how = method_module(job.config.method)
@@ -187,6 +198,7 @@ def _evaluate(job: Job, it: Trainee, step: int | None, listeners: Listeners) -> 
             it.validation,
             task=load_task(job.config.data.task),
             job=eval_job(job, name, step),
+            ask=ask,
             on_batch=listeners.progress.answered,
         )
     if score is not None:
@@ -215,6 +227,8 @@ def eval_job(job: Job, name: str, step: int | None) -> EvalJob:
         max_new_tokens=settings.max_new_tokens,
         batch_size=settings.eval_batch_size,
         stop=task.STOP if job.config.data.template == "plain" else (),
+        preset=PRESETS[settings.generation_preset],
+        seed=job.config.train.seed,
     )
 
 
