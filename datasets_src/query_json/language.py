@@ -1,10 +1,10 @@
 """The language of a short text: Catalan, Spanish or English.
 
-detect("List of projects by Agència Blava", without={"agencia", "blava"}) -> "en"
+detect("List of projects by Agència Montefría", without={"agencia", "montefria"}) -> "en"
 
 By lingua. Of 126 short texts (90 sentences and phrases of our own; queries, rewrites and topics of
 IMPULSE) it knew 125, py3langid 119; both knew all rewrites without the names in them. lingua also
-says so where a text is in none of the three alphabets. That is worth its 96 MB against 5.
+says where a text is in no alphabet of the three. That is worth its 96 MB against 5.
 """
 
 import re

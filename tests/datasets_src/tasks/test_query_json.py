@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from datasets_src.errors import UserError
-from datasets_src.predictions import load_sides
+from datasets_src.examples import mapped_rows
 from datasets_src.tasks import query_json
 from datasets_src.types import Example
 from trainers.config_load import load_config
@@ -159,8 +159,9 @@ def test_impulse_rows_are_read_by_a_yaml_as_they_are(
     batch = tmp_path / "batch1.json"
     batch.write_text(f'{{"queries": [{", ".join(lines)}]}}', encoding="utf-8")
     for file in (config.data.train_file, str(batch)):
-        data = config.data.model_copy(update={"train_file": file})
-        examples, _ = load_sides(data, make_split=False, bad=None)
+        rows = mapped_rows(config.data, query_json, "data.train_file", Path(file), bad=None)
+        options = query_json.Options.model_validate(config.data.task_options)
+        examples = list(query_json.load(rows, options))
         assert [example.id for example in examples] == [f"SAMPLE_{i:03d}" for i in range(1, 11)]
         assert [example.target for example in examples] == [row.target for row in impulse]
 
