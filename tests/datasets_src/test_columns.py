@@ -49,7 +49,8 @@ def test_a_value_within_a_column_and_the_whole_row() -> None:
     [row] = mapped([raw], columns)
     assert row == {"question": "ca", "sql": raw, "id": "7", "group": "1", "split": None}
     del columns["id"]
-    for without in ({"meta": {"lang": "ca"}}, {"meta": None}, {"meta": {}}):
+    withouts: list[dict[str, Any]] = [{"meta": {"lang": "ca"}}, {"meta": None}, {"meta": {}}]
+    for without in withouts:
         [found] = faults([raw, without], columns)
         assert "no value in column 'meta.lang.iso' (field 'question') in 1 of 2 rows (2)" in found
     assert "no column 'mta.lang'" in faults([raw], {**columns, "question": "mta.lang"})[0]
