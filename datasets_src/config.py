@@ -5,7 +5,9 @@ data: {task: text2sql, train_file: rows.jsonl, columns: {question: Prompt, sql: 
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from datasets_src.families import FAMILIES, checked_name
 
 
 class Section(BaseModel):
@@ -24,6 +26,14 @@ class ModelConfig(Section):
     dtype: Literal["auto", "bfloat16", "float32"] = Field(
         "auto", description="compute type; auto = bfloat16 where the hardware has it"
     )
+    chat_template: str | None = Field(
+        None, description=f"one of {', '.join(FAMILIES)}; default: the model's own"
+    )
+
+    @field_validator("chat_template")
+    @classmethod
+    def _of_a_known_family(cls, name: str | None) -> str | None:
+        return None if name is None else checked_name(name, FAMILIES)
 
 
 class DataConfig(Section):

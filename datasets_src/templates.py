@@ -20,6 +20,7 @@ import jinja2
 from tokenizers import AddedToken, Tokenizer
 
 from datasets_src.errors import UserError
+from datasets_src.families import fitting_families
 from datasets_src.types import Example, Message
 from datasets_src.words import Encode, open_encoder
 
@@ -35,6 +36,7 @@ class TextFormat:
 
     `tokenizer_json` is the fast tokenizer itself; `cue` is the constant end of every chat prompt
     from its last special token on ("<|im_start|>assistant⏎"), "" where it holds none.
+    `merges_system`: the template has no system turn, so it stands in the first user turn.
     """
 
     template: str
@@ -45,6 +47,7 @@ class TextFormat:
     stop_id: int
     stop_text: str = ""
     cue: str = ""
+    merges_system: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,14 +70,7 @@ def read_format(model_dir: Path, template: str) -> TextFormat:
     Raises:
         UserError: no fast tokenizer, no chat template, or no token that ends a reply.
     """
-    from transformers import AutoTokenizer
-
-    key = f"model.model_name_or_path: {model_dir}"
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model_dir)
-    except (OSError, ValueError) as error:
-        reason = str(error).split("\n")[0]
-        raise UserError(f"{key}: no tokenizer there ({reason}); copy the base's files") from None
+    key, tokenizer = f"model.model_name_or_path: {model_dir}", auto_tokenizer(model_dir)
     if not tokenizer.is_fast:
         raise UserError(f"{key}: no fast tokenizer; save it with a tokenizer.json")
     backend: Tokenizer = tokenizer.backend_tokenizer
@@ -95,10 +91,32 @@ def read_format(model_dir: Path, template: str) -> TextFormat:
     return fmt
 
 
-def _probe_chat(fmt: TextFormat, backend: Tokenizer, key: str) -> TextFormat:
-    if not fmt.chat_template:
+def auto_tokenizer(model_dir: Path) -> Any:
+    """The tokenizer that transformers opens in `model_dir`.
+
+    Raises:
+        UserError: there is none.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(model_dir)
+    except (OSError, ValueError) as error:
         raise UserError(
-            f"{key}: no chat template; set data.template=plain, or name an instruction-tuned model"
+            f"model.model_name_or_path: {model_dir}: no tokenizer there "
+            f"({str(error).split(chr(10))[0]}); copy the base's files"
+        ) from None
+
+
+def _probe_chat(fmt: TextFormat, backend: Tokenizer, key: str) -> TextFormat:
+    added = list(backend.get_added_tokens_decoder().values())
+    special = {token.content for token in added if token.special}
+    if not fmt.chat_template:
+        fitting = fitting_families(special)
+        family = f"model.chat_template to {' or '.join(fitting)}, or " if fitting else ""
+        raise UserError(
+            f"{key}: no chat template; set {family}data.template=plain, or name an "
+            "instruction-tuned model"
         )
     conversations = [[Message(role="user", content=text)] for text in PROBE]
     try:
@@ -107,8 +125,6 @@ def _probe_chat(fmt: TextFormat, backend: Tokenizer, key: str) -> TextFormat:
         raise UserError(
             f"{key}: its chat template fails ({error}); mend it, or set data.template=plain"
         ) from None
-    added = list(backend.get_added_tokens_decoder().values())
-    special = {token.content for token in added if token.special}
     ids = backend.encode(full[0].rpartition(REPLY)[2], add_special_tokens=False)
     ends = [pair for pair in zip(ids.ids, ids.tokens, strict=True) if pair[1] in special]
     if not ends:
@@ -117,7 +133,31 @@ def _probe_chat(fmt: TextFormat, backend: Tokenizer, key: str) -> TextFormat:
             " would never stop; mend it, or set data.template=plain"
         )
     stop_id, stop_text = ends[0]
-    return replace(fmt, stop_id=stop_id, stop_text=stop_text, cue=_find_cue(prompts, added))
+    return replace(
+        fmt,
+        stop_id=stop_id,
+        stop_text=stop_text,
+        cue=_find_cue(prompts, added),
+        merges_system=not _has_system_turn(fmt),
+    )
+
+
+def _has_system_turn(fmt: TextFormat) -> bool:
+    """Some templates refuse a system turn (Gemma's), others leave it out without a word."""
+    system, user = Message(role="system", content=PROBE[1]), Message(role="user", content=PROBE[0])
+    try:
+        [prompt], _ = render_pairs(fmt, [[system, user]], [REPLY])
+    except jinja2.TemplateError:
+        return False
+    return PROBE[1] in prompt
+
+
+def merge_system(turns: Sequence[Message]) -> list[Message]:
+    """A system turn put before the text of the user turn that follows it, as Gemma is asked."""
+    if not turns or turns[0]["role"] != "system" or len(turns) < 2:
+        return list(turns)
+    system, first, *rest = turns
+    return [Message(role="user", content=f"{system['content']}\n\n{first['content']}"), *rest]
 
 
 def _find_cue(prompts: Sequence[str], added: Sequence[AddedToken]) -> str:
@@ -150,6 +190,8 @@ def render_pairs(
         )
         return list(rendered[0])
 
+    if fmt.merges_system:
+        conversations = [merge_system(turns) for turns in conversations]
     pairs = zip(conversations, targets, strict=True)
     replied = [[*turns, Message(role="assistant", content=target)] for turns, target in pairs]
     return render(list(conversations), True), render(replied, False)

@@ -62,7 +62,8 @@ class Slice:
 
 @dataclass(frozen=True)
 class Score:
-    """One line of scores.jsonl. `name` is "base", "constant" or the checkpoint's "step-000140".
+    """One line of scores.jsonl. `name` is "base", "few_shot" (the base, asked by a good
+    prompt), "constant" or the checkpoint's "step-000140".
 
     `n` rows in `num_groups` groups were scored. `metrics` are means over those of them,
     `num_rows` many, to which a metric applies, `intervals` their 95 % intervals (low, high);

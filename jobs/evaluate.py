@@ -1,10 +1,11 @@
-"""Score replies that were made elsewhere, without a model (datasets_src/predictions.py).
+"""Score replies of a file or of a model on a task (datasets_src/predictions.py).
 
 python -m jobs.evaluate --task text2sql --predictions replies.jsonl   on the rows that ship, or
     --config jobs/configs/biosenda_text2sql.yaml                      on the rows of a config, or
     --data rows.jsonl --option database=my.sqlite                     on rows of your own
 python -m jobs.evaluate --predictions runs/demo/predictions/step-000140.jsonl
     --against runs/demo/predictions/base.jsonl                        does the one beat the other?
+python -m jobs.evaluate --config CONFIG.yaml --num-few-shot 5         a model: evaluate_model.py
 
 The last line is one JSON object: {"name", "n", "metrics", "intervals", "slices", "constant", ...}.
 """
@@ -39,6 +40,7 @@ from datasets_src.predictions import (
 )
 from datasets_src.task import checked_metric, known_tasks, load_task, task_options
 from jobs.cli import run_verb
+from jobs.evaluate_model import add_arguments, model_arguments, with_replies
 from jobs.score_text import Against, score_json, score_lines
 from jobs.shipped import shipped_config
 from trainers.config_load import load_config
@@ -56,7 +58,11 @@ class Rows:
 
 def main(argv: list[str]) -> int:
     """Print the table and the JSON; write down the scores of each row."""
-    args = _parser().parse_args(argv)
+    args, overrides = _parser().parse_known_args(argv)
+    if args.predictions is None:
+        args = with_replies(args, overrides)
+    elif unread := [*overrides, *model_arguments(args)]:
+        raise UserError(f"{unread[0]}: not read beside --predictions; leave one of the two out")
     replies = read_replies(args.predictions)
     rows = find_rows(args, replies)
     metric = checked_metric(rows.task, args.metric, key="--metric")
@@ -185,13 +191,13 @@ def _notes(rows: Rows, replies: Replies, own: Scored) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m jobs.evaluate",
-        description="Score a file of replies on a task. Rows of {id, reply} are scored on the "
-        "validation rows that --config or --data name, or the file's run has, or that ship for the "
-        "task; rows of {prompt, reference, reply} on their own references.",
+        description="Score a file of replies on a task, or those of a model. Rows of {id, reply} "
+        "are scored on the validation rows that --config or --data name, or the file's run has, or "
+        "that ship for the task; rows of {prompt, reference, reply} on their own references.",
         allow_abbrev=False,
     )
     parser.add_argument("--task", help="module of datasets_src/tasks; default: the config's")
-    parser.add_argument("--predictions", type=Path, required=True, metavar="FILE.jsonl")
+    parser.add_argument("--predictions", type=Path, metavar="FILE.jsonl")
     parser.add_argument(
         "--against", type=Path, metavar="OTHER.jsonl", help="test whether the first file is better"
     )
@@ -209,6 +215,7 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(
             f"--{name}", action="append", default=[], metavar="KEY=VALUE", help=f"--data: {what}"
         )
+    add_arguments(parser)
     return parser
 
 

@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 
 from datasets_src.pipeline import Prepared
+from datasets_src.store import open_split
 from jobs.cli import config_parser, end_failed, parse_config, run_verb
 from jobs.preflight import check_metric, check_storage, check_zero
 from jobs.prepare import prepare_rows, show_example
@@ -39,9 +40,9 @@ def finetune(config: Config) -> int:
     if can_go_on(config):
         _start_ray_beside_imports(stop)
     from trainers.methods.choose import method_module
-    from trainers.model import attention_of, resolve_model
+    from trainers.model import attention_of, resolve_base
 
-    model_dir = resolve_model(config.model.model_name_or_path, config.model.model_revision)
+    model_dir = resolve_base(config)
     attention_of(model_dir)
     method_module(config.method).check(model_dir, config.method)
     check_storage(config, model_dir)
@@ -80,7 +81,8 @@ def _train(
         prepared_dir=str(prepared.directory),
         num_workers=config.scaling.num_workers,
     )
-    show_example(prepared, model_dir)
+    show_example(config, prepared, model_dir)
+    _tell_few_shot(config, prepared, model_dir)
     start_ray()
     stop.install()  # Ray has put its own handlers in their place
     try:
@@ -91,6 +93,15 @@ def _train(
         run.set_time("train", facts.pop("train_s"))
         run.set_time("evaluate", facts.pop("evaluate_s"))
         run.update(**facts)
+
+
+def _tell_few_shot(config: Config, prepared: Prepared, model_dir: Path) -> None:
+    """Say what the untuned base is shown; a template that refuses it is told before Ray starts."""
+    from trainers.prompting import few_shot_of_run
+
+    splits = [open_split(prepared.directory, name) for name in ("train", "validation")]
+    if (few_shot := few_shot_of_run(config, model_dir, *splits)) is not None:
+        print(f"few-shot  {few_shot.told}")
 
 
 def _start_ray_beside_imports(stop: StopRequest) -> None:

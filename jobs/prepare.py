@@ -25,10 +25,10 @@ def main(argv: list[str]) -> int:
     parser = config_parser("prepare", "Read, split and tokenise the rows of a config.")
     config = parse_config(parser, argv)
 
-    from trainers.model import resolve_model
+    from trainers.model import resolve_base
 
-    model_dir = resolve_model(config.model.model_name_or_path, config.model.model_revision)
-    show_example(prepare_rows(config, model_dir), model_dir)
+    model_dir = resolve_base(config)
+    show_example(config, prepare_rows(config, model_dir), model_dir)
     return 0
 
 
@@ -56,10 +56,13 @@ def prepare_rows(config: Config, model_dir: Path) -> Prepared:
     return prepared
 
 
-def show_example(prepared: Prepared, model_dir: Path) -> None:
-    """Print one training row with its trained tokens marked."""
+def show_example(config: Config, prepared: Prepared, model_dir: Path) -> None:
+    """Print what ends a reply and pads a text, and one row with its trained tokens marked."""
+    from trainers.chat_template import describe_tokens
     from trainers.model import load_tokenizer
 
+    family = config.model.chat_template
+    print(describe_tokens(model_dir, config.data.template, family=family))
     print(preview(open_split(prepared.directory, "train"), load_tokenizer(model_dir)))
 
 

@@ -55,7 +55,11 @@ MADE = {
 MERGED = {"full": "", "qlora": " and merged into the original weights of its base model"}
 TAGS = {"lora": ["lora"], "dora": ["lora", "dora"], "qlora": ["lora", "qlora"], "full": []}
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-TITLES = {"base": "untuned base", "constant": "best constant reply"}
+TITLES = {
+    "base": "untuned base",
+    "few_shot": "untuned base with solved examples",
+    "constant": "best constant reply",
+}
 
 
 def card_text(run_dir: Path, *, config: Config, kind: Kind) -> str:
@@ -185,6 +189,7 @@ def _straddling(groups: Sequence[Any]) -> str:
 
 def _training(config: Config, run: dict[str, Any]) -> str:
     settings: dict[str, Any] = {"template": config.data.template}
+    settings |= {"chat_template": config.model.chat_template} if config.model.chat_template else {}
     settings |= {"max_length": config.data.max_length}
     settings |= config.method.model_dump(mode="json")
     settings |= config.train.model_dump(mode="json", exclude={"max_tokens_per_micro_batch"})

@@ -9,6 +9,8 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from datasets_src.config import DataConfig, ModelConfig, Section
+from datasets_src.families import PRESETS, checked_name
+from datasets_src.few_shot import read_system_prompt
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -82,7 +84,7 @@ class TrainConfig(Section):
     adam_beta2: float = Field(0.999, ge=0, lt=1, description="decay of the second moment")
     adam_epsilon: float = Field(1e-8, gt=0, description="added to the root of the second moment")
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this 2-norm")
-    seed: int = Field(42, ge=0, description="of adapter initialisation, order and dropout")
+    seed: int = Field(42, ge=0, description="of adapter, order, dropout, examples and sampling")
 
 
 class EvalConfig(Section):
@@ -90,10 +92,39 @@ class EvalConfig(Section):
 
     eval_batch_size: int = Field(16, ge=1, description="prompts generated together per worker")
     max_new_tokens: int = Field(256, ge=1, description="longest reply in tokens")
+    num_eval_workers: int = Field(
+        0, ge=0, description="actors that score beside training; 0 = the training workers do"
+    )
     eval_on_start: bool = Field(True, description="score the untuned base and the best constant")
+    num_few_shot: int = Field(
+        3, ge=0, description="at the start, solved examples before each question; 0 = without"
+    )
+    system_prompt: str | None = Field(
+        None, description="text, or a file with it, that stands before those examples"
+    )
+    generation_preset: str = Field("greedy", description=f"one of {', '.join(PRESETS)}")
     metric_for_best_model: str | None = Field(
         None, description="metric that chooses the checkpoint; default: the task's"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _length_of_the_preset(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict) or "max_new_tokens" in raw:
+            return raw
+        preset = PRESETS.get(str(raw.get("generation_preset")))
+        given = {} if preset is None else {"max_new_tokens": preset.max_new_tokens}
+        return raw | {key: value for key, value in given.items() if value is not None}
+
+    @field_validator("generation_preset")
+    @classmethod
+    def _a_known_preset(cls, name: str) -> str:
+        return checked_name(name, PRESETS)
+
+    @field_validator("system_prompt")
+    @classmethod
+    def _the_text_of_a_file(cls, given: str | None) -> str | None:
+        return None if given is None else read_system_prompt(given)
 
 
 class CheckpointConfig(Section):
@@ -208,6 +239,24 @@ class Config(Section):
             raise ValueError(
                 f"scaling.zero_stage: {self.scaling.zero_stage}, but qlora's 4-bit weights are not "
                 "shared out; set zero_stage=0, or method_type=lora"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _scored_beside_on_a_disk_of_all(self) -> "Config":
+        if self.eval.num_eval_workers and "://" in self.output_dir:
+            raise ValueError(
+                f"eval.num_eval_workers: {self.eval.num_eval_workers}, but {self.output_dir} is no "
+                "directory, where an actor finds checkpoints; set num_eval_workers=0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_chat_template_that_is_used(self) -> "Config":
+        if self.model.chat_template is not None and self.data.template == "plain":
+            raise ValueError(
+                f"model.chat_template: {self.model.chat_template}, but data.template is plain, "
+                "which has none; set template=chat, or leave chat_template out"
             )
         return self
 

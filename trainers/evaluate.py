@@ -16,12 +16,14 @@ from typing import Any
 import torch.distributed as dist
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
+from datasets_src.families import PRESETS, Preset
 from datasets_src.scoring import best_constant, explain_replies, score_replies, summarise
 from datasets_src.store import Split
 from datasets_src.types import Example, Score
-from trainers.generate import Reply, greedy_replies
+from trainers.generate import Reply
 from trainers.model import LanguageModel
 from trainers.run_dir import write_jsonl
+from trainers.sampling import preset_replies
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class EvalJob:
     max_new_tokens: int
     batch_size: int
     stop: tuple[str, ...]
+    preset: Preset = PRESETS["greedy"]
+    seed: int = 0
 
 
 def evaluate(
@@ -44,19 +48,28 @@ def evaluate(
     *,
     task: ModuleType,
     job: EvalJob,
+    ask: Callable[[Sequence[int]], Sequence[Sequence[int]]] | None = None,
     on_batch: Callable[[int], object] = lambda done: None,
 ) -> Score | None:
-    """Answer every row of `split` and write the replies down; None on ranks other than 0."""
+    """Answer every row of `split` and write the replies down; None on ranks other than 0.
+
+    `ask` gives the prompts of rows by index; without it they are those of training.
+    """
     started = time.monotonic()
     rank = dist.get_rank() if dist.is_initialized() else 0
     world = dist.get_world_size() if dist.is_initialized() else 1
     # Neighbours in length go to different workers, so that the shares cost the same.
     by_length = sorted(range(len(split)), key=lambda i: (int(split.prompt_lens[i]), i))
     mine = by_length[rank::world]
-    replies = greedy_replies(
+    replies = preset_replies(
         model,
         tokenizer,
-        [split.tokens(i).input_ids[: split.prompt_lens[i]] for i in mine],
+        [split.tokens(i).input_ids[: split.prompt_lens[i]] for i in mine]
+        if ask is None
+        else ask(mine),
+        row_ids=[split.ids[i] for i in mine],
+        preset=job.preset,
+        seed=job.seed,
         max_new_tokens=job.max_new_tokens,
         stop=job.stop,
         batch_size=job.batch_size,

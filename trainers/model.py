@@ -1,6 +1,7 @@
 """The base model: where it lies, its tokenizer, its weights, its compute type.
 
-model = load_base(resolve_model("pocket", None), torch.float32)
+model = load_base(resolve_model("pocket"), torch.float32)
+resolve_base(config)                        # the same, speaking the config's chat format
 """
 
 import json
@@ -13,12 +14,26 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from datasets_src.errors import UserError
+from trainers.chat_template import reserve_pad, with_chat_template, with_its_stop
+from trainers.config import Config
 from trainers.tree_attention import register
 
 POCKET = "pocket"
 # Salamandra is a Llama. Falcon's layers do not go through transformers' attention interface.
 FAMILIES = {"llama": "tree", "mistral": "tree", "qwen2": "tree", "qwen3": "tree", "falcon": "sdpa"}
 LanguageModel = PreTrainedModel | PeftModel
+
+
+def resolve_base(config: Config) -> Path:
+    """Local directory of a config's base, with the chat template and the stop that it is given.
+
+    Raises:
+        UserError: as `resolve_model`; a chat template that the tokenizer cannot write.
+    """
+    found = resolve_model(config.model.model_name_or_path, config.model.model_revision)
+    if config.model.chat_template is not None:
+        return with_chat_template(found, config.model.chat_template)
+    return with_its_stop(found) if config.data.template == "chat" else found
 
 
 def resolve_model(name_or_path: str, revision: str | None = None) -> Path:
@@ -95,6 +110,7 @@ def load_tokenizer(model_dir: Path) -> PreTrainedTokenizerBase:
     """The tokenizer with left padding (generation), and a pad token that is never the eos."""
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model_dir)
     tokenizer.padding_side = "left"
+    reserve_pad(tokenizer)
     return tokenizer
 
 

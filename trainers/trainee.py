@@ -16,7 +16,7 @@ from trainers.config import Config
 from trainers.engine import make_engine
 from trainers.keeper import Keeper
 from trainers.methods.choose import method_module
-from trainers.model import compute_dtype, load_tokenizer, resolve_model
+from trainers.model import compute_dtype, load_tokenizer, resolve_base
 from trainers.optimizer import FILE as OPTIMIZER
 from trainers.progress import Progress
 from trainers.scores import read_scores
@@ -41,6 +41,7 @@ class Trainee:
     """What a worker trains, and on what."""
 
     engine: Engine
+    model_dir: Path
     tokenizer: PreTrainedTokenizerBase
     train: Split
     validation: Split
@@ -77,7 +78,7 @@ def find_start(job: Job, keeper: Keeper) -> Start:
 def build(job: Job, checkpoint: Checkpoint | None, progress: Progress) -> Trainee:
     """The model, with a checkpoint's weights if there is one, then its engine with its state."""
     config = job.config
-    model_dir = resolve_model(config.model.model_name_or_path, config.model.model_revision)
+    model_dir = resolve_base(config)
     how = method_module(config.method)
     dtype = compute_dtype(config.model.dtype)
     model = how.build(
@@ -95,6 +96,7 @@ def build(job: Job, checkpoint: Checkpoint | None, progress: Progress) -> Traine
         engine.load_state(load_file(checkpoint.path / OPTIMIZER))
     return Trainee(
         engine,
+        model_dir,
         load_tokenizer(model_dir),
         open_split(job.prepared_dir, "train"),
         open_split(job.prepared_dir, "validation"),

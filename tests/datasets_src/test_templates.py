@@ -103,7 +103,9 @@ CUE = "{% if add_generation_prompt %}assistant: {% endif %}"
 
 def test_models_whose_template_cannot_serve(byte_model: Path, tmp_path: Path) -> None:
     none = retemplated(byte_model, tmp_path / "none", None)
-    with pytest.raises(UserError, match=r"none: no chat template; set data.template=plain"):
+    with pytest.raises(
+        UserError, match=r"none: no chat template; set model.chat_template to salam"
+    ):
         read_format(none, "chat")
     endless = retemplated(byte_model, tmp_path / "endless", TURNS.replace("END", "\\n") + CUE)
     with pytest.raises(UserError, match="ends a reply without a special token"):
@@ -129,9 +131,37 @@ def test_a_cue_without_a_special_token_is_found_by_definition(
     assert row.fault == "the chat template rewrites the prompt before a reply"
 
 
+REFUSES = "{% if m['role'] == ROLE %}{{ raise_exception('no ' + ROLE) }}{% endif %}"
+DROPS = "{% if m['role'] != 'system' %}" + TURNS[len("{% for m in messages %}") :].replace(
+    "{% endfor %}", "{% endif %}{% endfor %}"
+)
+
+
 def test_a_row_that_the_template_refuses_is_named(byte_model: Path, tmp_path: Path) -> None:
-    picky = "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('no system')"
-    picky += " }}{% endif %}{% endfor %}" + TURNS.replace("END", "</s>") + CUE
+    picky = "{% for m in messages %}{% if loop.length > 3 %}{{ raise_exception('too long') }}"
+    picky += "{% endif %}{% endfor %}" + TURNS.replace("END", "</s>") + CUE
     fmt = read_format(retemplated(byte_model, tmp_path / "picky", picky), "chat")
-    [row] = chat_tokens(fmt, open_tokenizer(fmt), [turns("hola")], ["adiós"])
-    assert row.fault == "the chat template refuses it (no system)"
+    conversation = [*turns("hola"), *turns("y")]
+    [row] = chat_tokens(fmt, open_tokenizer(fmt), [conversation], ["adiós"])
+    assert row.fault == "the chat template refuses it (too long)"
+
+
+@pytest.mark.parametrize(
+    "loop",
+    [
+        "{% for m in messages %}" + REFUSES.replace("ROLE", "'system'") + "{% endfor %}" + TURNS,
+        "{% for m in messages %}" + DROPS,
+    ],
+    ids=["refused", "left out"],
+)
+def test_without_a_system_turn_it_stands_in_the_first_user_turn(
+    byte_model: Path, tmp_path: Path, loop: str
+) -> None:
+    folder = retemplated(byte_model, tmp_path / "gemma", loop.replace("END", "</s>") + CUE)
+    fmt = read_format(folder, "chat")
+    assert fmt.merges_system
+    conversation = [*turns("hola"), Message(role="assistant", content="sí"), *turns("y")[1:]]
+    [row] = chat_tokens(fmt, open_tokenizer(fmt), [conversation], ["adiós"])
+    text = AutoTokenizer.from_pretrained(folder).decode(row.input_ids)
+    assert text == ("user: Eres útil.\n\nhola</s>assistant: sí</s>user: y</s>assistant: adiós</s>")
+    assert not read_format(byte_model, "chat").merges_system

@@ -58,7 +58,7 @@ def given(tmp_path: Path, database: str) -> list[str]:
 
 
 def test_a_file_of_replies_is_scored(given: list[str], tmp_path: Path) -> None:
-    replies = [
+    replies: list[dict[str, Any]] = [
         {"id": 1, "reply": "SELECT 2"},
         {"id": "2", "reply": "no lo sé", "model": "other"},
         {"id": 3, "reply": ""},

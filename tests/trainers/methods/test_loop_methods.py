@@ -29,6 +29,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
             database.execute(f"CREATE TABLE {table} (lugar TEXT)")
             database.execute(f"INSERT INTO {table} VALUES ('Ávila'), ('Béjar')")
     shared = {"database": str(folder / "db.sqlite"), "dialect": "sqlite", "bindings": [{}]}
+    shared["schema"] = ""
     examples = list(zip(ROWS, dialogues(base), strict=True))
     for name, part in (("train", examples[:8]), ("validation", examples[8:])):
         inputs = [{"question": question, **shared} for (question, _), _ in part]
@@ -91,7 +92,7 @@ def test_a_run_learns_resumes_and_exports(prepared: Path, tmp_path: Path, name: 
     assert len(losses) == 6 and losses[4] + losses[5] < 0.97 * (losses[0] + losses[1])
     scores = {row["name"]: row["n"] for row in read_jsonl(run_dir / "scores.jsonl")}
     assert scores == dict.fromkeys(
-        ("base", "constant", "step-000002", "step-000004", "step-000006"), 4
+        ("base", "few_shot", "constant", "step-000002", "step-000004", "step-000006"), 4
     )
 
     replies = [run_dir / f"predictions/{at}.jsonl" for at in ("base", "step-000006")]
