@@ -14,10 +14,20 @@ The order "authors" is Alpaca's; "shared_first" puts the input first, for sets t
 things of one input, so that it is computed once.
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 Order = Literal["authors", "shared_first"]
 STOP = ("\n###",)
+
+
+def optional(value: Any, name: str) -> Any:
+    """A field that rows may lack, "" where they do.
+
+    A file without the column maps the whole row to the field: columns: {input: '*'}.
+    """
+    found = value.get(name) if isinstance(value, Mapping) else value
+    return "" if found is None else found
 
 
 def join(instruction: str, text: str, *, order: Order = "authors") -> str:

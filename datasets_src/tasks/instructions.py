@@ -2,7 +2,8 @@
 
 {"id": "1", "instruction": "¿Qué artículo habla de perros?", "input": "Art. 12. …", "output": "…"}
 
-Rows without an input have "" there. The plain form is Alpaca's with Spanish headings.
+Where rows may lack the input, columns: {input: '*'}. The plain form is Alpaca's with Spanish
+headings.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -36,7 +37,8 @@ class Options(Section):
 
 def load(rows: Iterable[Mapping[str, Any]], options: Options) -> Iterator[Example]:
     """Examples of mapped rows. UserError: a row without instruction or output."""
-    for row in rows:
+    for raw in rows:
+        row = {**raw, "input": alpaca.optional(raw["input"], "input")}
         for name in FIELDS:
             value = row[name]
             if not isinstance(value, str) or not (value.strip() or name == "input"):

@@ -4,9 +4,10 @@
  "context": "Art. 12 FM. Los refugios de Ribalta cierran a las 22 horas.",
  "answer": "A las 22 horas (art. 12 FM).", "split": "train"}
 
-`context` is the law as the model may read it, "" for answers by heart. A question with options
-"a) … b) …" is a choice if its answer names one. An answer that holds one of `abstentions` says
-that the law has none. datasets_src/alpaca.py has the form of the prompt, articles.py of citations.
+`context` is the law as the model may read it, "" for answers by heart (where rows have none,
+columns: {context: '*'}). A question with options "a) … b) …" is a choice if its answer names one.
+An answer that holds one of `abstentions` says that the law has none. datasets_src/alpaca.py has the
+form of the prompt, articles.py that of citations.
 """
 
 import json
@@ -117,6 +118,7 @@ def _known(options: Options) -> dict[str, list[str]]:
 
 
 def _example(row: Mapping[str, Any], shared: Mapping[str, Any]) -> Example:
+    row = {**row, "context": alpaca.optional(row["context"], "context")}
     for name in FIELDS:
         if not isinstance(row[name], str) or not (row[name].strip() or name == "context"):
             raise UserError(

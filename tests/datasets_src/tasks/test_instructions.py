@@ -1,11 +1,13 @@
 """Instructions: the forms of the prompt, and the scores."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datasets_src.columns import map_rows
 from datasets_src.errors import UserError
 from datasets_src.tasks import instructions
 from datasets_src.types import Example
@@ -33,6 +35,22 @@ def test_prompts() -> None:
     assert instructions.to_text(make(input=""))[0] == (
         "### Instrucción:\nResume.\n\n### Respuesta:\n"
     )
+
+
+def test_a_file_may_have_no_input() -> None:
+    raw = [{"instruction": "Resume.", "output": "a"}, {**ROW, "output": "b", "input": None}]
+    rows = map_rows(
+        [*raw, {**ROW, "id": "8", "output": "c"}],
+        {"input": "*"},
+        fields=instructions.FIELDS,
+        path=Path("rows.jsonl"),
+        key="data.train_file",
+    )
+    turns = [
+        instructions.to_messages(example)[0]["content"]
+        for example in instructions.load(rows, instructions.Options())
+    ]
+    assert turns == ["Resume.", "Resume.", "Resume.\nUn texto."]
 
 
 def test_scores_and_reasons() -> None:

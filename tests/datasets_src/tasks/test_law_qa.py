@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ CHOICE = {"question": "¿Cuándo cierra? a) 20 b) 22 c) 24", "answer": "b) 22 (a
 NONE = {"question": "¿Hay perros?", "answer": "La Constitución no lo dice."}
 
 
-def make(row: dict[str, str] | None = None, **options: Any) -> Example:
+def make(row: Mapping[str, Any] | None = None, **options: Any) -> Example:
     given = {**ROW, **(row or {})}
     return next(law_qa.load([given], law_qa.Options.model_validate(options)))
 
@@ -50,6 +51,7 @@ def test_prompts() -> None:
         f"### Entrada:\n{context}\n\n### Instrucción:\n{question}\n\n### Respuesta:\n"
     )
     by_heart = make({"context": ""})
+    assert make({**ROW, "context": {"question": question}}).inputs == by_heart.inputs
     assert law_qa.to_text(by_heart)[0] == f"### Instrucción:\n{question}\n\n### Respuesta:\n"
 
 
