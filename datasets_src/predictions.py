@@ -1,63 +1,101 @@
-"""Scores replies that were made elsewhere: rows of {"id", "reply"}, no model needed.
+"""Scores replies that were made elsewhere, without a model. Two kinds of files:
 
-{"id": "s0007", "reply": "SELECT nombre FROM rutas WHERE km < 9"}
+{"id": "s0007", "reply": "SELECT nombre FROM rutas WHERE km < 9"}     to rows that we hold
+{"prompt": "¿Cuántas rutas hay?", "reference": "SELECT COUNT(*) FROM rutas", "reply": "SELECT 9"}
+
+A row of the first kind names one of the validation rows; a run's own predictions/*.jsonl are such
+files. A row with a `reference` is loaded through the task (task.reference_row) and needs no data;
+id and group are optional there, and there is no training side to take a constant answer from.
 """
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
-from datasets_src.bad_rows import BadRows, check_limit, first_of, record_of
+from datasets_src.bad_rows import BadRows, check_limit, record_of
 from datasets_src.columns import clean_key
-from datasets_src.config import DataConfig
+from datasets_src.config import DataConfig, Section
 from datasets_src.errors import UserError
 from datasets_src.examples import TaskRows, load_rows, mapped_rows
 from datasets_src.fingerprint import data_files
 from datasets_src.readers import read_rows
-from datasets_src.scoring import best_constant, score_replies, summarise
+from datasets_src.scoring import best_constant, explain_replies, score_replies, summarise
 from datasets_src.split import split_rows
-from datasets_src.task import load_task, task_options
+from datasets_src.task import load_task, reference_row, task_options
 from datasets_src.types import Example, Score
 
-_SENDEROS = Path(__file__).resolve().parent / "senderos"
+Missing = Literal["refuse", "empty", "skip"]
 _SHOWN = 5
 
 
 @dataclass(frozen=True)
+class Replies:
+    """A file of replies by id. `rows` are those of a file with references, under the same ids;
+    `targets` what a run has written beside its replies."""
+
+    path: Path
+    key: str
+    by_id: dict[str, str]
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    targets: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Held:
+    """Examples to score replies to, and those a constant answer may be taken from."""
+
+    validation: list[Example]
+    train: list[Example]
+    source: str
+    bad_rows: Mapping[str, Any]  # of the data, left out as they are in training
+
+
+@dataclass(frozen=True)
 class Scored:
-    """What `score_predictions` found: one reply and one dict of scores for each example."""
+    """One reply, dict of scores and reason for each example, and their line of scores.jsonl."""
 
     examples: list[Example]
     replies: list[str]
     scores: list[dict[str, float]]
-    missing: list[str]  # ids without a reply
-    summary: list[Score]  # the predictions, then the best constant answer
-    bad_rows: Mapping[str, Any]  # of the data, left out as they are in training
+    whys: list[str]
+    score: Score
 
 
-def shipped_data() -> DataConfig:
-    """The rows and the database that come with this repository."""
-    options = {
-        "database": str(_SENDEROS / "senderos.sql"),
-        "schema_file": str(_SENDEROS / "schema.sql"),
-    }
-    return DataConfig.model_validate(
-        {"train_file": str(_SENDEROS / "text2sql.jsonl"), "task_options": options}
-    )
+def read_replies(path: Path, *, key: str = "--predictions") -> Replies:
+    """The replies of a file; UserError names the row that lacks something, or stands twice."""
+    read = Replies(path, key, {})
+    with_reference = False
+    for number, row in enumerate(read_rows(path, key=key), start=1):
+        where = f"{key}: {path}: row {number}"
+        with_reference = with_reference or (number == 1 and "reference" in row)
+        identity = clean_key(row.get("id"))
+        if with_reference:
+            identity = identity or str(number)
+            if missing := [name for name in ("prompt", "reference", "reply") if name not in row]:
+                form = '{"prompt": "...", "reference": "...", "reply": "..."}'
+                raise UserError(f"{where}: no {' and no '.join(missing)}; write {form}")
+            read.rows[identity] = row
+        if not identity or not isinstance(row.get("reply"), str):
+            raise UserError(f'{where}: no id or no text; write {{"id": "7", "reply": "SELECT 1"}}')
+        if identity in read.by_id:
+            raise UserError(f"{where}: id {identity} stands twice; keep one reply for each id")
+        read.by_id[identity] = row["reply"]
+        if isinstance(row.get("target"), str):
+            read.targets[identity] = row["target"]
+    return read
 
 
-def load_sides(
-    data: DataConfig, *, make_split: bool, bad: BadRows | None
-) -> tuple[list[Example], list[Example]]:
-    """Training and validation examples of `data`; bad rows as training has them.
+def load_sides(data: DataConfig, *, make_split: bool = True) -> Held:
+    """The validation and training examples of `data`; bad rows are left out as in training.
 
     Rows that give no split are split by group, or where `make_split` is off are on both sides.
     """
     task = load_task(data.task)
     options = task_options(task, data.task_options)
+    bad = BadRows() if data.max_bad_rows else None
     loaded = [
         list(
             load_rows(task, TaskRows(mapped_rows(data, task, key, path, bad=bad)), options, bad=bad)
@@ -66,115 +104,136 @@ def load_sides(
     ]
     if bad:
         check_limit(bad, limit=data.max_bad_rows)
+    source, record = data.validation_file or data.train_file, record_of(bad)
     examples = loaded[0]
     if data.validation_file is not None:
-        return examples, loaded[1]
+        return Held(loaded[1], examples, source, record)
     given = [example.split for example in examples]
     if not make_split and all(side is None for side in given):
-        return examples, examples
+        return Held(examples, examples, source, record)
     groups = [example.group for example in examples]
     sides = split_rows(groups, given, size=data.validation_size, seed=data.split_seed).sides
     pairs = list(zip(examples, sides, strict=True))
     train = [example for example, side in pairs if side == "train"]
-    return train, [example for example, side in pairs if side == "validation"]
+    return Held([e for e, side in pairs if side == "validation"], train, source, record)
 
 
-def read_predictions(path: Path) -> dict[str, str]:
-    """Reply of each id; UserError names the row that lacks one, or stands twice."""
-    replies: dict[str, str] = {}
-    for number, row in enumerate(read_rows(path, key="--predictions"), start=1):
-        where = f"--predictions: {path}: row {number}"
-        identity = clean_key(row.get("id"))
-        if not identity or not isinstance(row.get("reply"), str):
-            raise UserError(f'{where}: no id or no text; write {{"id": "7", "reply": "SELECT 1"}}')
-        if identity in replies:
-            raise UserError(f"{where}: id {identity} stands twice; keep one reply for each id")
-        replies[identity] = row["reply"]
-    return replies
+def load_references(task: ModuleType, options: Section, replies: Replies) -> Held:
+    """The examples of rows that bring their reference; each row is refused or becomes one."""
+    where = f"{replies.key}: {replies.path}"
 
+    def rows() -> Iterable[dict[str, Any]]:
+        for identity, row in replies.rows.items():
+            group = clean_key(row.get("group")) or identity
+            yield {**reference_row(task, row), "id": identity, "group": group, "split": None}
 
-def score_predictions(path: Path, data: DataConfig, *, make_split: bool = True) -> Scored:
-    """Score the replies in `path` on the validation rows of `data`.
-
-    A row without a reply counts as an empty reply. UserError: ids that no row has.
-    """
-    predictions = read_predictions(path)
-    bad = BadRows() if data.max_bad_rows else None
-    train, examples = load_sides(data, make_split=make_split, bad=bad)
+    try:
+        examples = list(load_rows(task, TaskRows(iter(rows())), options, bad=None))
+    except ValueError as error:
+        faults = error.faults if isinstance(error, UserError) else (str(error),)
+        told = [fault.removeprefix("data.train_file: ") for fault in faults]
+        raise UserError(*(f"{where}: {fault}" for fault in told)) from None
     ids = [example.id for example in examples]
-    if unknown := sorted(predictions.keys() - set(ids)):
-        source = data.validation_file or data.train_file
+    if sorted(ids) != sorted(replies.rows):
+        lost = [identity for identity in replies.rows if identity not in ids]
         raise UserError(
-            f"--predictions: {path}: {len(unknown)} of {len(predictions)} ids ({_named(unknown)}) "
-            f"are not among the {len(ids)} validation rows of {source} "
-            f"(such as {_named(ids[:2])}); give those rows with --data, or remove these replies"
+            f"{where}: the task makes no example, or several, of {len(lost) or 'some'} rows "
+            f"({named_ids(lost or ids)}); remove these rows"
         )
-    replies = [predictions.get(identity, "") for identity in ids]
-    task, started = load_task(data.task), time.monotonic()
-    scores = score_replies(task, examples, replies)
-    seconds = time.monotonic() - started
-    own = summarise(
-        path.name,
-        step=None,
-        metric=task.METRIC,
-        rows=scores,
-        predictions=str(path),
-        seconds=seconds,
-    )
-    missing = [identity for identity in ids if identity not in predictions]
-    summary = [own, _constant(task, train, examples)]
-    return Scored(examples, replies, scores, missing, summary, record_of(bad))
+    return Held(examples, [], str(replies.path), record_of(None))
 
 
-def _constant(task: ModuleType, train: list[Example], examples: list[Example]) -> Score:
+def match_replies(replies: Replies, held: Held, *, missing: Missing) -> list[Example]:
+    """The examples to be scored: all, or under `missing` = "skip" those with a reply.
+
+    UserError: ids that no example has; under "refuse", examples without a reply.
+    """
+    ids = [example.id for example in held.validation]
+    where, num = f"{replies.key}: {replies.path}", len(replies.by_id)
+    if unknown := sorted(replies.by_id.keys() - set(ids)):
+        raise UserError(
+            f"{where}: {len(unknown)} of {num} ids ({named_ids(unknown)}) "
+            f"are not among the {len(ids)} validation rows of {held.source} "
+            f"(such as {named_ids(ids[:2])}); give those rows with --data, or remove these replies"
+        )
+    lost = [identity for identity in ids if identity not in replies.by_id]
+    if lost and missing == "refuse":
+        raise UserError(
+            f"{where}: {len(lost)} of the {len(ids)} validation rows of {held.source} have no "
+            f"reply (ids {named_ids(lost)}); add them, or count them as empty by --missing empty, "
+            "or leave them out by --missing skip"
+        )
+    if missing != "skip":
+        return held.validation
+    return [example for example in held.validation if example.id in replies.by_id]
+
+
+def check_targets(replies: Replies, examples: Sequence[Example]) -> None:
+    """Refuse replies that a run has made to other references than these."""
+    given = replies.targets
+    if changed := [e.id for e in examples if given.get(e.id, e.target) != e.target]:
+        raise UserError(
+            f"{replies.key}: {replies.path}: the targets of {len(changed)} of {len(examples)} rows "
+            f"(ids {named_ids(changed)}) were others when the run made these replies; give the "
+            "rows of that time with --data"
+        )
+
+
+def check_references(replies: Replies, others: Replies) -> None:
+    """Refuse two files that bring other references for one id."""
+    both = replies.rows.keys() & others.rows.keys()
+    here, there = replies.rows, others.rows
+    if other := sorted(i for i in both if here[i]["reference"] != there[i]["reference"]):
+        raise UserError(
+            f"{others.key}: {others.path}: {len(other)} references (ids {named_ids(other)}) are "
+            f"not those of {replies.path}; compare files of the same rows"
+        )
+
+
+def score_file(task: ModuleType, replies: Replies, examples: list[Example], metric: str) -> Scored:
+    """The replies to `examples`, scored; an example without one has an empty one."""
+    texts = [replies.by_id.get(example.id, "") for example in examples]
     started = time.monotonic()
-    reply, rows = best_constant(task, train, examples)
+    rows = score_replies(task, examples, texts)
     seconds = time.monotonic() - started
-    return summarise(
-        "constant",
-        step=None,
-        metric=task.METRIC,
+    score = summarise(
+        str(replies.path),
+        task=task,
+        metric=metric,
+        examples=examples,
         rows=rows,
-        predictions="",
+        predictions=str(replies.path),
         seconds=seconds,
-        constant_reply=reply,
+    )
+    return Scored(examples, texts, rows, explain_replies(task, examples, texts, rows), score)
+
+
+def score_constant(
+    task: ModuleType, train: Sequence[Example], examples: Sequence[Example], metric: str
+) -> Score:
+    """The best constant answer on the same examples."""
+    reply, rows = best_constant(task, train, examples, metric=metric)
+    return summarise(
+        "constant", task=task, metric=metric, examples=examples, rows=rows, constant_reply=reply
     )
 
 
-def score_rows(scored: Scored) -> Iterable[dict[str, Any]]:
-    """One JSON row for each example: id, group, target, reply, scores."""
-    pairs = zip(scored.examples, scored.replies, scored.scores, strict=True)
-    for example, reply, scores in pairs:
-        yield {
+def score_rows(scored: Scored) -> list[dict[str, Any]]:
+    """One JSON row for each example: id, group, target, reply, why, scores."""
+    columns = (scored.examples, scored.replies, scored.whys, scored.scores)
+    return [
+        {
             "id": example.id,
             "group": example.group,
             "target": example.target,
             "reply": reply,
+            "why": why,
             "scores": scores,
         }
+        for example, reply, why, scores in zip(*columns, strict=True)
+    ]
 
 
-def score_lines(scored: Scored) -> list[str]:
-    """A table: metric, value, interval, n, and the best constant answer beside it."""
-    own, constant = scored.summary
-    width = max(map(len, own.metrics))
-    lines = [f"{'metric':{width}}  value   95 % interval     n  best constant"]
-    for name, value in own.metrics.items():
-        low, high = own.intervals[name]
-        clow, chigh = constant.intervals[name]
-        lines.append(
-            f"{name:{width}}  {value:.3f}  [{low:.3f}, {high:.3f}] {own.n:5d}  "
-            f"{constant.metrics[name]:.3f}  [{clow:.3f}, {chigh:.3f}]"
-        )
-    num_right = round(constant.metrics[constant.metric] * constant.n)
-    lines.append(f"best constant: {constant.constant_reply!r}, {num_right}/{constant.n}")
-    if num_bad := scored.bad_rows["num_rows"]:
-        lines.append(f"{num_bad} bad rows of the data are left out: {first_of(scored.bad_rows)}")
-    if scored.missing:
-        named = _named(scored.missing)
-        lines.append(f"{len(scored.missing)} rows without a reply count as empty: {named}")
-    return lines
-
-
-def _named(ids: Sequence[str]) -> str:
+def named_ids(ids: Sequence[str]) -> str:
+    """The first few of them."""
     return ", ".join(ids[:_SHOWN]) + (", ..." if len(ids) > _SHOWN else "")

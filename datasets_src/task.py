@@ -3,8 +3,16 @@
 task = load_task("text2sql")
 options = task_options(task, {"dialect": "sqlite"})
 
-A task's `load` takes rows one at a time. It refuses a row by raising a ValueError (a UserError is
-one) before it takes the next; the row is then left out and `load` begun again with the rest.
+A task defines CONTRACT. Its `load` takes rows one at a time. It refuses a row by raising a
+ValueError (a UserError is one) before it takes the next; the row is then left out and `load` begun
+again with the rest. `score` gives values in [0, 1] for any text, METRIC always, of the other
+METRICS those that apply to the row; `why` says in a few words what is wrong with a reply, "" where
+METRIC is 1. What a task may define besides:
+
+check(options)                  raises UserError for what is wrong with the options
+score_all(examples, replies)    where scoring many at once is faster
+slices(example)                 by what scores are broken down, e.g. {"language": "ca"}
+from_reference(row)             a row of FIELDS from {"prompt", "reference", ...}; see reference_row
 """
 
 import difflib
@@ -26,7 +34,7 @@ PACKAGE = "datasets_src.tasks"
 COMMON_FIELDS = ("id", "group", "split")
 CONTRACT = (
     *("FIELDS", "METRIC", "METRICS", "STOP", "Options"),
-    *("load", "to_messages", "to_text", "score"),
+    *("load", "to_messages", "to_text", "score", "why"),
 )
 
 
@@ -36,8 +44,10 @@ def known_tasks() -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name[0] != "_")
 
 
-def load_task(name: str) -> ModuleType:
+def load_task(name: str, *, key: str = "data.task") -> ModuleType:
     """The module of a task; a name with a dot is a module of the user's own, on sys.path.
+
+    `key` is what the user gave the name under.
 
     Raises:
         UserError: there is no such module, or it lacks a part of the contract.
@@ -48,13 +58,13 @@ def load_task(name: str) -> ModuleType:
         near = difflib.get_close_matches(name, tasks, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise UserError(
-            f"data.task: {name!r} is no task; {hint}known: {', '.join(tasks)};"
+            f"{key}: {name!r} is no task; {hint}known: {', '.join(tasks)};"
             " or the dotted path of a module of yours"
         )
     module = importlib.import_module(dotted)
     if missing := [part for part in CONTRACT if not hasattr(module, part)]:
         raise UserError(
-            f"data.task: {name!r} lacks {', '.join(missing)}; a task defines {', '.join(CONTRACT)}"
+            f"{key}: {name!r} lacks {', '.join(missing)}; a task defines {', '.join(CONTRACT)}"
         )
     return module
 
@@ -76,6 +86,33 @@ def task_options(task: ModuleType, given: Mapping[str, Any]) -> Section:
         )
         raise UserError(*faults) from None
     return options
+
+
+def checked_metric(task: ModuleType, name: str | None, *, key: str) -> str:
+    """`name`, if it is one of the task's METRICS; its METRIC where it is None. Else a UserError."""
+    if name is None:
+        return str(task.METRIC)
+    if name not in task.METRICS:
+        near = difflib.get_close_matches(name, task.METRICS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UserError(
+            f"{key}: {name!r} is no metric of the task; {hint}known: {', '.join(task.METRICS)}"
+        )
+    return name
+
+
+def reference_row(task: ModuleType, row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of FIELDS from {"prompt", "reference", ...}, which is not of the data that we hold.
+
+    By `task.from_reference(row)`. Without it: a field that the row names itself is taken as it
+    is, else the first of FIELDS is the prompt, the last is the reference, and others are "".
+    """
+    if hasattr(task, "from_reference"):
+        made: dict[str, Any] = task.from_reference(row)
+        return made
+    fields = list(task.FIELDS)
+    named = {fields[0]: row["prompt"], fields[-1]: row["reference"]}
+    return {field: row.get(field, named.get(field, "")) for field in fields}
 
 
 def _exists(dotted: str) -> bool:

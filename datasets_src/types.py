@@ -6,7 +6,7 @@ An example row of the text2sql task:
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 
@@ -51,12 +51,24 @@ class StepPlan:
 
 
 @dataclass(frozen=True)
+class Slice:
+    """The chosen metric over the `n` rows of one value of one of the task's slices."""
+
+    n: int
+    num_groups: int
+    value: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class Score:
     """One line of scores.jsonl. `name` is "base", "few_shot" (the base, asked by a good
     prompt), "constant" or the checkpoint's "step-000140".
 
-    `metrics` are means over `n` rows, `intervals` their 95 % intervals (low, high);
-    `predictions` is the file of replies, relative to the run directory.
+    `n` rows in `num_groups` groups were scored. `metrics` are means over those of them,
+    `num_rows` many, to which a metric applies, `intervals` their 95 % intervals (low, high);
+    `slices` maps e.g. "language=ca" to the chosen metric there. `predictions` is the file of
+    replies, relative to the run directory.
     """
 
     name: str
@@ -68,3 +80,6 @@ class Score:
     predictions: str
     seconds: float
     constant_reply: str | None = None
+    num_groups: int = 0
+    num_rows: dict[str, int] = field(default_factory=dict)
+    slices: dict[str, Slice] = field(default_factory=dict)

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from datasets_src.bad_rows import BadRows
 from datasets_src.errors import UserError
 from datasets_src.families import PRESETS
 from datasets_src.few_shot import Prompting, pick_shots, read_system_prompt
@@ -74,8 +73,8 @@ def with_replies(args: argparse.Namespace, overrides: Sequence[str]) -> argparse
     """
     subject = find_subject(args, overrides)
     config = subject.config
-    bad = BadRows() if config.data.max_bad_rows else None
-    train, rows = load_sides(config.data, make_split=True, bad=bad)
+    held = load_sides(config.data)
+    train, rows = held.train, held.validation
     from trainers.chat_template import describe_tokens
     from trainers.model import resolve_base
     from trainers.prompting import open_asker
@@ -94,8 +93,19 @@ def with_replies(args: argparse.Namespace, overrides: Sequence[str]) -> argparse
     write_text(path.with_suffix(".yaml"), dump_config(config))
     print(f"replies   {path}")
     print(*run_lines(subject), sep="\n")
-    given = {"predictions": path, "config": path.with_suffix(".yaml"), "beside": subject.run_dir}
+    given = {"predictions": path, "config": path.with_suffix(".yaml")}
+    # A run has no reply to a row that was too long for it.
+    given |= {"against": args.against or _best_replies(subject), "missing": args.missing or "skip"}
     return argparse.Namespace(**{**vars(args), **given})
+
+
+def _best_replies(subject: Subject) -> Path | None:
+    """What the best checkpoint of the same config's run replied."""
+    best = best_score(subject.run_dir)
+    if best is None or best.name == subject.name:
+        return None
+    path = subject.run_dir / best.predictions
+    return path if path.is_file() else None
 
 
 def find_subject(args: argparse.Namespace, overrides: Sequence[str]) -> Subject:
@@ -255,21 +265,6 @@ def run_lines(subject: Subject) -> list[str]:
     shown = [*(score for score in scores if score.step is None), best]
     lines = [f"  {score.name:12} {_value(score, best.metric)}" for score in shown]
     return [f"the run {subject.run_dir} got ({best.metric}):", *lines]
-
-
-def verdict_lines(run_dir: Path, own: Score) -> list[str]:
-    """Whether the tuning of a run is better than what was asked."""
-    best = best_score(run_dir)
-    if best is None or best.metric not in own.metrics:
-        return []
-    (low, _), (_, high) = best.intervals[best.metric], own.intervals[best.metric]
-    if low > high:
-        words = "better than"
-    elif best.metrics[best.metric] > own.metrics[best.metric]:
-        words = "not certainly better (the intervals overlap) than"
-    else:
-        words = "not better than"
-    return [f"tuning ({best.name}) is {words} {own.name}: {_value(own, best.metric)}"]
 
 
 def _value(score: Score, metric: str) -> str:

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from datasets_src.errors import UserError
+from datasets_src.task import checked_metric, load_task
 from trainers.config import Config
 from trainers.remote import RemoteStorage, is_remote
 from trainers.run_home import output_directory
@@ -37,6 +38,12 @@ def check_storage(config: Config, model_dir: Path) -> None:
             f"output_dir: {path} has {free / GIB:.1f} GiB free, the run needs about "
             f"{needed / GIB:.1f} GiB; free some, set output_dir elsewhere or export_best=false"
         )
+
+
+def check_metric(config: Config) -> None:
+    """Refuse a metric that the task does not have."""
+    name = config.eval.metric_for_best_model
+    checked_metric(load_task(config.data.task), name, key="eval.metric_for_best_model")
 
 
 def check_zero(config: Config) -> None:

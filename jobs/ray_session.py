@@ -18,11 +18,13 @@ def start_ray() -> None:
     if ray.is_initialized():
         return
     address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        # Not as a runtime environment: Ray would start each worker process anew for it.
+        path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        os.environ["PYTHONPATH"] = os.pathsep.join(path)
     ray.init(
         address=address or "local",
         include_dashboard=None if address else False,
-        # In a job the runtime environment is set by the submission; two would not merge.
-        runtime_env=None if address else {"env_vars": {"PYTHONPATH": str(ROOT)}},
         logging_level=logging.ERROR,  # it warns of the token that it makes by default
         log_to_driver=False,
     )

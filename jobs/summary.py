@@ -1,33 +1,49 @@
-"""The table a run ends with: the untuned base, the best constant answer, every checkpoint."""
+"""The table a run ends with: the baselines and every checkpoint, and which beats which."""
 
 from pathlib import Path
 
+from datasets_src.types import Score
+from trainers.rivals import compare_best
 from trainers.run_dir import read_json
-from trainers.scores import best_score, read_scores
+from trainers.scores import best_of, read_scores
 
 EQUAL = " equal to the merged model's"
 
 
 def summary_table(run_dir: Path) -> str:
-    """One line per score: the metric that chooses with its 95 % interval, then the others."""
-    scores, best = read_scores(run_dir), best_score(run_dir)
+    """One line per score: the metric that chooses with its 95 % interval, then the others.
+
+    Below, whether the best checkpoint beats the baselines and the second best.
+    """
+    scores = read_scores(run_dir)
+    best = best_of(scores)
     if not scores:
         return "no scores yet"
-    others = [name for name in scores[0].metrics if name != scores[0].metric]
-    widths = [max(len(name), 6) for name in others]
-    head = f"{'':14} {scores[0].metric:>18} {'95 % interval':>16} {'n':>5}  "
-    lines = [head + "  ".join(f"{n:>{w}}" for n, w in zip(others, widths, strict=True))]
-    for score in scores:
-        low, high = score.intervals[score.metric]
-        rest = "  ".join(f"{score.metrics[n]:>{w}.3f}" for n, w in zip(others, widths, strict=True))
-        note = "  <- best" if best is not None and score.name == best.name else ""
-        if score.constant_reply is not None:
-            note = f"  always {score.constant_reply!r}"
-        lines.append(
-            f"{score.name:14} {score.metrics[score.metric]:>18.3f} "
-            f"{f'[{low:.3f}, {high:.3f}]':>16} {score.n:>5}  {rest}{note}"
-        )
+    metric = scores[0].metric
+    names = dict.fromkeys(name for score in scores for name in score.metrics if name != metric)
+    widths = {name: max(len(name), 6) for name in names}
+    head = f"{'':14} {metric:>18} {'95 % interval':>16} {'n':>5} {'groups':>6}  "
+    lines = [head + "  ".join(f"{name:>{width}}" for name, width in widths.items())]
+    lines += [_line(score, widths, is_best=score is best) for score in scores]
+    if best is not None:
+        rivals = compare_best(run_dir).items()
+        lines += ["", *(rival.told(best.name, name) for name, rival in rivals)] if rivals else []
     return "\n".join(lines)
+
+
+def _line(score: Score, widths: dict[str, int], *, is_best: bool) -> str:
+    low, high = score.intervals[score.metric]
+    rest = "  ".join(
+        f"{score.metrics[name]:>{width}.3f}" if name in score.metrics else f"{'–':>{width}}"
+        for name, width in widths.items()
+    )
+    note = "  <- best" if is_best else ""
+    if score.constant_reply is not None:
+        note = f"  always {score.constant_reply!r}"
+    return (
+        f"{score.name:14} {score.metrics[score.metric]:>18.3f} {f'[{low:.3f}, {high:.3f}]':>16} "
+        f"{score.n:>5} {score.num_groups:>6}  {rest}{note}"
+    )
 
 
 def gate_lines(run_dir: Path) -> list[str]:

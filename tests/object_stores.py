@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.fault_proxy import FaultProxy
+from tests.ray_head import free_port
 from trainers.remote import RemoteStorage, Retry
 
 # Azurite's public account: https://learn.microsoft.com/azure/storage/common/storage-use-azurite
@@ -87,7 +88,7 @@ def azure_server() -> Iterator[str]:
     if program is None or importlib.util.find_spec("adlfs") is None:
         yield "Azure: adlfs or Azurite not installed (npm install azurite)"
         return
-    port = _free_port()
+    port = free_port()
     command = [program, "--inMemoryPersistence", "--silent", "--skipApiVersionCheck"]
     command += ["--disableTelemetry", "--blobHost", "127.0.0.1", "--blobPort", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -111,11 +112,6 @@ def _connection(server: str) -> str:
         f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};"
         f"BlobEndpoint={server}/{ACCOUNT};"
     )
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from datasets_src.families import PRESETS, Preset
-from datasets_src.scoring import best_constant, score_replies, summarise
+from datasets_src.scoring import best_constant, explain_replies, score_replies, summarise
 from datasets_src.store import Split
 from datasets_src.types import Example, Score
 from trainers.generate import Reply
@@ -81,7 +81,7 @@ def evaluate(
     examples = [split.example(i) for i in range(len(split))]
     ordered = [answered[i] for i in range(len(split))]
     rows = score_replies(task, examples, [reply.text for reply in ordered])
-    return _written(job, examples, ordered, rows, time.monotonic() - started)
+    return _written(job, task, examples, ordered, rows, time.monotonic() - started)
 
 
 def constant_score(
@@ -89,10 +89,10 @@ def constant_score(
 ) -> Score:
     """Score the best constant answer: what a model that learnt nothing but one reply gets."""
     started = time.monotonic()
-    text, rows = best_constant(task, train, validation)
+    text, rows = best_constant(task, train, validation, metric=job.metric)
     replies = [Reply(text, (), stopped=True) for _ in validation]
     seconds = time.monotonic() - started
-    return _written(job, validation, replies, rows, seconds, constant_reply=text)
+    return _written(job, task, validation, replies, rows, seconds, constant_reply=text)
 
 
 def _gather(mine: dict[int, Reply], rank: int, world: int) -> dict[int, Reply] | None:
@@ -105,6 +105,7 @@ def _gather(mine: dict[int, Reply], rank: int, world: int) -> dict[int, Reply] |
 
 def _written(
     job: EvalJob,
+    task: ModuleType,
     examples: Sequence[Example],
     replies: Sequence[Reply],
     rows: list[dict[str, float]],
@@ -113,6 +114,7 @@ def _written(
 ) -> Score:
     shown = _varying_inputs(examples)
     predictions = f"predictions/{job.name}.jsonl"
+    whys = explain_replies(task, examples, [reply.text for reply in replies], rows)
     write_jsonl(
         job.run_dir / predictions,
         [
@@ -124,15 +126,18 @@ def _written(
                 "reply": reply.text,
                 "num_tokens": len(reply.ids),
                 "stopped": reply.stopped,
+                "why": why,
                 "scores": row,
             }
-            for example, reply, row in zip(examples, replies, rows, strict=True)
+            for example, reply, why, row in zip(examples, replies, whys, rows, strict=True)
         ],
     )
     return summarise(
         job.name,
+        task=task,
         step=job.step,
         metric=job.metric,
+        examples=examples,
         rows=rows,
         predictions=predictions,
         seconds=seconds,

@@ -141,6 +141,12 @@ def contend(storage: Storage, times: LeaseTimes, around: Surroundings) -> "Claim
         around.sleep(times.look_every_s)
 
 
+def is_free(storage: Storage) -> bool:
+    """Whether `contend` would take the lease at once: no owner, one that gave it back, or gone."""
+    owner = decode(_look(storage).data)
+    return owner is None or owner.released or is_gone(owner.process, this_process())
+
+
 def _look(storage: Storage) -> Sight:
     numbers = lease_numbers(storage.names(FOLDER))
     return Sight(numbers[-1], storage.read(file_name(numbers[-1]))) if numbers else Sight(0, None)

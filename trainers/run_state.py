@@ -18,6 +18,7 @@ from trainers.base_files import Files, changed_files, describe_base
 from trainers.config import Config
 from trainers.config_load import dump_config
 from trainers.lease import Lease
+from trainers.lease_claim import is_free
 from trainers.run_dir import read_json, write_json, write_text
 from trainers.run_home import RunHome
 from trainers.stop import Stopped
@@ -106,6 +107,13 @@ class RunState:
     def end(self, status: str, exit_code: int, error: str | None) -> None:
         """Record how the run ended."""
         self.update(status=status, exit_code=exit_code, error=error, ended_at=_now())
+
+
+def can_go_on(config: Config) -> bool:
+    """Whether an unfinished run of this name lies on this machine that no driver writes now."""
+    home = RunHome(config)
+    status = read_json(home.run_dir / "run.json").get("status")
+    return home.mirror is None and status not in (None, "finished") and is_free(home.lease_storage)
 
 
 def _packages(config: Config) -> tuple[str, ...]:

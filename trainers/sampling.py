@@ -10,6 +10,7 @@ near the border of two tokens would depend on the neighbours.
 
 import hashlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from transformers import (
@@ -106,7 +107,7 @@ def shape_logits(preset: Preset) -> Logits:
         processors.append(TopKLogitsWarper(preset.top_k))
     if preset.top_p < 1:
         processors.append(TopPLogitsWarper(preset.top_p))
-    both = LogitsProcessorList(processors)
+    both: Any = LogitsProcessorList(processors)
 
     def shape(ids: Sequence[int], logits_V: torch.Tensor) -> torch.Tensor:
         shaped: torch.Tensor = both(torch.tensor([list(ids)]), logits_V[None].float().cpu())

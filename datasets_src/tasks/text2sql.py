@@ -220,6 +220,13 @@ def _scores(example: Example, reply: str, verdict: Verdict) -> dict[str, float]:
     }
 
 
+def why(example: Example, reply: str, scores: Mapping[str, float]) -> str:
+    """Why `execution_accuracy` is not 1, in a few words."""
+    if scores[METRIC] == 1:
+        return ""
+    return "other rows than the reference" if scores["valid_sql"] else "not valid SQL"
+
+
 def _gold_fault(ids: list[str], fault: GoldFault) -> UserError:
     named = ", ".join(ids[:_MAX_NAMED]) + (", ..." if len(ids) > _MAX_NAMED else "")
     return UserError(

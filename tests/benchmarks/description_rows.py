@@ -52,3 +52,8 @@ def to_messages(example: Example) -> list[Message]:
 def score(example: Example, reply: str) -> dict[str, float]:
     """Equal but for space around it."""
     return {"exact_match": float(reply.strip() == example.target.strip())}
+
+
+def why(example: Example, reply: str, scores: Mapping[str, float]) -> str:
+    """Whether it is the target."""
+    return "" if scores[METRIC] == 1 else "another text"

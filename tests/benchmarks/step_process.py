@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.step_process ours BASE_DIR bfloat16 STEPS_FILE
 
-Commands on stdin, one a line, each answered by one line of JSON on stdout: `load`; `warm` (a step
-on two rows); `step 3` (the cost of the fourth step of the file); `pss`; `exit`. So the sides take
+Commands on stdin, one a line, each answered by one line of JSON on stdout: `load`; `step 3` (the
+cost of the fourth step of the file); `pss`; `exit`. So the sides take
 turns, CPU seconds and memory are those of one side, and nothing that one does to its process
 reaches the other.
 """
@@ -14,7 +14,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -91,9 +90,6 @@ def serve(side_name: str, base_dir: Path, dtype: str, steps_file: Path) -> None:
                 weight.detach().sum()
             Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew
             loaded_kib = kib("/proc/self/status", "VmRSS")
-        elif command == "warm":
-            assert side is not None
-            side.step(shortest(steps))
         elif command == "step":
             assert side is not None
             answer = asdict(side.step(steps[int(numbers[0])]))
@@ -103,12 +99,6 @@ def serve(side_name: str, base_dir: Path, dtype: str, steps_file: Path) -> None:
             ctypes.CDLL(None).malloc_trim(0)
             answer["pss_mib"] = kib("/proc/self/smaps_rollup", "Pss") / 1024
         print(json.dumps(answer), file=answers, flush=True)
-
-
-def shortest(steps: Sequence[list[Any]]) -> list[Any]:
-    """Two rows to warm up with."""
-    rows = [row for step in steps for row in step]
-    return sorted(rows, key=lambda row: len(row.input_ids))[:2]
 
 
 if __name__ == "__main__":

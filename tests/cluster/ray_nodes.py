@@ -87,7 +87,8 @@ class RayNodes:
              f"--num-nodes={len(self.processes)}", f"--limit-s={START_LIMIT_S}"],
             cwd=ROOT, env=self.env, capture_output=True, text=True,
         )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        said = (self.root / f"ray-{len(self.processes) - 1}.log").read_text(errors="replace")
+        assert done.returncode == 0, f"{done.stderr}\n{said}"
 
     @contextmanager
     def busy(self, resource: str) -> Iterator[Callable[[], Any]]:

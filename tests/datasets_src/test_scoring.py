@@ -1,86 +1,109 @@
-"""Intervals against published values; the best constant is found, not assumed."""
+"""Means over the rows a metric applies to, slices, and the best constant: found, not assumed."""
 
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from datasets_src.scoring import (
-    best_constant,
-    interval,
-    mean_interval,
-    score_replies,
-    summarise,
-    t_quantile,
-    wilson_interval,
-)
-from datasets_src.types import Example
+from datasets_src.errors import UserError
+from datasets_src.intervals import mean_interval, wilson_interval
+from datasets_src.scoring import best_constant, explain_replies, score_replies, summarise
+from datasets_src.types import Example, Slice
 
 
-@pytest.mark.parametrize(
-    ("num_right", "n", "low", "high"),
-    [  # the first: Newcombe 1998, table I, method 3; the rest by hand from the formula
-        (81, 263, 0.2553, 0.3662),
-        (15, 148, 0.0624, 0.1605),
-        (0, 20, 0.0, 0.1611),
-        (1, 29, 0.0061, 0.1718),
-        (9, 21, 0.2447, 0.6345),
-        (20, 20, 0.8389, 1.0),
-    ],
-)
-def test_wilson_interval(num_right: int, n: int, low: float, high: float) -> None:
-    assert wilson_interval(num_right, n) == pytest.approx((low, high), abs=6e-5)
-
-
-@pytest.mark.parametrize(
-    ("num_degrees", "value"),
-    [(1, 12.7062), (2, 4.3027), (4, 2.7764), (10, 2.2281), (30, 2.0423), (1000, 1.9623)],
-)
-def test_t_quantile(num_degrees: int, value: float) -> None:
-    assert t_quantile(num_degrees) == pytest.approx(value, rel=5e-4)
-
-
-def test_mean_interval() -> None:
-    assert mean_interval([0.2, 0.4, 0.6]) == pytest.approx((0.0, 0.8968), abs=1e-3)
-    assert mean_interval([0.5]) == (0.0, 1.0)
-
-
-@given(st.lists(st.sampled_from([0.0, 0.25, 1.0]), min_size=1, max_size=50))
-def test_an_interval_holds_its_mean_and_stays_inside(values: list[float]) -> None:
-    low, high = interval(values)
-    assert 0 <= low <= sum(values) / len(values) <= high <= 1
-
-
-def test_summarise_is_a_line_of_scores() -> None:
-    rows = [{"right": 1.0, "share": 0.5}, {"right": 0.0, "share": 1.0}]
-    score = summarise("base", step=None, metric="right", rows=rows, predictions="p", seconds=2.0)
-    assert score.metrics == {"right": 0.5, "share": 0.75} and score.n == 2
-    assert score.intervals["right"] == pytest.approx((0.0945, 0.9055), abs=1e-4)
-    assert score.intervals["share"] == (0.0, 1.0)
-
-
-def example(identity: int, target: str) -> Example:
-    return Example(str(identity), str(identity), {}, target)
+def example(identity: int, target: str, group: str = "", **inputs: str) -> Example:
+    return Example(str(identity), group or str(identity), inputs, target)
 
 
 def equals(example: Example, reply: str) -> dict[str, float]:
-    return {"equal": float(example.target == reply)}
+    """`kept` applies to targets with a digit."""
+    score = {"equal": float(example.target == reply)}
+    if example.target.isdigit():
+        score["kept"] = float(example.target in reply)
+    return score
 
 
-TASK = cast(Any, SimpleNamespace(METRIC="equal", METRICS=("equal",), score=equals))
+TASK = cast(
+    Any,
+    SimpleNamespace(
+        __name__="task",
+        METRIC="equal",
+        METRICS=("equal", "kept"),
+        score=equals,
+        why=lambda example, reply, scores: "" if scores["equal"] else f"not {example.target}",
+        slices=lambda example: {"language": example.inputs["language"]},
+    ),
+)
+EXAMPLES = [
+    example(i, target, group=f"g{i // 2}", language="ca" if i < 6 else "es")
+    for i, target in enumerate(["1", "a", "2", "b", "3", "c", "d", "e", "4", "f"])
+]
+REPLIES = ["1", "a", "", "b", "x3", "", "d", "", "4", "f"]
+
+
+def summary(metric: str = "equal") -> Any:
+    rows = score_replies(TASK, EXAMPLES, REPLIES)
+    return summarise("base", task=TASK, metric=metric, examples=EXAMPLES, rows=rows, seconds=2.0)
+
+
+def test_a_metric_is_averaged_over_the_rows_it_applies_to() -> None:
+    score = summary()
+    assert (score.n, score.num_groups) == (10, 5)
+    assert score.metrics == {"equal": 0.6, "kept": 0.75}
+    assert score.num_rows == {"equal": 10, "kept": 4}
+    assert score.intervals["kept"] == wilson_interval(0.75, 4)
+    groups = [e.group for e in EXAMPLES]
+    assert score.intervals["equal"] == mean_interval([1, 1, 0, 1, 0, 0, 1, 0, 1, 1], groups)
+
+
+def test_slices_are_of_the_chosen_metric() -> None:
+    score = summary()
+    assert score.slices == {
+        "language=ca": Slice(6, 3, 0.5, wilson_interval(0.5, 3)),
+        "language=es": Slice(4, 2, 0.75, wilson_interval(0.75, 2)),
+    }
+    kept = summary("kept").slices
+    assert {name: (part.n, part.value) for name, part in kept.items()} == {
+        "language=ca": (3, pytest.approx(2 / 3)),
+        "language=es": (1, 1.0),
+    }
+
+
+def test_a_metric_of_no_row_cannot_choose() -> None:
+    rows = score_replies(TASK, EXAMPLES[6:8], ["d", "e"])
+    assert "kept" not in rows[0]
+    with pytest.raises(UserError, match=r"kept applies to none of the 2 rows.* one of equal$"):
+        summarise("base", task=TASK, metric="kept", examples=EXAMPLES[6:8], rows=rows)
+
+
+def test_each_reply_is_explained() -> None:
+    rows = score_replies(TASK, EXAMPLES, REPLIES)
+    assert explain_replies(TASK, EXAMPLES, REPLIES, rows)[:4] == ["", "", "not 2", ""]
 
 
 def test_the_best_constant_is_the_one_that_scores_best_on_validation() -> None:
-    train = [example(i, t) for i, t in enumerate("aaaabbbc")]
-    validation = [example(i, t) for i, t in enumerate("abbd")]
-    reply, rows = best_constant(TASK, train, validation)
-    assert reply == "b" and [row["equal"] for row in rows] == [0, 1, 1, 0]
-    assert best_constant(TASK, train, [example(0, "d")])[0] == "a"  # a tie: the most frequent
+    train = [example(i, t) for i, t in enumerate("aaaabbbc11")]
+    validation = [example(i, t) for i, t in enumerate("abbd1")]
+    reply, rows = best_constant(TASK, train, validation, metric="equal")
+    assert reply == "b" and [row["equal"] for row in rows] == [0, 1, 1, 0, 0]
+    assert best_constant(TASK, train, validation, metric="kept")[0] == "1"
+    # A tie: the most frequent.
+    assert best_constant(TASK, train, [example(0, "d")], metric="equal")[0] == "a"
 
 
-def test_a_task_that_breaks_its_word_is_found() -> None:
-    broken = cast(Any, SimpleNamespace(METRICS=("equal",), score=lambda e, r: {"equal": 1.5}))
+@pytest.mark.parametrize(
+    "scores",
+    [
+        {"equal": 1.5},
+        {"equal": float("nan")},
+        {"equal": -0.1},
+        {"kept": 1.0},
+        {"equal": 1.0, "unknown": 0.0},
+    ],
+)
+def test_a_task_that_breaks_its_word_is_found(scores: dict[str, float]) -> None:
+    broken = cast(
+        Any, SimpleNamespace(METRIC="equal", METRICS=("equal", "kept"), score=lambda e, r: scores)
+    )
     with pytest.raises(AssertionError):
         score_replies(broken, [example(0, "a")], ["a"])

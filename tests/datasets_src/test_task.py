@@ -1,9 +1,18 @@
 """Finding tasks and validating their options."""
 
+from types import SimpleNamespace
+from typing import Any, cast
+
 import pytest
 
 from datasets_src.errors import UserError
-from datasets_src.task import known_tasks, load_task, task_options
+from datasets_src.task import (
+    checked_metric,
+    known_tasks,
+    load_task,
+    reference_row,
+    task_options,
+)
 
 
 def test_tasks_are_found_by_name_or_dotted_path() -> None:
@@ -21,8 +30,36 @@ def test_unknown_task_names_the_known(name: str) -> None:
 
 
 def test_a_module_without_the_contract_is_refused() -> None:
-    with pytest.raises(UserError, match=r"'datasets_src.split' lacks FIELDS, METRIC"):
+    with pytest.raises(
+        UserError, match=r"'datasets_src.split' lacks FIELDS, METRIC.*, why; a task"
+    ):
         load_task("datasets_src.split")
+    with pytest.raises(UserError, match=r"^--task: 'nothing' is no task"):
+        load_task("nothing", key="--task")
+
+
+def test_an_unknown_metric_names_the_known() -> None:
+    task = load_task("text2sql")
+    assert checked_metric(task, None, key="--metric") == "execution_accuracy"
+    assert checked_metric(task, "valid_sql", key="--metric") == "valid_sql"
+    told = r"^--metric: 'acuracy' is no metric .* known: execution_accuracy, ordered_match"
+    with pytest.raises(UserError, match=told):
+        checked_metric(task, "acuracy", key="--metric")
+
+
+def test_a_row_we_do_not_hold_is_put_under_the_fields() -> None:
+    """The prompt under the first, the reference under the last; what it names itself, as named."""
+    task = load_task("tests.benchmarks.description_rows")
+    row = {"prompt": "Añade la clase", "reference": "Una salamandra", "context": "[]", "model": "x"}
+    assert reference_row(task, row) == {
+        "prompt": "Añade la clase",
+        "description": "",
+        "science": "",
+        "context": "[]",
+        "target": "Una salamandra",
+    }
+    own = cast(Any, SimpleNamespace(from_reference=lambda row: {"sql": row["reference"] + ";"}))
+    assert reference_row(own, row) == {"sql": "Una salamandra;"}
 
 
 def test_every_fault_of_the_options_is_told() -> None:

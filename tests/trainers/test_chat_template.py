@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -47,13 +48,14 @@ def check_family(family: str, folder: Path) -> None:
     [row] = chat_tokens(fmt, open_tokenizer(fmt), [TURNS], ["Doce"])
     assert row.fault == ""
     trained = row.input_ids[row.prompt_len :]
-    assert tokenizer.decode(trained[:-1]).strip() == "Doce"
+    assert str(tokenizer.decode(trained[:-1])).strip() == "Doce"
     assert trained[-1] == fmt.stop_id == tokenizer.eos_token_id
     assert tokenizer.eos_token == FAMILIES[family].stops[0]
     written = tokenizer.convert_ids_to_tokens(row.input_ids)
     assert {*FAMILIES[family].tokens} <= {*written}
     assert tokenizer.pad_token not in (*FAMILIES[family].stops, *written)
-    text = tokenizer.apply_chat_template(TURNS, tokenize=False, add_generation_prompt=True)
+    turns: Any = TURNS
+    text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     assert TURNS[0]["content"] in str(text) and not fmt.merges_system
 
 

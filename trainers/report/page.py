@@ -22,8 +22,10 @@ from trainers.report.replies import reply_table
 from trainers.report.scores import (
     all_metrics,
     chosen_word,
+    paired_tests,
     score_figures,
     score_table,
+    slice_table,
     verdict,
     words,
 )
@@ -54,6 +56,8 @@ def render(records: Records) -> str:
             key_numbers=key_numbers(records),
             metrics=[words(name) for name in all_metrics(records)],
             score_rows=score_table(records),
+            tests=paired_tests(records),
+            slices=slice_table(records),
             score_figures=score_figures(records),
             training_figures=training_figures(records.metrics),
             replies=reply_table(records),

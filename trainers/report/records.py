@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainers.rivals import BASELINES
 from trainers.run_dir import read_json, read_jsonl
 
 Row = dict[str, Any]
@@ -23,6 +24,7 @@ RECORDS = (
     "predictions",
     "artifact.json",
 )
+LABELS = {"base": "untuned base", "few_shot": "few-shot base", "constant": "best constant"}
 STEP_NAME = re.compile(r"step-(\d+)")
 
 
@@ -68,25 +70,23 @@ def read_records(run_dir: Path) -> Records:
 
 
 def step_of(name: str) -> int | None:
-    """140 of "step-000140" or of a path that holds it; None of "base" and "constant"."""
+    """140 of "step-000140" or of a path that holds it; None of "base" and the like."""
     found = STEP_NAME.search(name)
     return int(found.group(1)) if found else None
 
 
 def name_order(name: str) -> tuple[int, int, str]:
-    """Sort key: base, constant, then checkpoints by step."""
+    """Sort key: the baselines, then checkpoints by step."""
     step = step_of(name)
     if step is not None:
-        return (2, step, name)
-    return (0 if name == "base" else 1, 0, name)
+        return (len(BASELINES), step, name)
+    return (BASELINES.index(name) if name in BASELINES else len(BASELINES), 0, name)
 
 
 def label_of(name: str) -> str:
     """What a reader sees: "untuned base", "best constant", "step 140"."""
     step = step_of(name)
-    if step is not None:
-        return f"step {step:,}"
-    return {"base": "untuned base", "constant": "best constant"}.get(name, name)
+    return LABELS.get(name, name) if step is None else f"step {step:,}"
 
 
 def _read_predictions(folder: Path) -> dict[str, list[Row]]:

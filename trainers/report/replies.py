@@ -1,7 +1,7 @@
 """Replies side by side: one row a validation row, one column for the base and each checkpoint.
 
-    id  inputs            target               untuned base      step 140
-    7   ¿Cuántas rutas?   SELECT COUNT(*) ...  ✗ SELECT Null     ✓ SELECT COUNT(*) ...
+    id  inputs            target               untuned base                  step 140
+    7   ¿Cuántas rutas?   SELECT COUNT(*) ...  ✗ other rows: SELECT Null     ✓ SELECT COUNT(*) ...
 
 A reply that a row repeats is written once and the other cells point at it (`Cell.same_as`).
 """
@@ -19,6 +19,7 @@ from trainers.report.records import Records, Row, label_of, step_of
 from trainers.report.scores import chosen_name, main_metric, words
 
 MAX_CHARS = 1_300_000  # of cells: keeps the page under 2 MB
+ASKED = ("base", "few_shot")  # baselines that are a model's replies
 MAX_INPUT_CHARS = 400
 MIN_LIKENESS = 0.4  # below this share of equal tokens, marking differences marks everything
 TOKEN = re.compile(r"\w+|\s+|[^\w\s]")
@@ -27,12 +28,16 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 @dataclass(frozen=True)
 class Cell:
-    """One reply. `key` numbers the distinct replies of its row; `right` None = not scored."""
+    """One reply. `key` numbers the distinct replies of its row; `right` None = not scored.
+
+    `why` says what is wrong with it.
+    """
 
     key: int
     right: bool | None
     html: Markup
     same_as: str | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class ReplyTable:
 
 def reply_table(records: Records) -> ReplyTable | None:
     """The table of all replies, or None where nothing was generated yet."""
-    names = [name for name in records.predictions if name == "base" or step_of(name) is not None]
+    names = [name for name in records.predictions if name in ASKED or step_of(name) is not None]
     by_id = {name: {row["id"]: row for row in records.predictions[name]} for name in names}
     ids = dict.fromkeys(row_id for name in names for row_id in by_id[name])
     if not ids:
@@ -116,16 +121,23 @@ def _reply_row(found: list[Row | None], names: list[str], metric: str) -> ReplyR
         if row is None:
             cells.append(None)
             continue
-        value = row.get("scores", {}).get(metric)
-        right = None if value is None else value >= 1
+        right, why = _is_right(row, metric), visible(str(row.get("why", "")))
         identity = (row["reply"], right, row.get("stopped"))
         key, source = seen.setdefault(identity, (len(seen), name))
         if source == name:
-            cells.append(Cell(key, right, _reply_html(row, target, right)))
+            cells.append(Cell(key, right, _reply_html(row, target, right), why=why))
         else:
-            cells.append(Cell(key, right, Markup(""), label_of(source)))
+            cells.append(Cell(key, right, Markup(""), label_of(source), why))
     inputs = _inputs(first.get("inputs") or {})
     return ReplyRow(str(first["id"]), str(first.get("group", "")), inputs, target, cells)
+
+
+def _is_right(row: Row, metric: str) -> bool | None:
+    """As the task says; of rows without its word, by the metric that chooses."""
+    if "why" in row:
+        return not row["why"]
+    value = row.get("scores", {}).get(metric)
+    return None if value is None else bool(value >= 1)
 
 
 def _reply_html(row: Row, target: str, right: bool | None) -> Markup:
@@ -134,7 +146,8 @@ def _reply_html(row: Row, target: str, right: bool | None) -> Markup:
     if not reply:
         body = Markup("<em>empty reply</em>")
     scores = ", ".join(f"{words(name)} {value:g}" for name, value in row.get("scores", {}).items())
-    parts = [verdict_html(right, scores), Markup('<div class="r">{}</div>').format(body)]
+    why = Markup('<p class="why">{}</p>').format(visible(row["why"])) if row.get("why") else ""
+    parts = [verdict_html(right, scores), why, Markup('<div class="r">{}</div>').format(body)]
     if row.get("stopped") is False:
         text = f"cut at {row['num_tokens']:,} tokens" if "num_tokens" in row else "cut"
         parts.append(Markup('<p class="cut">{}</p>').format(text))
@@ -162,5 +175,5 @@ def _short(text: str) -> str:
 
 
 def _num_chars(row: ReplyRow) -> int:
-    cells = sum(len(cell.html) + 70 for cell in row.cells if cell is not None)
+    cells = sum(len(cell.html) + len(cell.why) + 80 for cell in row.cells if cell is not None)
     return cells + len(row.target) + sum(len(text) for _, text in row.inputs) + 200

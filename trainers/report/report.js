@@ -6,9 +6,11 @@
   const rows = [...table.tBodies[0].rows];
   const at = document.getElementById("at");
   const query = document.getElementById("query");
+  const why = document.getElementById("why");
   const buttons = [...document.querySelectorAll("[data-filter]")];
   const boxes = [...document.querySelectorAll("[data-column]")];
   const FIRST = 2; // cells before the replies: inputs, target
+  const MAX_WHYS = 40;
   let filter = "all";
 
   const reply = (row, column) => row.cells[column + FIRST];
@@ -29,7 +31,11 @@
     const column = Number(at.value);
     const wanted = query.value.trim().toLowerCase();
     const visible = (i) => i < FIRST || boxes[i - FIRST].checked;
-    const found = rows.filter((_, r) => contents[r].some((t, i) => visible(i) && t.includes(wanted)));
+    const found = rows.filter(
+      (row, r) =>
+        (!why.value || reply(row, column).dataset.why === why.value) &&
+        contents[r].some((t, i) => visible(i) && t.includes(wanted)),
+    );
     let shown = 0;
     for (const row of rows) row.hidden = true;
     for (const row of found) {
@@ -46,6 +52,20 @@
     document.getElementById("empty").hidden = shown > 0;
   }
 
+  // The reasons at the chosen column, the most frequent first.
+  function listWhys() {
+    const counts = new Map();
+    for (const row of rows) {
+      const reason = reply(row, Number(at.value)).dataset.why;
+      if (reason) counts.set(reason, (counts.get(reason) ?? 0) + 1);
+    }
+    const sorted = [...counts].sort((a, b) => b[1] - a[1]).slice(0, MAX_WHYS);
+    const kept = counts.has(why.value) ? why.value : "";
+    const options = sorted.map(([reason, count]) => new Option(`${reason} (${count})`, reason));
+    why.replaceChildren(new Option("any", ""), ...options);
+    why.value = kept;
+  }
+
   function showColumns() {
     for (const box of boxes) table.classList.toggle(`hide-${box.dataset.column}`, !box.checked);
     update();
@@ -59,10 +79,13 @@
   }
   for (const box of boxes) box.addEventListener("change", showColumns);
   query.addEventListener("input", update);
+  why.addEventListener("change", update);
   at.addEventListener("change", () => {
     boxes[Number(at.value)].checked = true;
+    listWhys();
     showColumns();
   });
   document.getElementById("controls").hidden = false;
+  listWhys();
   showColumns();
 })();

@@ -2,19 +2,27 @@
 
 verdict(records).text
 "Step 140 answers 0.83 [0.76, 0.88] of 150 held-out rows (execution accuracy); the untuned
- base 0.41 [0.33, 0.49], the best constant answer 0.19 [0.13, 0.26]. ..."
+ base 0.41 [0.33, 0.49], the best constant answer 0.19 [0.13, 0.26]. It beats the untuned base and
+ the best constant answer. It is not distinguishable from step 120 on 150 rows in 50 groups."
 """
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
+from datasets_src.paired import Comparison
 from trainers.report.charts import Level, Point, Series, figure, line_chart
 from trainers.report.records import Records, Row, label_of, step_of
+from trainers.rivals import BASELINES, compare_best
 from trainers.scores import best_score
 
-BASELINES = {"base": "the untuned base", "constant": "the best constant answer"}
+CALLED = {
+    "base": "the untuned base",
+    "few_shot": "the base with solved examples",
+    "constant": "the best constant answer",
+}
 STYLES = ("s1", "s2", "s3", "s4")
 
 
@@ -24,6 +32,14 @@ class Verdict:
 
     text: str
     tone: str
+
+
+@dataclass(frozen=True)
+class SliceTable:
+    """`rows` are (slice, n, a cell for each column)."""
+
+    columns: list[str]
+    rows: list[tuple[str, int, list[tuple[float, float, float] | None]]]
 
 
 def words(metric: str) -> str:
@@ -62,7 +78,7 @@ def interval(score: Row, metric: str) -> tuple[float, float, float]:
 
 
 def verdict(records: Records) -> Verdict:
-    """What the run shows, against both baselines, with the intervals said."""
+    """What the run shows against the baselines: scores with intervals, and the paired tests."""
     scores, metric = {score["name"]: score for score in records.scores}, main_metric(records)
     name = chosen_name(records)
     if name is None:
@@ -77,24 +93,46 @@ def verdict(records: Records) -> Verdict:
     rivals = [rival for rival in BASELINES if rival in scores]
     if not rivals:
         return Verdict(f"{text}. No baseline was scored beside it.", "open")
-    against = ", ".join(f"{BASELINES[r]} {_value_text(scores[r], metric)}" for r in rivals)
-    value, low, _ = interval(score, metric)
-    behind = [r for r in rivals if value <= interval(scores[r], metric)[0]]
-    near = [r for r in rivals if low <= interval(scores[r], metric)[2] and r not in behind]
-    return Verdict(f"{text}; {against}. {_conclusion(rivals, behind, near)}", _tone(behind + near))
+    against = ", ".join(f"{called(r)} {_value_text(scores[r], metric)}" for r in rivals)
+    found = compare_best(records.run_dir)
+    beats_all = all(rival in found and found[rival].winner > 0 for rival in rivals)
+    said = " ".join([f"{text}; {against}.", *_conclusions(found, rivals)])
+    return Verdict(said, "good" if beats_all else "open")
 
 
-def _conclusion(rivals: list[str], behind: list[str], near: list[str]) -> str:
-    if behind:
-        return f"It does not beat {' nor '.join(BASELINES[name] for name in behind)}."
-    if near:
-        listed = " and ".join(BASELINES[name] for name in near)
-        return f"Its interval overlaps that of {listed}: the gain is not certain on so few rows."
-    return f"The difference is beyond {'both intervals' if len(rivals) > 1 else 'the intervals'}."
+def _conclusions(found: Mapping[str, Comparison], rivals: Sequence[str]) -> list[str]:
+    """What the paired tests say of the baselines and of the second-best checkpoint."""
+    won, open_, lost = (
+        _listed(name for name, test in found.items() if test.winner == winner)
+        for winner in (1, 0, -1)
+    )
+    untested = _listed(name for name in rivals if name not in found)
+    tests = list(found.values())
+    on = f"on {tests[0].n:,} rows in {tests[0].num_groups:,} groups" if tests else ""
+    sentences = {
+        f"It beats {won}.": won,
+        f"It does not beat {lost}, which is better.": lost,
+        f"It is not distinguishable from {open_} {on}.": open_,
+        f"There are no replies to test it against {untested}.": untested,
+    }
+    return [sentence for sentence, names in sentences.items() if names]
 
 
-def _tone(doubts: list[str]) -> str:
-    return "open" if doubts else "good"
+def _listed(names: Iterable[str]) -> str:
+    *first, last = [called(name) for name in names] or [""]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def called(name: str) -> str:
+    """In a sentence: the untuned base, step 140."""
+    return CALLED.get(name, label_of(name))
+
+
+def paired_tests(records: Records) -> list[str]:
+    """One line for each test of the chosen checkpoint."""
+    chosen = chosen_name(records)
+    found = compare_best(records.run_dir)
+    return [test.told(label_of(chosen or ""), label_of(name)) for name, test in found.items()]
 
 
 def _value_text(score: Row, metric: str) -> str:
@@ -122,6 +160,23 @@ def score_table(records: Records) -> list[dict[str, Any]]:
         }
         for score in records.scores
     ]
+
+
+def slice_table(records: Records) -> SliceTable | None:
+    """The choosing metric by slices, for the baselines and the chosen checkpoint, if there are any.
+
+    A cell is (value, low, high), or None.
+    """
+    shown = [s for s in records.scores if s["name"] in (*BASELINES, chosen_name(records))]
+    names = dict.fromkeys(name for score in shown for name in score.get("slices") or {})
+    if not names:
+        return None
+    rows = []
+    for name in names:
+        parts = [(score.get("slices") or {}).get(name) for score in shown]
+        cells = [part and (part["value"], *part["interval"]) for part in parts]
+        rows.append((name, max(part["n"] for part in parts if part), cells))
+    return SliceTable([label_of(score["name"]) for score in shown], rows)
 
 
 def score_figures(records: Records) -> list[Markup]:

@@ -179,6 +179,6 @@ def test_variants_of_real_gold_still_match(biosenda: list[Example]) -> None:
 def test_the_constant_answer_of_biosenda_scores_9_of_21(biosenda: list[Example]) -> None:
     train = [example for example in biosenda if example.split == "Train"]
     test = [example for example in biosenda if example.split == "Test"]
-    reply, rows = best_constant(text2sql, train, test)
+    reply, rows = best_constant(text2sql, train, test, metric="execution_accuracy")
     assert reply == "SELECT Null"
     assert (sum(row["execution_accuracy"] for row in rows), len(rows)) == (9.0, 21)

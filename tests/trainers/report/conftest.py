@@ -40,7 +40,7 @@ def write_run(run_dir: Path, *, num_rows: int, num_checkpoints: int) -> Path:
         write_jsonl(run_dir / "predictions" / f"{name}.jsonl", rows)
         append_jsonl(run_dir / "scores.jsonl", score(name, rows))
         if name == "base":
-            append_jsonl(run_dir / "scores.jsonl", _constant(num_rows))
+            _write_constant(run_dir, rows)
     write_json(run_dir / "artifact.json", artifact(names[min(5, num_checkpoints)]))
     return run_dir
 
@@ -51,7 +51,7 @@ def score(name: str, rows: list[dict]) -> dict:
         metric: sum(row["scores"][metric] for row in rows) / len(rows)
         for metric in rows[0]["scores"]
     }
-    step = None if name == "base" else int(name.removeprefix("step-"))
+    step = int(name.removeprefix("step-")) if name.startswith("step-") else None
     return {
         "name": name,
         "step": step,
@@ -62,7 +62,16 @@ def score(name: str, rows: list[dict]) -> dict:
         "predictions": f"predictions/{name}.jsonl",
         "seconds": 6.25,
         "constant_reply": None,
+        "num_groups": len({row["group"] for row in rows}),
+        "slices": {f"place={place}": _slice(rows, place) for place in PLACES[:2]},
     }
+
+
+def _slice(rows: list[dict], place: str) -> dict:
+    right = [row["scores"]["execution_accuracy"] for row in rows if place in row["group"]]
+    share = sum(right) / len(right)
+    ends = wilson(share, len(right))
+    return {"n": len(right), "num_groups": len(right), "value": share, "interval": ends}
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:
@@ -73,17 +82,17 @@ def wilson(share: float, n: int) -> tuple[float, float]:
     return centre - half, centre + half
 
 
-def _constant(num_rows: int) -> dict:
-    metrics = {"execution_accuracy": 0.175, "exact_match": 0.175, "valid_sql": 1.0}
-    return {
-        **score("base", [{"scores": metrics}]),
-        "name": "constant",
-        "n": num_rows,
-        "metrics": metrics,
-        "intervals": {key: wilson(value, num_rows) for key, value in metrics.items()},
-        "seconds": 0.4,
-        "constant_reply": "SELECT NULL",
-    }
+def _write_constant(run_dir: Path, like: list[dict]) -> None:
+    """`SELECT NULL` to each of the rows, right for 7 of 40."""
+    rows = []
+    for i, row in enumerate(like):
+        right = float(i % 40 < 7)
+        scores = {"execution_accuracy": right, "exact_match": right, "valid_sql": 1.0}
+        why = "" if right else "other rows than the reference"
+        rows.append({**row, "reply": "SELECT NULL", "why": why, "scores": scores})
+    write_jsonl(run_dir / "predictions/constant.jsonl", rows)
+    changed = {"seconds": 0.4, "constant_reply": "SELECT NULL"}
+    append_jsonl(run_dir / "scores.jsonl", score("constant", rows) | changed)
 
 
 def _predictions(name: str, *, num_rows: int, wrong: float) -> list[dict]:
@@ -112,10 +121,17 @@ def _predictions(name: str, *, num_rows: int, wrong: float) -> list[dict]:
                 "reply": reply,
                 "num_tokens": len(reply) // 4,
                 "stopped": "S" in reply,
+                "why": _why(reply, right=right),
                 "scores": {key: float(value) for key, value in scores.items()},
             }
         )
     return rows
+
+
+def _why(reply: str, *, right: bool) -> str:
+    if right:
+        return ""
+    return "other rows than the reference" if "S" in reply else "not valid SQL"
 
 
 def _write_metrics(run_dir: Path, last: int) -> None:

@@ -19,7 +19,7 @@ CHROMIUM = next(
 )
 DRIVER = shutil.which("chromedriver") or ""
 NUM_ROWS, NUM_WRONG, NUM_WRONG_AT_20, NUM_CHANGED = 40, 3, 17, 26
-NUM_WRONG_AT_BASE = 26
+NUM_WRONG_AT_BASE, NUM_INVALID_AT_BASE = 26, 12
 pytestmark = pytest.mark.skipif(
     not (CHROMIUM and DRIVER),
     reason="no chromium and chromedriver on PATH: apt-get install chromium chromium-driver",
@@ -81,6 +81,22 @@ def test_filters_show_the_rows_they_count(page: Chrome) -> None:
     page.find_element(By.ID, "query").send_keys(" nowhere")
     assert visible_rows(page) == 0
     assert page.find_element(By.ID, "empty").is_displayed()
+
+
+def test_rows_are_found_by_what_is_wrong_with_the_reply(page: Chrome) -> None:
+    page.find_element(By.CSS_SELECTOR, "#at option[value='0']").click()
+    options = page.find_elements(By.CSS_SELECTOR, "#why option")
+    assert [option.text for option in options] == [
+        "any",
+        f"other rows than the reference ({NUM_WRONG_AT_BASE - NUM_INVALID_AT_BASE})",
+        f"not valid SQL ({NUM_INVALID_AT_BASE})",
+    ]
+    options[2].click()
+    assert visible_rows(page) == NUM_INVALID_AT_BASE
+    assert press(page, "wrong") == f"wrong {NUM_INVALID_AT_BASE}"
+    page.find_element(By.CSS_SELECTOR, "#at option[value='5']").click()
+    assert page.find_element(By.ID, "why").get_attribute("value") == "", "no such reason there"
+    assert visible_rows(page) == NUM_WRONG
 
 
 def test_search_reads_visible_columns_only(page: Chrome) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from trainers.report.records import read_records
 from trainers.report.replies import marked, reply_table, visible
+from trainers.run_dir import read_jsonl, write_jsonl
 
 
 def test_marks_what_the_target_lacks_and_where_it_has_more() -> None:
@@ -32,6 +33,24 @@ def test_control_characters_are_shown() -> None:
     assert visible("a\0b\x1b\x7f\tc\nd") == "a␀b␛␡\tc\nd"
 
 
+def test_the_task_says_what_is_right(make_run: Callable[..., Path]) -> None:
+    """Whatever metric chooses; rows without its word go by the metric."""
+    run_dir = make_run(num_rows=12, num_checkpoints=1)
+    path = run_dir / "predictions/base.jsonl"
+    rows = list(read_jsonl(path))
+    rows[0] |= {"why": "<b> & 1 of 2 missing", "scores": {"execution_accuracy": 1.0}}
+    rows[1] |= {"why": "", "scores": {"execution_accuracy": 0.5}}
+    del rows[2]["why"]
+    rows[2]["scores"] = {"execution_accuracy": 1.0}
+    write_jsonl(path, rows)
+    table = reply_table(read_records(run_dir))
+    assert table is not None
+    first = [row.cells[0] for row in table.rows[:3]]
+    assert [cell.right for cell in first if cell] == [False, True, True]
+    assert first[0] is not None and first[0].why == "<b> & 1 of 2 missing"
+    assert '<p class="why">&lt;b&gt; &amp; 1 of 2 missing</p>' in first[0].html
+
+
 def test_a_repeated_reply_points_at_its_first_column(make_run: Callable[..., Path]) -> None:
     table = reply_table(read_records(make_run()))
     assert table is not None
@@ -45,5 +64,7 @@ def test_a_repeated_reply_points_at_its_first_column(make_run: Callable[..., Pat
             source = firsts[cell.key]
             assert source.right == cell.right
             assert cell is source or (cell.html == "" and cell.same_as is not None)
+    whys = {cell.why for row in table.rows for cell in row.cells if cell is not None}
+    assert whys == {"", "other rows than the reference", "not valid SQL"}
     wrong = [sum(row.cells[c].right is False for row in table.rows) for c in (0, 1, 5)]  # type: ignore[union-attr]
     assert wrong == [26, 17, 3]
