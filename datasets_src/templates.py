@@ -36,6 +36,7 @@ class TextFormat:
 
     `tokenizer_json` is the fast tokenizer itself; `cue` is the constant end of every chat prompt
     from its last special token on ("<|im_start|>assistant⏎"), "" where it holds none.
+    `stop_id` ends a reply, `eos_id` is what the tokenizer says ends a text.
     `merges_system`: the template has no system turn, so it stands in the first user turn.
     """
 
@@ -45,6 +46,7 @@ class TextFormat:
     special_tokens: dict[str, Any]
     bos_id: int | None
     stop_id: int
+    eos_id: int | None = None
     stop_text: str = ""
     cue: str = ""
     merges_system: bool = False
@@ -83,6 +85,7 @@ def read_format(model_dir: Path, template: str) -> TextFormat:
         special_tokens=dict(tokenizer.special_tokens_map),
         bos_id=tokenizer.bos_token_id,
         stop_id=-1 if tokenizer.eos_token_id is None else tokenizer.eos_token_id,
+        eos_id=tokenizer.eos_token_id,
     )
     if template == "chat":
         return _probe_chat(fmt, backend, key)
