@@ -114,26 +114,22 @@ def auto_tokenizer(model_dir: Path) -> Any:
 def _probe_chat(fmt: TextFormat, backend: Tokenizer, key: str) -> TextFormat:
     added = list(backend.get_added_tokens_decoder().values())
     special = {token.content for token in added if token.special}
+    fitting = fitting_families(special)
+    family = f"model.chat_template to {' or '.join(fitting)}, or " if fitting else ""
+    remedy = f"set {family}data.template=plain"
     if not fmt.chat_template:
-        fitting = fitting_families(special)
-        family = f"model.chat_template to {' or '.join(fitting)}, or " if fitting else ""
-        raise UserError(
-            f"{key}: no chat template; set {family}data.template=plain, or name an "
-            "instruction-tuned model"
-        )
+        raise UserError(f"{key}: no chat template; {remedy}, or name an instruction-tuned model")
     conversations = [[Message(role="user", content=text)] for text in PROBE]
     try:
         prompts, full = render_pairs(fmt, conversations, [REPLY, REPLY])
     except jinja2.TemplateError as error:
-        raise UserError(
-            f"{key}: its chat template fails ({error}); mend it, or set data.template=plain"
-        ) from None
+        raise UserError(f"{key}: its chat template fails ({error}); mend it, or {remedy}") from None
     ids = backend.encode(full[0].rpartition(REPLY)[2], add_special_tokens=False)
     ends = [pair for pair in zip(ids.ids, ids.tokens, strict=True) if pair[1] in special]
     if not ends:
         raise UserError(
             f"{key}: its chat template ends a reply without a special token, so a tuned model"
-            " would never stop; mend it, or set data.template=plain"
+            f" would never stop; mend it, or {remedy}"
         )
     stop_id, stop_text = ends[0]
     return replace(
