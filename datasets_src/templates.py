@@ -36,6 +36,7 @@ class TextFormat:
 
     `tokenizer_json` is the fast tokenizer itself; `cue` is the constant end of every chat prompt
     from its last special token on ("<|im_start|>assistant⏎"), "" where it holds none.
+    `stop_id` ends a reply, `eos_id` is what the tokenizer says ends a text.
     `merges_system`: the template has no system turn, so it stands in the first user turn.
     """
 
@@ -45,6 +46,7 @@ class TextFormat:
     special_tokens: dict[str, Any]
     bos_id: int | None
     stop_id: int
+    eos_id: int | None = None
     stop_text: str = ""
     cue: str = ""
     merges_system: bool = False
@@ -83,6 +85,7 @@ def read_format(model_dir: Path, template: str) -> TextFormat:
         special_tokens=dict(tokenizer.special_tokens_map),
         bos_id=tokenizer.bos_token_id,
         stop_id=-1 if tokenizer.eos_token_id is None else tokenizer.eos_token_id,
+        eos_id=tokenizer.eos_token_id,
     )
     if template == "chat":
         return _probe_chat(fmt, backend, key)
@@ -111,26 +114,22 @@ def auto_tokenizer(model_dir: Path) -> Any:
 def _probe_chat(fmt: TextFormat, backend: Tokenizer, key: str) -> TextFormat:
     added = list(backend.get_added_tokens_decoder().values())
     special = {token.content for token in added if token.special}
+    fitting = fitting_families(special)
+    family = f"model.chat_template to {' or '.join(fitting)}, or " if fitting else ""
+    remedy = f"set {family}data.template=plain"
     if not fmt.chat_template:
-        fitting = fitting_families(special)
-        family = f"model.chat_template to {' or '.join(fitting)}, or " if fitting else ""
-        raise UserError(
-            f"{key}: no chat template; set {family}data.template=plain, or name an "
-            "instruction-tuned model"
-        )
+        raise UserError(f"{key}: no chat template; {remedy}, or name an instruction-tuned model")
     conversations = [[Message(role="user", content=text)] for text in PROBE]
     try:
         prompts, full = render_pairs(fmt, conversations, [REPLY, REPLY])
     except jinja2.TemplateError as error:
-        raise UserError(
-            f"{key}: its chat template fails ({error}); mend it, or set data.template=plain"
-        ) from None
+        raise UserError(f"{key}: its chat template fails ({error}); mend it, or {remedy}") from None
     ids = backend.encode(full[0].rpartition(REPLY)[2], add_special_tokens=False)
     ends = [pair for pair in zip(ids.ids, ids.tokens, strict=True) if pair[1] in special]
     if not ends:
         raise UserError(
             f"{key}: its chat template ends a reply without a special token, so a tuned model"
-            " would never stop; mend it, or set data.template=plain"
+            f" would never stop; mend it, or {remedy}"
         )
     stop_id, stop_text = ends[0]
     return replace(

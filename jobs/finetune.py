@@ -21,6 +21,7 @@ from jobs.ray_session import start_ray
 from jobs.summary import gate_lines, summary_table
 from trainers.config import Config
 from trainers.run_state import RunState, can_go_on
+from trainers.scores import find_score
 from trainers.stop import StopRequest
 
 
@@ -82,7 +83,7 @@ def _train(
         num_workers=config.scaling.num_workers,
     )
     show_example(config, prepared, model_dir)
-    _tell_few_shot(config, prepared, model_dir)
+    _tell_few_shot(config, run, prepared, model_dir)
     start_ray()
     stop.install()  # Ray has put its own handlers in their place
     try:
@@ -95,10 +96,12 @@ def _train(
         run.update(**facts)
 
 
-def _tell_few_shot(config: Config, prepared: Prepared, model_dir: Path) -> None:
+def _tell_few_shot(config: Config, run: RunState, prepared: Prepared, model_dir: Path) -> None:
     """Say what the untuned base is shown; a template that refuses it is told before Ray starts."""
-    from trainers.prompting import few_shot_of_run
+    from trainers.prompting import FEW_SHOT, few_shot_of_run
 
+    if find_score(run.run_dir, FEW_SHOT) is not None:
+        return
     splits = [open_split(prepared.directory, name) for name in ("train", "validation")]
     if (few_shot := few_shot_of_run(config, model_dir, *splits)) is not None:
         print(f"few-shot  {few_shot.told}")

@@ -65,10 +65,11 @@ def with_its_stop(model_dir: Path) -> Path:
 
     Else (a base whose template is that of its tuned sister, as Qwen's) links to it, with that stop.
     """
-    fmt, tokenizer = read_format(model_dir, "chat"), auto_tokenizer(model_dir)
-    old = stop_ids(model_dir, tokenizer)
+    fmt = read_format(model_dir, "chat")
+    old = stop_ids(model_dir, fmt)
     if fmt.stop_id in old:
         return model_dir
+    tokenizer = auto_tokenizer(model_dir)
     ids = special_ids(tokenizer)
     others = tuple(text for text, id in ids.items() if id in old)
     stops = (fmt.stop_text, *others)
@@ -83,11 +84,11 @@ def special_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
     return {token.content: id for id, token in decoder.items() if token.special}
 
 
-def stop_ids(model_dir: Path, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def stop_ids(model_dir: Path, fmt: TextFormat) -> list[int]:
     """Where generation ends: eos of generation_config.json and of the tokenizer."""
     listed = _read(model_dir / GENERATION).get("eos_token_id")
     found = listed if isinstance(listed, list) else [listed]
-    return [id for id in dict.fromkeys([*found, tokenizer.eos_token_id]) if isinstance(id, int)]
+    return [id for id in dict.fromkeys([*found, fmt.eos_id]) if isinstance(id, int)]
 
 
 def reserve_pad(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -106,7 +107,7 @@ def describe_tokens(model_dir: Path, template: str, *, family: str | None) -> st
         tokens = tokenizer.convert_ids_to_tokens(list(ids))
         return " or ".join(f"{token} ({id})" for token, id in zip(tokens, ids, strict=True))
 
-    stops = [fmt.stop_id, *(id for id in stop_ids(model_dir, tokenizer) if id != fmt.stop_id)]
+    stops = [fmt.stop_id, *(id for id in stop_ids(model_dir, fmt) if id != fmt.stop_id)]
     told = [f"a reply ends with {named(stops)}"]
     if tokenizer.pad_token is None:
         told.append("no reserved token to pad with, and none is needed")

@@ -44,6 +44,20 @@ def faults_of(tmp_path: Path, text: str, overrides: list[str] | None = None) -> 
         (GOOD + "method: {method_type: qlora, lora_r: 0}", ["method.lora_r: 0", "equal to 1"]),
         (GOOD + "method: qlora", ["method: 'qlora'", "dictionary"]),
         (GOOD + "hub: {push: best}", ["hub_model_id=owner/name"]),
+        (
+            GOOD + "model: {chat_template: lama3}",
+            ["model.chat_template: 'lama3' is none", "did you mean llama3?", "mistral, falcon"],
+        ),
+        (
+            "run_name: demo\ndata: {train_file: x, template: plain}\nmodel: {chat_template: qwen}",
+            ["model.chat_template: qwen, but data.template is plain", "set template=chat"],
+        ),
+        (
+            GOOD + "eval: {generation_preset: sampled}",
+            ["eval.generation_preset: 'sampled' is none", "did you mean sampling?"],
+        ),
+        (GOOD + "eval: {system_prompt: no/such.txt}", ["eval.system_prompt: no file no/such.txt"]),
+        (GOOD + "eval: {num_few_shot: -1}", ["eval.num_few_shot", "-1"]),
         ("run_name: demo", ["data: missing"]),
         ("run_name: [", ["not YAML", "line 1"]),
         ("just text", ["holds no sections"]),
@@ -144,3 +158,29 @@ def test_zero_and_four_bit_weights_are_refused_together(tmp_path: Path) -> None:
         f"{path}: scaling.zero_stage: 2, but qlora's 4-bit weights are not shared out; "
         "set zero_stage=0, or method_type=lora"
     ]
+
+
+def test_the_length_of_a_preset_counts_where_none_is_given(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    for text, overrides, length in (
+        ("", [], 256),
+        ("eval: {generation_preset: impulse}", [], 512),
+        ("eval: {generation_preset: impulse, max_new_tokens: 64}", [], 64),
+        ("eval: {generation_preset: sampling}", [], 256),
+        ("", ["generation_preset=questions"], 1024),
+        ("", ["generation_preset=questions", "max_new_tokens=9"], 9),
+    ):
+        path.write_text(GOOD + text, encoding="utf-8")
+        assert load_config(path, overrides)[0].eval.max_new_tokens == length, (text, overrides)
+
+
+def test_a_system_prompt_is_kept_as_its_text(tmp_path: Path) -> None:
+    """The config of a run holds it: a worker elsewhere has no such file, and a change is seen."""
+    (tmp_path / "prompt.txt").write_text("Solo SQL.\n", encoding="utf-8")
+    path = tmp_path / "c.yaml"
+    path.write_text(f"{GOOD}eval: {{system_prompt: {tmp_path / 'prompt.txt'}}}", encoding="utf-8")
+    config, _ = load_config(path)
+    assert config.eval.system_prompt == "Solo SQL."
+    (tmp_path / "prompt.txt").unlink()
+    path.write_text(dump_config(config), encoding="utf-8")
+    assert load_config(path)[0] == config

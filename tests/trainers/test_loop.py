@@ -120,6 +120,44 @@ def test_a_resumed_run_ends_with_the_same_bytes(
     assert scores == {r["name"]: r["metrics"] for r in read_jsonl(finished / "scores.jsonl")}
 
 
+def test_the_base_is_asked_by_examples_exactly_once(
+    finished: Path, prepared: Path, rows: Path, tmp_path: Path
+) -> None:
+    """Killed after the base was scored and before it was asked by examples; killed after both."""
+    config = config_for(tmp_path, rows)
+    run_dir = tmp_path / config.run_name
+    shutil.copytree(finished, run_dir)
+    shutil.rmtree(run_dir / "checkpoints")
+    [base, *_] = (run_dir / "scores.jsonl").read_text().splitlines()
+    write_text(run_dir / "scores.jsonl", base + "\n")
+    few_shot = run_dir / "predictions/few_shot.jsonl"
+    few_shot.unlink()
+    made = (run_dir / "predictions/base.jsonl").stat().st_mtime_ns
+    run(alone(config, run_dir, prepared, attempt="two"))
+    assert (run_dir / "predictions/base.jsonl").stat().st_mtime_ns == made
+    assert few_shot.read_bytes() == (finished / "predictions/few_shot.jsonl").read_bytes()
+    replies = [row["reply"] for row in read_jsonl(few_shot)]
+    assert replies != [row["reply"] for row in read_jsonl(run_dir / "predictions/base.jsonl")]
+
+    made = few_shot.stat().st_mtime_ns
+    shutil.rmtree(list_checkpoints(run_dir / "checkpoints")[0].path)
+    run(alone(config, run_dir, prepared, attempt="three"))
+    assert few_shot.stat().st_mtime_ns == made
+    ours, theirs = (
+        [r["name"] for r in read_jsonl(d / "scores.jsonl")] for d in (run_dir, finished)
+    )
+    assert ours == theirs and ours.count("few_shot") == 1
+
+
+def test_without_examples_there_is_no_such_row(prepared: Path, rows: Path, tmp_path: Path) -> None:
+    config = config_for(tmp_path, rows, max_steps=1)
+    off = config.eval.model_copy(update={"num_few_shot": 0, "max_new_tokens": 2})
+    run_dir = tmp_path / config.run_name
+    run(alone(config.model_copy(update={"eval": off}), run_dir, prepared))
+    names = [row["name"] for row in read_jsonl(run_dir / "scores.jsonl")]
+    assert names == ["base", "constant", "step-000001"]
+
+
 def test_two_ray_workers_take_the_same_steps_as_one(
     finished: Path, prepared: Path, rows: Path, tmp_path: Path, ray_local: None
 ) -> None:
@@ -128,7 +166,10 @@ def test_two_ray_workers_take_the_same_steps_as_one(
     fit(config, prepared_dir=prepared)
     assert losses(run_dir) == pytest.approx(losses(finished), rel=1e-5)
     ours, theirs = (
-        [list(read_jsonl(d / f"predictions/{n}.jsonl")) for n in ("base", "step-000003")]
+        [
+            list(read_jsonl(d / f"predictions/{n}.jsonl"))
+            for n in ("base", "few_shot", "step-000003")
+        ]
         for d in (run_dir, finished)
     )
     assert ours == theirs, "replies depend on the number of workers"

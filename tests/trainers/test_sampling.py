@@ -1,6 +1,7 @@
 """Sampled replies depend on seed and row alone; contrastive search is the papers' formula."""
 
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from transformers.modeling_utils import PreTrainedModel
 
 from datasets_src.families import PRESETS, Preset
 from tests.trainers.plain_step import VOCAB, build_model
+from tests.trainers.tiny_export import alone
 from trainers.contrastive import contrastive_ids
 from trainers.generate import Reply, greedy_replies
 from trainers.sampling import preset_replies, sampled_ids, shape_logits
@@ -19,6 +21,12 @@ from trainers.sampling import preset_replies, sampled_ids, shape_logits
 SAMPLING = Preset.model_validate({"title": "", "strategy": "sampling", "temperature": 0.8})
 PROMPTS = [[5, 9, 14, 3], [7, 8], [31, 4, 4, 9, 20, 11, 6], [12]]
 IDS = ["a", "b", "c", "d"]
+
+
+@pytest.fixture(autouse=True)
+def _alone() -> Iterator[None]:
+    with alone():
+        yield
 
 
 @pytest.fixture(scope="module")
