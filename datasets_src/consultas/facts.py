@@ -56,7 +56,6 @@ PROGRAMMES = (
     _same("Altotello", "Altotello 2030"),
     _same("Campoluz", "Campoluz 2030"),
     _same("Hoyamora", "Hoyamora Plus"),
-    _same("Ocredal", "Ocredal Plus"),
 )
 ORGANISATIONS = (
     _organisation(
@@ -72,31 +71,20 @@ ORGANISATIONS = (
         *("Hospital Peñaalta", "Peñaalta Hospital", "HPA"),
     ),
     _organisation(
-        Choice("Sotofría", kind="company", before=_of("de ", "de ")),
-        *("Sotofría S.L.", "Sotofría Ltd", "STF"),
-    ),
-    _organisation(
         Choice("Fundació Chozaparda", kind="ngo", before=_of("de la ", "de la ")),
         *("Fundación Chozaparda", "Chozaparda Foundation", "FCH"),
-    ),
-    _organisation(
-        Choice("Agència Montefría", kind="public_entity", before=_of("de l'", "de la ")),
-        *("Agencia Montefría", "Montefría Agency", "AMF"),
     ),
 )
 PLACES = (
     _place("city", "Valdoro", "Valldor", "Valdoro"),
-    _place("city", "Ribalta", "Ribalta", "Ribalta"),
     _place("province", "Fuensanta", "Fontsanta", "Fuensanta"),
     _place("region", "Umbría", "Ombria", "Umbria"),
-    _place("region", "Calmera", "Calmera", "Calmera"),
     _place("country", "Monteviejo", "Montvell", "Monteviejo"),
 )
 KINDS = (
     _each("university", "universitats", "universidades", "universities"),
     _each("company", "empreses", "empresas", "companies"),
     _each("research_center", "centres de recerca", "centros de investigación", "research centres"),
-    _each("hospital", "hospitals", "hospitales", "hospitals"),
     _each("ngo", "fundacions", "fundaciones", "foundations"),
 )
 LEVELS = (
@@ -109,13 +97,10 @@ TOPICS = tuple(
     for ca, es, en in (
         ("ocells", "aves", "birds"),
         ("plantes", "plantas", "plants"),
-        ("rèptils", "reptiles", "reptiles"),
-        ("amfibis", "anfibios", "amphibians"),
         ("aigua", "agua", "water"),
-        ("mapes", "mapas", "maps"),
         ("neu", "nieve", "snow"),
         ("rutes", "rutas", "routes"),
     )
 )
-YEARS = tuple(_same(str(year)) for year in range(2019, 2025))
+YEARS = tuple(_same(str(year)) for year in range(2019, 2023))
 COUNTS = tuple(_same(str(count)) for count in (3, 5, 7))
