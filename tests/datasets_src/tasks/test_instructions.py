@@ -38,7 +38,10 @@ def test_prompts() -> None:
 
 
 def test_a_file_may_have_no_input() -> None:
-    raw = [{"instruction": "Resume.", "output": "a"}, {**ROW, "output": "b", "input": None}]
+    raw: list[dict[str, Any]] = [
+        {"instruction": "Resume.", "output": "a"},
+        {**ROW, "output": "b", "input": None},
+    ]
     rows = map_rows(
         [*raw, {**ROW, "id": "8", "output": "c"}],
         {"input": "*"},
