@@ -129,7 +129,7 @@ def test_silence_and_a_doi_are_no_abstention(reply: str, reason: str) -> None:
 
 def test_from_memory_a_row_is_its_own_group_and_articles_may_be_on_both_sides() -> None:
     options = doi.Options(answer_from="memory")
-    (example,) = doi.load([row("10.5555/z", context="unused")], options)
+    (example,) = doi.load([row("10.5555/z", context="On nutria")], options)
     assert (example.group, example.split, example.inputs["context"]) == ("7", None, "")
     assert doi.to_messages(example) == [{"role": "user", "content": "¿Nutria?"}]
     assert doi.to_text(example)[0] == "### Question:\n¿Nutria?\n### Answer:"
@@ -152,12 +152,28 @@ def test_known_dois_may_come_from_a_file(tmp_path: Path) -> None:
         ({"dois": "see the paper"}, "row 7: `dois` is 'see the paper', of which a part is no DOI"),
         ({"dois": "10.5555/a.1, 10.55/b"}, "of which a part is no DOI"),
         ({"dois": "10.5555/a.1", "question": " "}, "row 7: `question` is empty"),
+        (
+            {"dois": "10.5555/a.1", "question": "What is big data?"},
+            "row 7: the question has no word of its context, as if it were of another row: 'What",
+        ),
     ],
 )
 def test_rows_that_cannot_be_used_are_named(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError) as caught:
         list(doi.load([row(**changes)], doi.Options()))
     assert says in caught.value.faults[0]
+
+
+def test_questions_may_be_in_other_words_where_that_is_said() -> None:
+    strange = row("10.5555/a.1", question="What do otters eat?")
+    for options, rows in (
+        ({"require_overlap": False}, [strange]),
+        ({}, [row("10.5555/a.1", question="What do otters eat?", context="")]),
+        ({}, [row("not found", question="What do otters eat?")]),
+    ):
+        assert len(list(doi.load(rows, doi.Options.model_validate(options)))) == 1
+    with pytest.raises(UserError, match="no word of its context"):
+        list(doi.load([strange], doi.Options(answer_from="memory")))
 
 
 def test_faults_of_the_known_file_are_found_before_training(tmp_path: Path) -> None:
