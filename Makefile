@@ -6,7 +6,7 @@ export PYTHONUNBUFFERED := 1
 # Idle OpenMP threads must not spin: where cores are shared a step takes a hundred times as long.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: quickstart test lint bench bench-gpu faults clean
+.PHONY: quickstart test lint systems bench bench-gpu faults clean
 
 quickstart: .venv/run.stamp
 	$(BIN)/python -m jobs.quickstart
@@ -18,6 +18,9 @@ lint: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy jobs tune trainers datasets_src cluster tests
+
+systems: .venv/run.stamp
+	$(BIN)/python -m tests.systems
 
 bench: .venv/dev.stamp
 	$(BIN)/python -m tests.benchmarks.run

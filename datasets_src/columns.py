@@ -3,6 +3,7 @@
 data.columns {question: Prompt, sql: SQL, group: Indice} turns {"Indice": 19.0, "Prompt": "¿…?",
 "SQL": "SELECT …"} into {"question": "¿…?", "sql": "SELECT …", "id": "1", "group": "19", "split":
 None}: id, group and split are always there; ids default to the row number, groups to the id.
+`meta.lang` is the value `lang` within the column `meta`, `*` the whole row as an object.
 """
 
 import difflib
@@ -19,6 +20,7 @@ Row = dict[str, Any]
 SHOWN = 10
 # So many rows of other columns before the first with the right ones, and the columns are misnamed.
 MAX_UNLIKE = 100
+WHOLE_ROW = "*"
 NO_COLUMN, NO_VALUE = "a column is missing", "no value in a column"
 SAME_ID, UNKNOWN_SPLIT = "an id that stands twice", "an unknown split"
 
@@ -93,10 +95,10 @@ def _with_names(
 def _map_row(
     raw: Row, names: Mapping[str, str], *, fields: Mapping[str, str], default_id: str
 ) -> tuple[Row, RowFault | None]:
-    row: Row = {field: raw.get(names[field]) for field in fields}
-    row["id"] = clean_key(raw.get(names["id"])) or default_id
-    row["group"] = clean_key(raw.get(names["group"])) or row["id"]
-    side = clean_key(raw.get(names["split"]))
+    row: Row = {field: _value(raw, names[field]) for field in fields}
+    row["id"] = clean_key(_value(raw, names["id"])) or default_id
+    row["group"] = clean_key(_value(raw, names["group"])) or row["id"]
+    side = clean_key(_value(raw, names["split"]))
     row["split"] = normalise_side(side) if side else None
     if side and row["split"] is None:
         known = ", ".join(sorted({name for names in SIDES.values() for name in names}))
@@ -106,6 +108,18 @@ def _map_row(
         what = f"no value in column {', '.join(missing)}"
         return row, RowFault(NO_VALUE, what, "fill or delete it")
     return row, None
+
+
+def _value(raw: Row, name: str) -> Any:
+    """What stands in the column `name`; None where that is nothing."""
+    if name == WHOLE_ROW:
+        return raw
+    if name in raw:
+        return raw[name]
+    value: Any = raw
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
 def _same_id(id: str, first: int, second: int, *, column: str, bad: BadRows | None) -> RowFault:
@@ -139,7 +153,10 @@ def _resolve(
 
 
 def _find(wanted: str, present: list[str]) -> str | None:
-    if wanted in present:
+    if wanted in present or wanted == WHOLE_ROW:
+        return wanted
+    # A column that may hold objects; a row where it does not has no value for the field.
+    if "." in wanted and wanted.split(".")[0] in present:
         return wanted
     same = [name for name in present if name.strip().casefold() == wanted.casefold()]
     return same[0] if len(same) == 1 else None

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets_src.leaks import leak_lines
 from datasets_src.split import TRAIN, VALIDATION, Assignment, natural_key
 
 NUM_BINS = 20
@@ -123,6 +124,12 @@ def format_report(report: Mapping[str, Any]) -> str:
     if straddling := report["straddling_groups"]:
         listed = ", ".join(straddling[:SHOWN]) + (", …" if len(straddling) > SHOWN else "")
         lines.append(("warning", f"{len(straddling)} groups are on both sides: {listed}"))
+    lines += [
+        ("warning", line)
+        for line in leak_lines(
+            report["leaks"], num_rows=report["num_rows"][VALIDATION], split=report["split"]
+        )
+    ]
     lines.append(("targets", f"{report['num_distinct_targets']:,} distinct; most frequent:"))
     for same in report["target_duplicates"][:3]:
         lines.append(("", f"{same['num_rows']:,} x {shorten(same['target'])}"))

@@ -38,12 +38,14 @@ BLOCK_SCHEMA = pa.schema(
 class Loaded:
     """All examples: `blocks` is what `keep_block` made of each table, in the order of the rows.
 
-    `defaults` are the inputs of the first example; `left_out` the ids the task gave no example of.
+    `defaults` are the inputs of the first example, `varying` the names of those that differ in
+    another; `left_out` the ids the task gave no example of.
     """
 
     index: RowIndex = field(default_factory=RowIndex)
     blocks: list[Any] = field(default_factory=list)
     defaults: dict[str, Any] = field(default_factory=dict)
+    varying: set[str] = field(default_factory=set)
     files: list[dict[str, Any]] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     num_bytes: int = 0
@@ -72,7 +74,8 @@ def load_examples(
     codes: dict[bytes, int] = {}
     for example in _all_examples(data, task, options, loaded, bad=bad, is_empty=is_empty):
         loaded.defaults = loaded.defaults or dict(example.inputs)
-        text = encode_example(example, loaded.defaults)
+        text, varying = encode_example(example, loaded.defaults)
+        loaded.varying.update(varying)
         loaded.num_bytes += len(text)
         block.append((len(loaded.index.ids), example.id, example.group, text))
         _add_to_index(loaded.index, example, codes)

@@ -27,6 +27,7 @@ from datasets_src.data_report import Lengths, RowIndex, build_report
 from datasets_src.errors import UserError
 from datasets_src.examples import EMPTY_TARGET, Loaded, load_examples
 from datasets_src.fingerprint import data_hash
+from datasets_src.leaks import SKETCH, find_leaks, folded_inputs, sketch_columns
 from datasets_src.split import TRAIN, VALIDATION, Assignment, split_rows
 from datasets_src.staging import check_space, find_complete, staged
 from datasets_src.store import SplitWriter, decode_example
@@ -103,10 +104,11 @@ def prepare(data: DataConfig, *, model_dir: Path, output_dir: Path) -> Prepared:
         )
         check_space(part, loaded.num_bytes)
         blocks = tokenise_blocks(loaded, data.task, shared)
-        lengths = _write_splits(
+        lengths, sketches = _write_splits(
             _progress(blocks, len(index.ids)), part, loaded, assignment, data.max_length
         )
-        report = _report(data, digest, loaded, assignment, lengths)
+        leaks = find_leaks(part, sketches, varying=sorted(loaded.varying))
+        report = _report(data, digest, loaded, assignment, lengths) | {"leaks": leaks}
         text = json.dumps(report, ensure_ascii=False, indent=2)
         (part / "data.json").write_text(text + "\n", encoding="utf-8")
     kept.unlink(missing_ok=True)  # of an attempt under a lower limit: final has the same rows
@@ -148,7 +150,12 @@ def tokenise_blocks(loaded: Loaded, task: str, shared: Any) -> Iterator[pa.Table
             batch_size=None,
             batch_format="pyarrow",
             zero_copy_batch=True,
-            fn_kwargs={"task": task, "shared": [shared], "defaults": loaded.defaults},
+            fn_kwargs={
+                "task": task,
+                "shared": [shared],
+                "defaults": loaded.defaults,
+                "varying": sorted(loaded.varying),
+            },
         )
         yield from rows.iter_batches(batch_size=None, batch_format="pyarrow")
 
@@ -161,9 +168,9 @@ def _progress(blocks: Iterator[pa.Table], num_rows: int) -> Iterator[pa.Table]:
 
 
 def tokenise_block(
-    block: pa.Table, *, task: str, shared: list[Any], defaults: dict[str, Any]
+    block: pa.Table, *, task: str, shared: list[Any], defaults: dict[str, Any], varying: list[str]
 ) -> pa.Table:
-    """What a Ray task does: adds length, prompt_len, input_ids and fault to a block."""
+    """What a Ray task does: adds length, prompt_len, input_ids, fault and a sketch to a block."""
     text_format, encode = _open_format(shared[0])
     examples = [
         decode_example(text, defaults, id=id, group=group, split=None)
@@ -180,6 +187,7 @@ def tokenise_block(
         "prompt_len": pa.array([row.prompt_len for row in rows], pa.int32()),
         "input_ids": pa.ListArray.from_arrays(offsets, values),
         "fault": pa.array([row.fault for row in rows], pa.string()),
+        **sketch_columns([folded_inputs(example, varying) for example in examples]),
     }
     for name, column in columns.items():
         block = block.append_column(name, column)
@@ -203,12 +211,13 @@ def _warm_up(shared: list[Any], task: str) -> None:
 
 def _write_splits(
     blocks: Iterator[pa.Table], part: Path, loaded: Loaded, assignment: Assignment, limit: int
-) -> Lengths:
-    """Write both Parquet files from blocks in the order of the rows."""
+) -> tuple[Lengths, dict[str, list[pa.Table]]]:
+    """Write both Parquet files from blocks in the order of the rows; the sketches of each."""
     num_rows = len(assignment.sides)
     side = np.array([s or "" for s in assignment.sides])
     length, prompt_len = np.zeros(num_rows, np.int32), np.zeros(num_rows, np.int32)
     faults: dict[str, list[str]] = {}
+    sketches: dict[str, list[pa.Table]] = {TRAIN: [], VALIDATION: []}
     with (
         closing(SplitWriter(part / "train.parquet", loaded.defaults)) as train,
         closing(SplitWriter(part / "validation.parquet", loaded.defaults)) as validation,
@@ -220,14 +229,15 @@ def _write_splits(
             length[at], prompt_len[at] = block["length"].to_numpy(), block["prompt_len"].to_numpy()
             _note_faults(block, faults)
             for writer, name in ((train, TRAIN), (validation, VALIDATION)):
-                mask = (side[at] == name) & (length[at] <= limit)
-                writer.write(block.filter(pa.array(mask)))
+                kept = block.filter(pa.array((side[at] == name) & (length[at] <= limit)))
+                writer.write(kept)
+                sketches[name].append(kept.select(SKETCH))
         assert done == num_rows, (done, num_rows)
     if faults:
         raise UserError(*(_explain_fault(reason, ids) for reason, ids in faults.items()))
     lengths = Lengths(length, prompt_len, kept=length <= limit)
     _refuse_empty_side(side, lengths, limit)
-    return lengths
+    return lengths, sketches
 
 
 def _note_faults(block: pa.Table, faults: dict[str, list[str]]) -> None:

@@ -35,12 +35,12 @@ ROWS_PER_GROUP = 256
 CACHE_BYTES = 256 * 2**20
 
 
-def encode_example(example: Example, defaults: Mapping[str, Any]) -> str:
-    """JSON of an example's target and of the inputs that differ from `defaults`."""
+def encode_example(example: Example, defaults: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """JSON of an example's target and its inputs that differ from `defaults`; their names."""
     inputs = {k: v for k, v in example.inputs.items() if not _same(v, defaults.get(k, ...))}
     absent = [k for k in defaults if k not in example.inputs]
     row = {"inputs": inputs, "absent": absent, "target": example.target}
-    return json.dumps(row, ensure_ascii=False)
+    return json.dumps(row, ensure_ascii=False), [*inputs, *absent]
 
 
 def decode_example(

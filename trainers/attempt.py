@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -61,8 +62,12 @@ def run_attempt(
     cpus: int,
     stop: StopRequest,
     watcher: Watcher,
+    beside: Callable[[], object] = lambda: None,
 ) -> Ending:
-    """Train with so many workers until the plan's end, or until they leave or fail."""
+    """Train with so many workers until the plan's end, or until they leave or fail.
+
+    `beside` is called all the while.
+    """
     attempt, board, word = uuid.uuid4().hex[:6], start_board(), Word()
     groups = placement_groups()
     scratch = Path(tempfile.mkdtemp(prefix="gallipato-ray-"))
@@ -87,6 +92,7 @@ def run_attempt(
             word = _read(board) or word
             watcher.show(word.state)
             guard.look(word)
+            beside()
         word = _read(board) or word
         return _ending(attempt, guard, word, errors[0] if errors else None)
     finally:

@@ -179,6 +179,17 @@ def _data(data: dict[str, Any]) -> str:
         f"{_table(['split', 'rows', 'groups'], rows)}\n\n"
         f"{dropped} rows were dropped. No group lies on both sides of the split"
         + _straddling(data.get("straddling_groups", []))
+        + _leaks(data)
+    )
+
+
+def _leaks(data: dict[str, Any]) -> str:
+    num = {kind: found["num_rows"] for kind, found in data.get("leaks", {}).items()}
+    if not any(num.values()):
+        return ""
+    return (
+        f" {num['exact']} validation rows have the inputs of a training row, "
+        f"{num['near']} have nearly those."
     )
 
 

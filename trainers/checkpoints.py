@@ -45,6 +45,12 @@ def step_name(step: int) -> str:
     return f"step-{step:06d}"
 
 
+def step_of_score(name: str) -> int | None:
+    """140 of "step-000140"; None of "base" and what else stands beside the checkpoints."""
+    match = re.fullmatch(r"step-(\d{6,})", name)
+    return None if match is None else int(match[1])
+
+
 def step_of(name: str) -> int:
     """The step of a checkpoint's directory: 140 of "step-000140.a1b2c3"."""
     match = NAME.fullmatch(name)

@@ -92,6 +92,9 @@ class EvalConfig(Section):
 
     eval_batch_size: int = Field(16, ge=1, description="prompts generated together per worker")
     max_new_tokens: int = Field(256, ge=1, description="longest reply in tokens")
+    num_eval_workers: int = Field(
+        0, ge=0, description="actors that score beside training; 0 = the training workers do"
+    )
     eval_on_start: bool = Field(True, description="score the untuned base and the best constant")
     num_few_shot: int = Field(
         3, ge=0, description="at the start, solved examples before each question; 0 = without"
@@ -236,6 +239,15 @@ class Config(Section):
             raise ValueError(
                 f"scaling.zero_stage: {self.scaling.zero_stage}, but qlora's 4-bit weights are not "
                 "shared out; set zero_stage=0, or method_type=lora"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _scored_beside_on_a_disk_of_all(self) -> "Config":
+        if self.eval.num_eval_workers and "://" in self.output_dir:
+            raise ValueError(
+                f"eval.num_eval_workers: {self.eval.num_eval_workers}, but {self.output_dir} is no "
+                "directory, where an actor finds checkpoints; set num_eval_workers=0"
             )
         return self
 

@@ -16,6 +16,7 @@ from datasets_src.errors import UserError
 from datasets_src.store import open_split
 from trainers.attempt import Ending, run_attempt
 from trainers.config import Config
+from trainers.examiner import Examiner
 from trainers.resources import wait_for_workers
 from trainers.run_dir import append_jsonl, write_json
 from trainers.run_facts import PROGRESS
@@ -49,9 +50,18 @@ def fit(
         rows.push_folder(rows_name(prepared_dir))
     home.push()
     patience = Patience(home, config.scaling.max_failures)
-    with Watcher(run_dir) as watcher, SavePusher(home, config=config), stop.graceful():
+    with (
+        Watcher(run_dir) as watcher,
+        SavePusher(home, config=config),
+        Examiner(config, run_dir=run_dir, prepared_dir=prepared_dir) as examiner,
+        stop.graceful(),
+    ):
         while True:
-            num_workers, cpus = wait_for_workers(config, stop=stop, say=watcher.say)
+            num_workers, cpus = wait_for_workers(
+                config, stop=stop, say=watcher.say, beside=examiner.num_waiting
+            )
+            examiner.start(cpus)
+            examiner.forget_after(home.newest_step())
             ending = run_attempt(
                 config,
                 run_dir=run_dir,
@@ -60,15 +70,22 @@ def fit(
                 cpus=cpus,
                 stop=stop,
                 watcher=watcher,
+                beside=examiner.look,
             )
             home.refresh()
             write_json(run_dir / PROGRESS, ending.word.state)
             if ending.kind == "finished":
+                examiner.finish(lambda: _wait(watcher, stop))
                 return
             stop.raise_if_asked()
             if ending.kind == "failed":
                 patience.judge(ending, num_workers)
             watcher.say(f"restart   {ending.why}; goes on after step {home.newest_step()}")
+
+
+def _wait(watcher: Watcher, stop: StopRequest) -> None:
+    watcher.show({"phase": "score what is left"})
+    stop.raise_if_asked()
 
 
 class Patience:

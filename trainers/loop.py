@@ -5,32 +5,27 @@ for step in plan: train_step -> metrics.jsonl;  at a save: checkpoint -> replies
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 
 import torch
 import torch.distributed as dist
 
-from datasets_src.families import PRESETS
 from datasets_src.plan import steps_per_epoch
 from datasets_src.store import Split
-from datasets_src.task import load_task
 from datasets_src.types import StepPlan
-from trainers.checkpoints import step_name
-from trainers.evaluate import EvalJob, constant_score, evaluate
+from trainers.checkpoints import step_name, step_of_score
+from trainers.exam import Examinee, exam, first_names
 from trainers.failpoints import fail_at
 from trainers.keeper import Keeper
-from trainers.methods.choose import method_module
 from trainers.micro_batches import share_of_step
 from trainers.mirror import Mirror
 from trainers.packing import num_target_tokens
 from trainers.progress import Left, Order, Progress, Tell, hear_nothing
-from trainers.prompting import FEW_SHOT, Ask, few_shot_of_run
 from trainers.records import Records, open_records
 from trainers.run_plan import make_plan, save_steps
 from trainers.save import record_missing, save
 from trainers.schedule import learning_rate
-from trainers.scores import best_step
+from trainers.scores import best_step, read_scores
 from trainers.step import NonFiniteError, train_step
 from trainers.trainee import Job, Start, Trainee, build, find_start
 
@@ -56,7 +51,13 @@ def run(job: Job, tell: Tell = hear_nothing, mirror: Mirror | None = None) -> bo
     with Keeper(job.run_dir, mirror, ledger=ledger, rank=job.rank) as keeper:
         start = find_start(job, keeper)
         it = build(job, start.checkpoint, progress)
-        with open_records(job.run_dir, ledger=ledger, rank=job.rank, after=start.step) as records:
+        with open_records(
+            job.run_dir,
+            ledger=ledger,
+            rank=job.rank,
+            after=start.step,
+            with_scores=not job.config.eval.num_eval_workers,
+        ) as records:
             if start.checkpoint is not None and job.rank == 0:
                 record_missing(job, start.checkpoint, records)
             try:
@@ -71,7 +72,9 @@ def run(job: Job, tell: Tell = hear_nothing, mirror: Mirror | None = None) -> bo
 def _run_plan(job: Job, it: Trainee, start: Start, listeners: Listeners) -> bool:
     plan = make_plan(job.config, it.train)
     saves = save_steps(job.config, it.train, len(plan))
-    _score_what_is_missing(job, it, start, saves, listeners)
+    beside = job.config.eval.num_eval_workers > 0
+    if not beside:
+        _score_what_is_missing(job, it, start, saves, listeners)
     if listeners.progress.agreed() == Order.SAVE_AND_LEAVE:
         return False
     for step in plan[start.step :]:
@@ -89,36 +92,22 @@ def _run_plan(job: Job, it: Trainee, start: Start, listeners: Listeners) -> bool
         ):
             return False
         if step.step in saves:
-            _evaluate(job, it, step.step, listeners)
-            _prune(job, step.step, listeners.keeper)
+            if not beside:
+                _evaluate(job, it, step_name(step.step), listeners)
+            _prune(job, step.step, saves, listeners.keeper)
     return True
 
 
 def _score_what_is_missing(
-    job: Job,
-    it: Trainee,
-    start: Start,
-    saves: set[int],
-    listeners: Listeners,
+    job: Job, it: Trainee, start: Start, saves: set[int], listeners: Listeners
 ) -> None:
-    """The untuned base, asked as it is trained and by a good prompt, and the best constant answer
-    at first; a save whose replies were cut off."""
-    if job.config.eval.eval_on_start and "base" not in start.scored:
-        _evaluate(job, it, None, listeners)
-    if FEW_SHOT not in start.scored:
-        few_shot = few_shot_of_run(job.config, it.model_dir, it.train, it.validation)
-        if few_shot is not None and few_shot.ask is not None:
-            _evaluate(job, it, None, listeners, few_shot.ask)
-    if job.config.eval.eval_on_start and "constant" not in start.scored and job.rank == 0:
-        train, validation = (
-            [split.example(i) for i in range(len(split))] for split in (it.train, it.validation)
-        )
-        task = load_task(job.config.data.task)
-        score = constant_score(train, validation, task=task, job=eval_job(job, "constant", None))
-        listeners.records.append("scores", asdict(score))
+    """What stands beside the checkpoints, at first; a save whose replies were cut off."""
+    for name in first_names(job.config):
+        if name not in start.scored:
+            _evaluate(job, it, name, listeners)
     if start.step in saves and step_name(start.step) not in start.scored:
-        _evaluate(job, it, start.step, listeners)
-        _prune(job, start.step, listeners.keeper)
+        _evaluate(job, it, step_name(start.step), listeners)
+        _prune(job, start.step, saves, listeners.keeper)
 
 
 def _train(job: Job, it: Trainee, step: StepPlan, total_steps: int, listeners: Listeners) -> None:
@@ -181,24 +170,17 @@ def _record_step(
         records.append("metrics", metrics)
 
 
-def _evaluate(
-    job: Job, it: Trainee, step: int | None, listeners: Listeners, ask: Ask | None = None
-) -> None:
-    """Score a checkpoint, or with `step` None the untuned base; `ask` is how it is asked then."""
-    base = "base" if ask is None else FEW_SHOT
-    name = base if step is None else step_name(step)
+def _evaluate(job: Job, it: Trainee, name: str, listeners: Listeners) -> None:
+    """Score a checkpoint, or what stands beside them, on all workers together."""
+    step = step_of_score(name)
     listeners.progress.answering(name, _share_size(it.validation, job))
     fail_at("during_evaluation", step=step, rank=job.rank)
-    how = method_module(job.config.method)
-    with it.engine.whole() as model, how.untuned(model) if step is None else nullcontext():
-        model.eval()
-        score = evaluate(
-            model,
-            it.tokenizer,
-            it.validation,
-            task=load_task(job.config.data.task),
-            job=eval_job(job, name, step),
-            ask=ask,
+    with it.engine.whole() as model:
+        score = exam(
+            job.config,
+            Examinee(model, it.tokenizer, it.model_dir, it.train, it.validation),
+            name,
+            run_dir=job.run_dir,
             on_batch=listeners.progress.answered,
         )
     if score is not None:
@@ -207,29 +189,17 @@ def _evaluate(
         listeners.progress.scored(score)
 
 
-def _prune(job: Job, step: int, keeper: Keeper) -> None:
+def _prune(job: Job, step: int, saves: set[int], keeper: Keeper) -> None:
+    """Delete what is neither new nor the best, nor waits for its score."""
     if job.rank == 0:
+        scored = {score.step for score in read_scores(job.run_dir)}
         best = best_step(job.run_dir)
+        waiting = {save for save in saves if save <= step} - scored
         keeper.prune(
-            keep=job.config.checkpoint.save_total_limit, also=[] if best is None else [best]
+            keep=job.config.checkpoint.save_total_limit,
+            also=waiting if best is None else waiting | {best},
         )
         fail_at("after_prune", step=step)
-
-
-def eval_job(job: Job, name: str, step: int | None) -> EvalJob:
-    """The evaluation of this run's rows under `name`."""
-    task, settings = load_task(job.config.data.task), job.config.eval
-    return EvalJob(
-        name=name,
-        step=step,
-        run_dir=job.run_dir,
-        metric=settings.metric_for_best_model or task.METRIC,
-        max_new_tokens=settings.max_new_tokens,
-        batch_size=settings.eval_batch_size,
-        stop=task.STOP if job.config.data.template == "plain" else (),
-        preset=PRESETS[settings.generation_preset],
-        seed=job.config.train.seed,
-    )
 
 
 def _share_size(split: Split, job: Job) -> int:

@@ -52,12 +52,15 @@ class Records:
             file.close()
 
 
-def open_records(run_dir: Path, *, ledger: str, rank: int, after: int) -> Records:
+def open_records(
+    run_dir: Path, *, ledger: str, rank: int, after: int, with_scores: bool = True
+) -> Records:
     """The files of this worker. On rank 0 rows of steps beyond `after` are dropped: those steps
-    are done again, and each has one row whatever was killed."""
+    are done again, and each has one row whatever was killed. Scores may be the driver's to write
+    (examiner.py)."""
     paths = {"ledger": run_dir / ledger}
     if rank == 0:
-        for name in NAMES:
+        for name in NAMES if with_scores else NAMES[:-1]:
             path = paths[name] = run_dir / f"{name}.jsonl"
             rows = list(read_jsonl(path))
             write_jsonl(path, [row for row in rows if (row["step"] or 0) <= after])

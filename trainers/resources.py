@@ -23,9 +23,11 @@ Node = Mapping[str, float]
 
 
 def wait_for_workers(
-    config: Config, *, stop: StopRequest, say: Callable[[str], None]
+    config: Config, *, stop: StopRequest, say: Callable[[str], None], beside: int = 0
 ) -> tuple[int, int]:
     """Number of workers and CPUs of each, once they are free; says every 30 s what is missing.
+
+    `beside`: so many actors of a worker's size, that have no place yet, fit too.
 
     Raises:
         UserError: after `scaling.resource_wait_s`; at once where a local Ray is too small.
@@ -35,18 +37,20 @@ def wait_for_workers(
     while True:
         stop.raise_if_asked()
         totals = nodes("Resources")
-        cpus = cpus_per_worker(scaling, totals)
-        room = room_for(scaling, nodes("available"), cpus)
+        cpus = cpus_per_worker(scaling, totals, beside=config.eval.num_eval_workers)
+        room = room_for(scaling, nodes("available"), cpus) - beside
         waited = time.monotonic() - started
         enough = scaling.min_workers if waited > ELASTIC_GRACE_S else scaling.max_workers
         if room >= enough:
             return min(room, scaling.max_workers), cpus
-        hopeless = not grows and room_for(scaling, totals, cpus) < scaling.min_workers
-        missing = _missing(scaling, totals, nodes("available"), cpus)
+        needed = scaling.min_workers + config.eval.num_eval_workers
+        hopeless = not grows and room_for(scaling, totals, cpus) < needed
+        missing = _missing(scaling, needed, totals, nodes("available"), cpus)
         if hopeless or waited > scaling.resource_wait_s:
             reason = "a local Ray does not grow" if hopeless else f"waited {waited:.0f} s"
             raise UserError(
-                f"scaling.num_workers: {scaling.min_workers} workers do not fit the cluster "
+                f"scaling.num_workers: {scaling.min_workers} workers"
+                f"{_and_beside(config.eval.num_eval_workers)} do not fit the cluster "
                 f"({missing}; {reason}); lower num_workers or cpus_per_worker"
             )
         if waited - said > SAY_EVERY_S:
@@ -65,12 +69,13 @@ def nodes(what: str) -> list[Node]:
     return [free.get(n["NodeID"], {}) for n in alive]
 
 
-def cpus_per_worker(scaling: ScalingConfig, totals: Sequence[Node]) -> int:
-    """As configured, or the most with which all workers fit."""
+def cpus_per_worker(scaling: ScalingConfig, totals: Sequence[Node], *, beside: int = 0) -> int:
+    """As configured, or the most with which all workers and `beside` actors fit."""
     if scaling.cpus_per_worker:
         return scaling.cpus_per_worker
-    most = int(sum(node.get("CPU", 0) for node in totals)) // scaling.max_workers
-    fitting = (n for n in range(most, 0, -1) if room_for(scaling, totals, n) >= scaling.max_workers)
+    num = scaling.max_workers + beside
+    most = int(sum(node.get("CPU", 0) for node in totals)) // num
+    fitting = (n for n in range(most, 0, -1) if room_for(scaling, totals, n) >= num)
     return next(fitting, 1)
 
 
@@ -84,13 +89,17 @@ def room_for(scaling: ScalingConfig, nodes: Sequence[Node], cpus: int) -> int:
     return sum(fit(node) for node in nodes)
 
 
+def _and_beside(num: int) -> str:
+    return f" and {num} that score beside them (eval.num_eval_workers)" if num else ""
+
+
 def _missing(
-    scaling: ScalingConfig, totals: Sequence[Node], free: Sequence[Node], cpus: int
+    scaling: ScalingConfig, num: int, totals: Sequence[Node], free: Sequence[Node], cpus: int
 ) -> str:
     def told(name: str, each: int) -> str:
         there = sum(node.get(name, 0) for node in totals)
         left = sum(node.get(name, 0) for node in free)
-        return f"{scaling.min_workers * each} {name}s asked, {there:g} there, {left:g} free"
+        return f"{num * each} {name}s asked, {there:g} there, {left:g} free"
 
     parts = [told("CPU", cpus)] + ([told("GPU", 1)] if scaling.use_gpu else [])
     return f"{'; '.join(parts)} on {len(totals)} node(s)"

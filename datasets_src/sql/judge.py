@@ -1,22 +1,25 @@
-"""Runs replies and gold queries and says whether they agree.
+"""Runs replies and gold queries and says how they stand to each other.
 
 judge(pool, [Case(gold="SELECT 1", reply="SELECT 1.0", bindings=({},))])
--> [Verdict(match=True, ordered=True, valid=True, status="ok")]
+-> [Verdict(status="match", ordered=True)]
 
 A reply matches when its rows equal the gold query's for every binding of the placeholders, in
-every engine in which the gold query runs.
+every engine in which both run. An engine that has no word for what the reply says is left out
+where the other one has.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from datasets_src.sql.compare import same_rows, same_sequence
-from datasets_src.sql.sandbox import ENGINES, Engine, Outcome, Pool
+from datasets_src.sql.compare import Result, relate
+from datasets_src.sql.sandbox import ENGINES, TIME_LIMIT_S, Engine, Outcome, Pool
+from datasets_src.sql.text import Binding, bound_texts
 
-Binding = Mapping[str, Any]  # placeholder -> value
-Results = dict[Engine, tuple[Outcome, ...]]  # one outcome a bound text, up to the first bad one
+Texts = tuple[str, ...]  # one for each binding, or one for all
+Results = dict[Engine, Outcome]
+# In each of two engines, so that a reply that takes no longer is in time.
+GOLD_LIMIT_S = TIME_LIMIT_S / 2
 MAX_GOLD_CELLS = 4_000_000  # of cached results, some 400 MB
 
 
@@ -31,12 +34,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`status` is the first that is not "ok", over the bindings and engines."""
+    """`status`: a relation of compare.py where the reply ran, else how its run ended."""
 
-    match: bool
-    ordered: bool
-    valid: bool
     status: str
+    ordered: bool
 
 
 class GoldFault(Exception):
@@ -48,121 +49,89 @@ class GoldFault(Exception):
         self.details = details
 
 
-def literal(value: Any) -> str:
-    """`value` as an SQL literal."""
-    if value is None:
-        return "NULL"
-    if isinstance(value, bool | int | float):
-        return str(int(value) if isinstance(value, bool) else value)
-    return "'" + str(value).replace("'", "''") + "'"
-
-
-def bind(sql: str, binding: Binding) -> str:
-    """Put literals in the place of placeholders; inside quotes only the value's text."""
-    for name, value in binding.items():
-        first, *rest = sql.split(name)
-        for piece in rest:
-            inside_quotes = first.count("'") % 2 == 1
-            first += literal(str(value))[1:-1] if inside_quotes else literal(value)
-            first += piece
-        sql = first
-    return sql
-
-
-def bound_texts(sql: str, bindings: Sequence[Binding]) -> tuple[str, ...]:
-    """`sql` under each binding, or one text where it has no placeholder."""
-    texts = tuple(bind(sql, binding) for binding in bindings) or (sql,)
-    return texts[:1] if len(set(texts)) == 1 else texts
-
-
-def run_texts(pool: Pool, texts: Sequence[str]) -> Results:
-    """Each text in each engine; an engine is left at its first outcome that is not ok."""
-    results: Results = {}
-    for engine in ENGINES:
-        outcomes: list[Outcome] = []
-        for text in texts:
-            outcomes.append(pool.run(text, engine))
-            if outcomes[-1].status != "ok":
-                break
-        results[engine] = tuple(outcomes)
-    return results
-
-
-def runs(outcomes: Sequence[Outcome]) -> bool:
-    return all(outcome.status == "ok" for outcome in outcomes)
-
-
 def judge(pool: Pool, cases: Sequence[Case]) -> list[Verdict]:
     """A verdict a case, in their order; each distinct gold and reply is run once.
 
     Raises GoldFault before any reply is run.
     """
-    golds = _run_golds(pool, cases)
-    by_reply: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    gold_texts = [bound_texts(case.gold, case.bindings, pool.dialect) for case in cases]
+    golds = _run_golds(pool, gold_texts)
+    by_run: dict[tuple[Texts, tuple[Engine, ...]], list[int]] = defaultdict(list)
     for index, case in enumerate(cases):
-        by_reply[bound_texts(case.reply, case.bindings)].append(index)
+        texts = bound_texts(case.reply, case.bindings, pool.dialect)
+        by_run[texts, tuple(golds[gold_texts[index]])].append(index)
 
-    def judge_reply(item: tuple[tuple[str, ...], list[int]]) -> list[tuple[int, Verdict]]:
-        texts, indices = item
-        if any(texts != bound_texts(cases[i].gold, cases[i].bindings) for i in indices):
-            results = run_texts(pool, texts)
-        else:  # the gold query itself
-            results = golds[texts]
-        return [(i, _verdict(results, golds[_gold_texts(cases[i])])) for i in indices]
+    def judge_run(item: tuple[tuple[Texts, tuple[Engine, ...]], list[int]]) -> list[Verdict]:
+        (texts, engines), indices = item
+        is_gold = texts in golds and tuple(golds[texts]) == engines
+        found = golds[texts] if is_gold else _run_reply(pool, texts, engines)
+        return [_verdict(found, golds[gold_texts[index]]) for index in indices]
 
     verdicts: dict[int, Verdict] = {}
-    for judged in pool.executor.map(judge_reply, by_reply.items()):
-        verdicts.update(judged)
+    for indices, judged in zip(
+        by_run.values(), pool.executor.map(judge_run, by_run.items()), strict=True
+    ):
+        verdicts.update(zip(indices, judged, strict=True))
     return [verdicts[index] for index in range(len(cases))]
 
 
-def _gold_texts(case: Case) -> tuple[str, ...]:
-    return bound_texts(case.gold, case.bindings)
+def _run_reply(pool: Pool, texts: Texts, engines: Sequence[Engine]) -> Results:
+    """One engine after the other, together within the time limit, up to the first fault."""
+    found: Results = {}
+    left_s = TIME_LIMIT_S
+    for engine in engines:
+        found[engine] = pool.run(texts, engine, max(left_s, 0.01))
+        left_s -= found[engine].cpu_s
+        if found[engine].status not in ("ok", "unsupported"):
+            break
+    return found
 
 
-def _run_golds(pool: Pool, cases: Sequence[Case]) -> dict[tuple[str, ...], Results]:
-    """Results of the gold queries, from the pool's cache where they are there."""
-    wanted = dict.fromkeys(_gold_texts(case) for case in cases)
-    missing = [texts for texts in wanted if texts not in pool.gold]
-    fresh = dict(
-        zip(missing, pool.executor.map(lambda texts: run_texts(pool, texts), missing), strict=True)
-    )
-    golds: dict[tuple[str, ...], Results] = {t: fresh.get(t) or pool.gold[t] for t in wanted}
-    faults = {t for t, results in golds.items() if not any(map(runs, results.values()))}
-    if faults:
-        bad = [i for i, case in enumerate(cases) if _gold_texts(case) in faults]
-        raise GoldFault(bad, [_why(golds[_gold_texts(cases[i])]) for i in bad])
+def _run_golds(pool: Pool, wanted: Sequence[Texts]) -> dict[Texts, Results]:
+    """The outcomes of gold queries that are "ok", from the pool's cache where they are there."""
+    missing = [texts for texts in dict.fromkeys(wanted) if texts not in pool.gold]
+
+
+    def run(texts: Texts) -> Results:
+        return {engine: pool.run(texts, engine, GOLD_LIMIT_S) for engine in ENGINES[pool.dialect]}
+
+    ran = dict(zip(missing, pool.executor.map(run, missing), strict=True))
+    fresh = {
+        texts: {engine: outcome for engine, outcome in outcomes.items() if outcome.status == "ok"}
+        for texts, outcomes in ran.items()
+    }
+    if faults := {texts for texts, outcomes in fresh.items() if not outcomes}:
+        bad = [index for index, texts in enumerate(wanted) if texts in faults]
+        raise GoldFault(bad, [_why(ran[wanted[index]]) for index in bad])
+    golds = {texts: fresh.get(texts) or pool.gold[texts] for texts in wanted}
     pool.gold.update(fresh)
     while sum(map(_num_cells, pool.gold.values())) > MAX_GOLD_CELLS and len(pool.gold) > 1:
         pool.gold.pop(next(iter(pool.gold)))
     return golds
 
 
-def _num_cells(results: Results) -> int:
-    outcomes = [outcome for engine in results.values() for outcome in engine]
-    return sum(len(o.rows) * len(o.rows[0]) for o in outcomes if o.rows)
+def _num_cells(outcomes: Results) -> int:
+    results = [result for outcome in outcomes.values() for result in outcome.results]
+    return sum(len(result.rows) * result.num_columns for result in results)
 
 
-def _why(results: Results) -> str:
-    last = {engine: outcomes[-1] for engine, outcomes in results.items()}
-    return "; ".join(f"{engine}: {o.status} {o.detail}".strip() for engine, o in last.items())
+def _why(outcomes: Results) -> str:
+    return "; ".join(f"{e}: {o.status} {o.detail}".strip() for e, o in outcomes.items())
 
 
-def _verdict(results: Results, gold: Results) -> Verdict:
-    """Bound texts pair up by position; a text without a placeholder stands for all of them."""
-    match = ordered = valid = True
-    status = "ok"
-    for engine, expected in gold.items():
-        if not runs(expected):
-            continue
-        found = results[engine]
-        if not runs(found):
-            bad = next(o.status for o in found if o.status != "ok")
-            return Verdict(False, False, False, bad)
-        num = max(len(found), len(expected))
-        for i in range(num):
-            rows = found[i % len(found)].rows
-            wanted = expected[i % len(expected)].rows
-            match = match and same_rows(wanted, rows)
-            ordered = ordered and same_sequence(wanted, rows)
-    return Verdict(match, ordered and match, valid, status)
+def _verdict(found: Results, gold: Results) -> Verdict:
+    """Over all engines in which both ran."""
+    statuses = [outcome.status for outcome in found.values()]
+    if bad := next((s for s in statuses if s not in ("ok", "unsupported")), None):
+        return Verdict(bad, False)
+    engines = [engine for engine, outcome in found.items() if outcome.status == "ok"]
+    if not engines:
+        return Verdict("invalid", False)
+    expected: list[Result] = []
+    replied: list[Result] = []
+    for engine in engines:
+        wanted, results = gold[engine].results, found[engine].results
+        num = max(len(wanted), len(results))  # a text without a placeholder stands for all
+        expected += [wanted[i % len(wanted)] for i in range(num)]
+        replied += [results[i % len(results)] for i in range(num)]
+    return Verdict(*relate(expected, replied))

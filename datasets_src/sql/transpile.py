@@ -1,124 +1,73 @@
-"""One SELECT of any dialect, checked and rewritten for the engine that will run it.
+"""A checked SELECT of any dialect, rewritten for the engine that will run it.
 
-for_engine("SELECT TOP 5 [name] FROM dbo.Taxonomia", dialect="tsql", engine="sqlite", ...)
+for_engine(parse_select("SELECT TOP 5 [name] FROM dbo.Taxonomia", "tsql"), ...)
 -> 'SELECT "name" FROM "Taxonomia" LIMIT 5'
 
-Parsing what a model wrote may take long or overflow the stack: only the worker process calls this.
+sqlglot does most of it; here is what it leaves, or does otherwise than SQL Server and PostgreSQL.
 """
 
-import logging
-import re
-from collections.abc import Set
+from collections.abc import Callable, Sequence
 
 import sqlglot
 from sqlglot import exp
 
-logging.getLogger("sqlglot").setLevel(logging.CRITICAL)
+from datasets_src.sql.functions import like_regex
+from datasets_src.sql.kinds import Kinds, kind_of
+from datasets_src.sql.safety import Refused
 
-_STATEMENTS = (
-    exp.DDL, exp.DML, exp.Drop, exp.Alter, exp.Command, exp.Pragma, exp.Attach, exp.Detach,
-    exp.Copy, exp.Set, exp.Into, exp.Use, exp.Kill, exp.Transaction, exp.Commit, exp.Rollback,
-    exp.Execute, exp.TruncateTable, exp.Describe, exp.LoadData, exp.Analyze,
-)  # fmt: skip
-_FORBIDDEN_FUNCTION = re.compile(
-    r"load_extension|writefile|readfile|fts3_tokenizer|edit|shell|getenv|glob|query|query_table"
-    r"|read_\w+|\w+_scan|sniff_csv|pragma_\w+|duckdb_\w+|xp_\w+|openrowset|opendatasource|pg_\w+",
-    re.IGNORECASE,
-)
-_ROW_FUNCTIONS = {"generate_series", "range", "unnest", "explode", "json_each", "json_tree"}
-_TEXT_FUNCTIONS = (
-    exp.Concat, exp.ConcatWs, exp.DPipe, exp.Lower, exp.Upper, exp.Trim, exp.Substring, exp.Left,
-    exp.Right, exp.Replace, exp.GroupConcat, exp.TimeToStr, exp.National,
-)  # fmt: skip
 _COMPARISONS = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.In, exp.Between)
+# What SQLite lacks, or sqlglot writes for it so that it means something else (months of 30 days).
+_NOT_FOR_SQLITE = (
+    exp.TryCast, exp.DateDiff, exp.DateAdd, exp.DateSub, exp.Interval, exp.LastDay,
+    exp.TimestampTrunc, exp.DateTrunc, exp.JSONExtract, exp.JSONExtractScalar,
+    exp.ExplodingGenerateSeries, exp.GenerateSeries,
+)  # fmt: skip
+_PARTS = ("YEAR", "MONTH", "DAY")  # of a date; what functions.py gives SQLite
 
 
-class Refused(Exception):
-    """SQL that is not run: `status` is "invalid" or "unsafe"."""
+def for_engine(tree: exp.Expr, *, dialect: str, engine: str, kinds: Kinds) -> str:
+    """The SQL that `engine` ("sqlite" or "duckdb") runs for `tree` of dialect tsql or postgres.
 
-    def __init__(self, status: str, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
-
-
-def parse_select(sql: str, dialect: str) -> exp.Expr:
-    """The tree of the only statement in `sql`, which reads and does nothing else.
-
-    Raises Refused: "invalid" where it is no SQL, "unsafe" where it is more than one SELECT.
+    It changes `tree`, since a copy takes as long as parsing anew. Raises Refused: "unsupported"
+    where the engine cannot say it.
     """
-    try:
-        statements = [tree for tree in sqlglot.parse(sql, read=dialect) if tree is not None]
-    except sqlglot.errors.SqlglotError as error:
-        said = re.sub(r"\x1b\[\d*m", "", str(error))  # sqlglot underlines for a terminal
-        raise Refused("unsafe" if _looks_unsafe(sql) else "invalid", said) from error
-    if not statements:
-        raise Refused("invalid", "no statement")
-    for tree in statements:
-        _refuse_unsafe(tree)
-    if len(statements) > 1:
-        raise Refused("unsafe", f"{len(statements)} statements where one SELECT is allowed")
-    if not isinstance(statements[0], exp.Query):
-        raise Refused("invalid", "not a SELECT")
-    return statements[0]
-
-
-def _looks_unsafe(sql: str) -> bool:
-    """Statements that the dialect's grammar lacks, e.g. ATTACH under tsql."""
-    words = r"attach|detach|install|load|export|import|vacuum|reindex|copy|exec|grant|insert|drop"
-    return re.match(rf"\s*({words})\s", sql, re.IGNORECASE) is not None
-
-
-def _refuse_unsafe(tree: exp.Expr) -> None:
-    for node in tree.walk():
-        if isinstance(node, _STATEMENTS) and not isinstance(node, exp.Query):
-            raise Refused("unsafe", f"{node.key.upper()} is not a SELECT")
-        if isinstance(node, exp.Func) and _FORBIDDEN_FUNCTION.fullmatch(_function_name(node)):
-            raise Refused("unsafe", f"function {_function_name(node)} is not allowed")
-        if isinstance(node, exp.Table):
-            _refuse_table(node)
-
-
-def _function_name(node: exp.Func) -> str:
-    return str(node.this) if isinstance(node, exp.Anonymous) else node.sql_name()
-
-
-def _refuse_table(table: exp.Table) -> None:
-    if isinstance(table.this, exp.Func):
-        name = _function_name(table.this).lower()
-        if name not in _ROW_FUNCTIONS:
-            raise Refused("unsafe", f"table function {name} is not allowed")
-    elif re.search(r"[/\\*]|\.\w+$", table.name):
-        raise Refused("unsafe", f"{table.name} looks like a file")
-    elif re.fullmatch(r"(?i)(pragma|duckdb)_\w+", table.name):
-        raise Refused("unsafe", f"{table.name} tells of the engine, not of the data")
-
-
-def for_engine(
-    tree: exp.Expr, sql: str, *, dialect: str, engine: str, text_columns: Set[str]
-) -> str:
-    """The SQL that `engine` ("sqlite" or "duckdb") runs for `tree`, parsed from `sql`.
-
-    `text_columns` are the lower-case names of columns that hold text wherever they occur. In its
-    own dialect an engine gets the text as it was written.
-    """
-    if dialect == engine:
-        return sql
-    tree = tree.copy()
-    if dialect in ("tsql", "postgres"):
-        _drop_qualifiers(tree)
+    _drop_qualifiers(tree)
+    _rewrite_all(tree, _rewrites(dialect, engine, kinds))
     if dialect == "tsql":
-        tree = tree.transform(_from_tsql, copy=False)
-        _concatenate_texts(tree, text_columns)
-    if dialect in ("tsql", "sqlite") and engine == "duckdb":
-        tree = tree.transform(_like_without_case, copy=False)
-    if engine == "sqlite":
-        tree = tree.transform(_for_sqlite, copy=False)
-        if dialect == "tsql":
-            tree = tree.transform(lambda node: _without_case(node, text_columns), copy=False)
+        _concatenate_texts(tree, kinds)
     try:
-        return tree.sql(dialect=engine, unsupported_level=sqlglot.ErrorLevel.IGNORE)
+        return tree.sql(engine, copy=False, unsupported_level=sqlglot.ErrorLevel.IGNORE)
     except sqlglot.errors.SqlglotError as error:
-        raise Refused("invalid", str(error)) from error
+        raise Refused("unsupported", str(error)) from error
+
+
+def _rewrite_all(tree: exp.Expr, rewrites: Sequence[Callable[[exp.Expr], exp.Expr]]) -> None:
+    """Every node, children before their parents; the root stays, whatever its rewrite."""
+    for node in reversed(list(tree.walk())):
+        new = node
+        for rewrite in rewrites:
+            new = rewrite(new)
+        if new is not node and node is not tree:
+            node.replace(new)
+
+
+def _rewrites(dialect: str, engine: str, kinds: Kinds) -> list[Callable[[exp.Expr], exp.Expr]]:
+    """In their order; each is called on what the one before it made of a node."""
+    rewrites: list[Callable[[exp.Expr], exp.Expr]] = []
+    if dialect == "tsql":
+        rewrites += [_from_tsql, lambda node: _integer_average(node, kinds)]
+    else:
+        rewrites.append(_from_postgres)
+    rewrites += [_bounded_text, lambda node: _integer_cast(node, kinds, dialect, engine)]
+    if engine == "duckdb":
+        rewrites += [_with_ties, _joined_lateral]
+        if dialect == "tsql":
+            rewrites += [_like_class, _like_without_case]
+    else:
+        rewrites.append(_for_sqlite)
+        if dialect == "tsql":
+            rewrites.append(lambda node: _without_case(node, kinds))
+    return rewrites
 
 
 def _drop_qualifiers(tree: exp.Expr) -> None:
@@ -129,33 +78,28 @@ def _drop_qualifiers(tree: exp.Expr) -> None:
 
 
 def _from_tsql(node: exp.Expr) -> exp.Expr:
-    """What sqlglot leaves as it is: N'..', varchar(MAX), hints, collations, recursion."""
+    """N'..', varchar(MAX), hints, collations, recursion; LEN and CHARINDEX as SQL Server's."""
     if isinstance(node, exp.Table):
         node.set("hints", None)
     elif isinstance(node, exp.With):
         node.set("recursive", any(_names_itself(cte) for cte in node.expressions))
     elif isinstance(node, exp.National):
         return exp.Literal.string(node.name)
-    elif isinstance(node, exp.DataType) and "MAX" in {e.name.upper() for e in node.expressions}:
-        node.set("expressions", [])
+    elif isinstance(node, exp.DataType):
+        if "MAX" in {e.name.upper() for e in node.expressions}:
+            node.set("expressions", [])
+        if node.this == exp.DataType.Type.FLOAT:
+            node.set("this", exp.DataType.Type.DOUBLE)
     elif isinstance(node, exp.Collate):
         return node.this
-    return node
-
-
-def _concatenate_texts(tree: exp.Expr, text_columns: Set[str]) -> None:
-    """text + text is text || text; the innermost first, since each makes the next one a text."""
-    for node in reversed(list(tree.find_all(exp.Add))):
-        if _is_text(node, text_columns):
-            node.replace(exp.DPipe(this=node.this, expression=node.expression))
-
-
-def _for_sqlite(node: exp.Expr) -> exp.Expr:
-    """Functions that SQLite's grammar refuses, under the names functions.py gives them."""
-    if isinstance(node, exp.Left | exp.Right):
-        return exp.func(f"{node.key}_chars", node.this, node.expression)
-    if isinstance(node, exp.Extract) and node.name.upper() in ("YEAR", "MONTH", "DAY"):
-        return exp.func(f"{node.name}_of", node.expression)
+    elif isinstance(node, exp.Convert) and not node.args.get("style"):
+        cast = exp.TryCast if node.args.get("safe") else exp.Cast
+        return cast(this=node.expression, to=node.this)
+    elif isinstance(node, exp.Length):
+        node.set("this", exp.func("RTRIM", node.this))
+    elif isinstance(node, exp.StrPosition):
+        for part in ("this", "substr"):
+            node.set(part, exp.Lower(this=node.args[part]))
     return node
 
 
@@ -164,35 +108,120 @@ def _names_itself(cte: exp.Expr) -> bool:
     return any(table.name.lower() == cte.alias.lower() for table in cte.find_all(exp.Table))
 
 
-def _is_text(node: exp.Expr | None, text_columns: Set[str]) -> bool:
-    if isinstance(node, exp.Literal):
-        return node.is_string
-    if isinstance(node, exp.Column):
-        return node.name.lower() in text_columns
-    if isinstance(node, exp.Cast):
-        return bool(node.to.is_type(*exp.DataType.TEXT_TYPES))
-    if isinstance(node, exp.Paren | exp.Coalesce | exp.Max | exp.Min):
-        return _is_text(node.this, text_columns)
-    if isinstance(node, exp.Add):
-        return _is_text(node.left, text_columns) or _is_text(node.right, text_columns)
-    return isinstance(node, _TEXT_FUNCTIONS)
+def _integer_average(node: exp.Expr, kinds: Kinds) -> exp.Expr:
+    """The average of integers is an integer in SQL Server."""
+    if isinstance(node, exp.Avg) and kind_of(node.this, kinds) == "integer":
+        return exp.cast(exp.Trunc(this=node.copy()), "bigint")
+    return node
 
 
-def _without_case(node: exp.Expr, text_columns: Set[str]) -> exp.Expr:
+def _concatenate_texts(tree: exp.Expr, kinds: Kinds) -> None:
+    """text + text is text || text; the innermost first, since each makes the next one a text."""
+    for node in reversed(list(tree.find_all(exp.Add))):
+        if kind_of(node, kinds) == "text":
+            node.replace(exp.DPipe(this=node.this, expression=node.expression))
+
+
+def _from_postgres(node: exp.Expr) -> exp.Expr:
+    """A backslash escapes in LIKE, and SIMILAR TO has the wildcards of LIKE."""
+    if isinstance(node, exp.Like | exp.ILike) and not isinstance(node.parent, exp.Escape):
+        if "\\" in node.expression.name:
+            return exp.Escape(this=node.copy(), expression=exp.Literal.string("\\"))
+    elif isinstance(node, exp.SimilarTo) and isinstance(node.expression, exp.Literal):
+        regex = node.expression.name.replace("%", ".*").replace("_", ".")
+        node.set("expression", exp.Literal.string(regex))
+    return node
+
+
+def _bounded_text(node: exp.Expr) -> exp.Expr:
+    """A cast to varchar(3) keeps three characters; neither engine here does that."""
+    is_text = isinstance(node, exp.Cast) and node.to.is_type(*exp.DataType.TEXT_TYPES)
+    if not is_text or not node.to.expressions:
+        return node
+    text, length = exp.cast(node.this, "text"), node.to.expressions[0].this
+    return exp.Substring(this=text, start=exp.Literal.number(1), length=length)
+
+
+def _integer_cast(node: exp.Expr, kinds: Kinds, dialect: str, engine: str) -> exp.Expr:
+    """SQL Server and SQLite cut a fraction off, PostgreSQL and DuckDB round it."""
+    cuts, engine_cuts = dialect == "tsql", engine == "sqlite"
+    if not isinstance(node, exp.Cast) or kind_of(node.this, kinds) != "number":
+        return node
+    if node.to.is_type(*exp.DataType.INTEGER_TYPES) and cuts != engine_cuts:
+        node.set("this", (exp.Trunc if cuts else exp.Round)(this=node.this))
+    elif engine == "sqlite" and node.to.is_type(exp.DataType.Type.DECIMAL) and len(node.to.expressions) == 2:
+        return exp.Round(this=node.this, decimals=node.to.expressions[1].this)
+    return node
+
+
+def _with_ties(node: exp.Expr) -> exp.Expr:
+    """TOP 3 WITH TIES as a rank: DuckDB has QUALIFY, but no ties."""
+    limit = node.args.get("limit")
+    options = limit.args.get("limit_options") if limit else None
+    if not isinstance(node, exp.Select) or not options or not options.args.get("with_ties"):
+        return node
+    order, num = node.args["order"], limit.args.get("expression") or limit.args.get("count")
+    rank = exp.Window(this=exp.Anonymous(this="RANK"), order=order.copy())
+    node.set("qualify", exp.Qualify(this=exp.LTE(this=rank, expression=num.copy())))
+    node.set("limit", None)
+    return node
+
+
+def _joined_lateral(node: exp.Expr) -> exp.Expr:
+    """CROSS APPLY and OUTER APPLY, for which sqlglot writes a join without its ON."""
+    if isinstance(node, exp.Join) and isinstance(node.this, exp.Lateral):
+        applied = node.this.args.get("cross_apply")
+        if applied is not None:
+            node.this.set("cross_apply", None)
+            node.set("side", None if applied else "LEFT")
+            node.set("on", exp.true())
+    return node
+
+
+def _like_class(node: exp.Expr) -> exp.Expr:
+    """[a-c] in a LIKE of SQL Server, which only a regular expression can say."""
+    is_escaped = isinstance(node, exp.Escape)
+    like = node.this if is_escaped else node
+    if not isinstance(like, exp.Like | exp.ILike) or (
+        like is node and isinstance(node.parent, exp.Escape)
+    ):
+        return node
+    pattern = like.expression.name if isinstance(like.expression, exp.Literal) else ""
+    if "[" not in pattern:
+        return node
+    escape = node.expression.name if is_escaped else ""
+    regex = exp.Literal.string("(?is)" + like_regex(pattern, escape, has_classes=True))
+    found = exp.Anonymous(this="REGEXP_FULL_MATCH", expressions=[like.this.copy(), regex])
+    return exp.Not(this=found) if like.args.get("negate") else found
+
+
+def _like_without_case(node: exp.Expr) -> exp.Expr:
+    """LIKE ignores case in SQL Server, not in DuckDB, whatever the collation."""
+    return exp.ILike(**node.args) if type(node) is exp.Like else node
+
+
+def _for_sqlite(node: exp.Expr) -> exp.Expr:
+    """Functions that SQLite's grammar refuses, under the names functions.py gives them."""
+    options = node.args if isinstance(node, exp.LimitOptions) else {}
+    if isinstance(node, _NOT_FOR_SQLITE) or options.get("with_ties") or options.get("percent"):
+        raise Refused("unsupported", f"{node.key} in SQLite")
+    if isinstance(node, exp.Left | exp.Right):
+        return exp.func(f"{node.key}_chars", node.this, node.expression)
+    if isinstance(node, exp.Extract):
+        if node.name.upper() not in _PARTS:
+            raise Refused("unsupported", f"EXTRACT {node.name} in SQLite")
+        return exp.func(f"{node.name}_of", node.expression)
+    return node
+
+
+def _without_case(node: exp.Expr, kinds: Kinds) -> exp.Expr:
     """Computed text has no collation in SQLite; a bare column keeps its own, and its index."""
     if not isinstance(node, _COMPARISONS) or isinstance(node.this, exp.Column):
         return node
     other = node.args.get("expression")
     if isinstance(other, exp.Column):
         return node
-    if _is_text(node.this, text_columns) or _is_text(other, text_columns):
+    if "text" in (kind_of(node.this, kinds), kind_of(other, kinds)):
         collation = exp.to_identifier("GALLIPATO_NOCASE")
         node.set("this", exp.Collate(this=exp.paren(node.this), expression=collation))
-    return node
-
-
-def _like_without_case(node: exp.Expr) -> exp.Expr:
-    """LIKE ignores case in SQLite and SQL Server, not in DuckDB, whatever the collation."""
-    if isinstance(node, exp.Like):
-        return exp.ILike(**{key: node.args.get(key) for key in ("this", "expression")})
     return node

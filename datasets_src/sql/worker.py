@@ -1,11 +1,15 @@
 """The process that runs SQL of a model: one JSON line in, one JSON line out.
 
 python -m datasets_src.sql.worker ~/.cache/gallipato/db-1f0c... tsql
-< {"sql": "SELECT COUNT(*) FROM rutas", "engine": "sqlite"}
-> {"status": "ok", "rows": [[64]], "detail": ""}
+< {"texts": ["SELECT COUNT(*) FROM rutas"], "engine": "sqlite", "limit_s": 1.0}
+> {"status": "ok", "results": [[1, [[64]], false]], "detail": "", "cpu_s": 0.004, "is_worn": false}
 
-It opens both databases read-only, may not write a file, and is bounded in time and memory. A crash
-here is an answer too: the parent (sandbox.py) reads it as invalid SQL and starts another one.
+Both databases are open read-only, no file may be written, and time and memory have an end that the
+kernel sets: past its time the process is killed by SIGPROF. That is an answer too, as a crash is;
+the parent (sandbox.py) reads it and starts another one.
+
+"unsupported" is SQL of another dialect for which the engine has no word, so that it says nothing
+about the SQL; "invalid" is what no engine would take.
 """
 
 import datetime
@@ -13,14 +17,14 @@ import decimal
 import hashlib
 import json
 import math
+import re
 import resource
+import signal
 import sqlite3
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import lru_cache
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,27 +33,48 @@ from sqlglot import exp
 
 from datasets_src.sql.database import Database
 from datasets_src.sql.functions import add_functions
-from datasets_src.sql.transpile import Refused, for_engine, parse_select
+from datasets_src.sql.kinds import Kinds
+from datasets_src.sql.safety import Refused, parse_select
+from datasets_src.sql.transpile import for_engine
 
 MAX_ROWS = 10_000
 MAX_CELL_CHARS = 10_000  # longer texts are compared by their hash
-MAX_RESULT_CHARS = 8_000_000
-# Of the processor, so that a busy machine does not change a score; the wall clock only backs it.
-TIME_LIMIT_S = 1.0
-WALL_LIMIT_S = 2.5
-MEMORY_MIB = 512
-ADDRESS_SPACE_GIB = 4  # both engines, Python and the libraries' maps; 1.3 GiB when idle
+MAX_RESULT_CHARS = 4_000_000  # over all the texts of a request, a number counted as 8
+MEMORY_MIB = 512  # beyond what the idle process has
+DUCKDB_MEMORY_MIB = 384  # its buffers make room here, before the process ends at MEMORY_MIB
+WORN_MIB = 256  # memory that an allocator keeps is not there for the next request
 _ALLOWED = {
     sqlite3.SQLITE_SELECT,
     sqlite3.SQLITE_READ,
     sqlite3.SQLITE_FUNCTION,
     sqlite3.SQLITE_RECURSIVE,
 }
-_FAULTS = (sqlite3.Error, sqlite3.Warning, duckdb.Error, ValueError, RecursionError, MemoryError)
+_FAULTS = (sqlite3.Error, sqlite3.Warning, duckdb.Error, ValueError, RecursionError)
+_MEMORY_FAULTS = (MemoryError, duckdb.OutOfMemoryException)
+# sqlite3 has one class for most faults.
+_NO_WORD_IN_SQLITE = re.compile(
+    r"no such function|syntax error|unrecognized token|incomplete input|no such collation"
+)
+_DENIED = re.compile("not authorized|authorization denied|access to .* is prohibited")
+_KINDS = {
+    **{"VARCHAR": "text", "BIGINT": "integer", "DOUBLE": "number"},
+    **{"DATE": "date", "TIMESTAMP": "date"},
+}
+# Of the spellings that are equal without case, SQL Server may return any one here.
+_SPELLING_OPEN = (exp.Distinct, exp.Group, exp.SetOperation, exp.Max, exp.Min)
 
 
-class TooManyRows(Exception):
+class TooLarge(Exception):
     """More rows or characters than a result may have."""
+
+
+@dataclass(frozen=True)
+class Engines:
+    """The connections of a process, and what rewriting needs to know of the tables."""
+
+    dialect: str
+    connections: dict[str, Any]
+    kinds: Kinds
 
 
 def _authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
@@ -61,7 +86,7 @@ def _authorize(action: int, first: str | None, second: str | None, *_: str | Non
 def open_sqlite(path: Path, dialect: str) -> sqlite3.Connection:
     """A read-only connection that can do nothing but SELECT."""
     uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None)
     add_functions(connection, dialect)
     connection.execute(f"PRAGMA hard_heap_limit = {MEMORY_MIB << 20}")
     connection.execute("PRAGMA temp_store = MEMORY")
@@ -75,53 +100,45 @@ def open_duckdb(path: Path, dialect: str) -> duckdb.DuckDBPyConnection:
     """A read-only connection without files, extensions or settings."""
     config: dict[str, str | bool | int | float | list[str]] = {
         "threads": "1",
-        "memory_limit": f"{MEMORY_MIB}MB",
+        "memory_limit": f"{DUCKDB_MEMORY_MIB}MiB",
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
     }
-    if dialect == "tsql":
-        config["default_collation"] = "nocase"
     connection = duckdb.connect(str(path), read_only=True, config=config)
+    if dialect == "tsql":
+        connection.execute("SET default_collation = 'nocase'")
+    if dialect in ("tsql", "postgres"):
+        connection.execute("SET integer_division = true")
     connection.execute("SET temp_directory = ''")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection
 
 
-def text_columns(connection: sqlite3.Connection) -> frozenset[str]:
-    """Lower-case names of the columns that hold text in every table that has them."""
+def open_engines(database: Database, dialect: str) -> Engines:
+    """Both engines, or the only one whose own dialect it is."""
+    connections: dict[str, Any] = {}
+    if dialect != "duckdb":
+        connections["sqlite"] = open_sqlite(database.sqlite, dialect)
+    if dialect != "sqlite":
+        connections["duckdb"] = open_duckdb(database.duckdb, dialect)
+    kinds = {} if dialect == "sqlite" else _kinds(connections["duckdb"])
+    return Engines(dialect, connections, kinds)
+
+
+def _kinds(connection: duckdb.DuckDBPyConnection) -> Kinds:
+    """Of the columns that hold the same in every table that has them."""
     found = connection.execute(
-        "SELECT lower(c.name), min(c.type = 'TEXT') FROM sqlite_master AS t, "
-        "pragma_table_info(t.name) AS c WHERE t.type = 'table' GROUP BY 1"
+        "SELECT lower(column_name), min(data_type), max(data_type) "
+        "FROM information_schema.columns GROUP BY 1"
     ).fetchall()
-    return frozenset(name for name, is_text in found if is_text)
+    return {name: _KINDS[low] for name, low, high in found if low == high and low in _KINDS}
 
 
-@contextmanager
-def time_limit(interrupt: Callable[[], None]) -> Iterator[threading.Event]:
-    """Call `interrupt` at the time limit; the event yielded says that it was."""
-    done, expired = threading.Event(), threading.Event()
-    cpu_end, wall_end = time.process_time() + TIME_LIMIT_S, time.monotonic() + WALL_LIMIT_S
-
-    def watch() -> None:
-        while not done.wait(0.02):
-            if time.process_time() > cpu_end or time.monotonic() > wall_end:
-                expired.set()
-                interrupt()
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield expired
-    finally:
-        done.set()
-        thread.join()
-
-
-def plain_value(value: Any, fold: bool) -> Any:
+def plain_value(value: Any) -> Any:
     """A JSON value by which cells are compared: 2.0 is 2, bytes and dates are text."""
     if value is None or isinstance(value, bool | int):
-        return None if value is None else int(value)
+        return None if value is None else int(value) if -(2**127) < value < 2**127 else hex(value)
     if isinstance(value, float | decimal.Decimal):
         number = float(value)
         if not math.isfinite(number):
@@ -132,85 +149,103 @@ def plain_value(value: Any, fold: bool) -> Any:
     elif isinstance(value, datetime.datetime):
         value = value.isoformat(sep=" ")
     text = value if isinstance(value, str) else str(value)
-    text = text.casefold() if fold else text
     if len(text) > MAX_CELL_CHARS:
-        return (
-            f"{text[:80]}... sha256 {hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()}"
-        )
+        digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+        return f"{text[:80]}... sha256 {digest}"
     return text
 
 
-def plain_rows(rows: list[tuple[Any, ...]], fold: bool) -> list[list[Any]]:
-    """Rows as JSON; raises TooManyRows."""
-    if len(rows) > MAX_ROWS:
-        raise TooManyRows(f"more than {MAX_ROWS} rows")
-    plain, num_chars = [], 0
-    for row in rows:
-        plain.append([plain_value(value, fold) for value in row])
-        num_chars += sum(len(cell) for cell in plain[-1] if isinstance(cell, str))
-        if num_chars > MAX_RESULT_CHARS:
-            raise TooManyRows(f"more than {MAX_RESULT_CHARS} characters")
-    return plain
+def read_rows(cursor: Any, left_chars: int) -> tuple[list[list[Any]], int]:
+    """The rows of a cursor, a few at a time, and how many characters are left; else TooLarge."""
+    rows: list[list[Any]] = []
+    while some := cursor.fetchmany(256):
+        for row in some:
+            rows.append([plain_value(value) for value in row])
+            left_chars -= sum(len(c) if isinstance(c, str) else 8 for c in rows[-1])
+        if len(rows) > MAX_ROWS:
+            raise TooLarge(f"more than {MAX_ROWS:,} rows")
+        if left_chars < 0:
+            raise TooLarge(f"more than {MAX_RESULT_CHARS:,} characters")
+    return rows, left_chars
 
 
-def answer(
-    sql: str, connection: Any, *, translate: Callable[[str], str], fold: bool
-) -> dict[str, Any]:
-    """Run one text and say how it went; `connection` is of SQLite or DuckDB."""
-    status, rows, detail = "ok", [], ""
-    with time_limit(connection.interrupt) as expired:
-        try:
-            rows = plain_rows(connection.execute(translate(sql)).fetchmany(MAX_ROWS + 1), fold)
-        except Refused as error:
-            status, detail = error.status, str(error)
-        except TooManyRows as error:
-            status, detail = "too_many_rows", str(error)
-        except _FAULTS as error:
-            status, detail = _status_of(error), f"{type(error).__name__}: {error}"
-    if expired.is_set() and status != "ok":
-        status, detail = "timeout", f"more than {TIME_LIMIT_S:g} s"
-    return {"status": status, "rows": rows if status == "ok" else [], "detail": detail[:300]}
+def results(engines: Engines, texts: list[str], engine: str) -> Iterator[list[Any]]:
+    """For each text the number of its columns, its rows, and whether their case is left open."""
+    connection, dialect = engines.connections[engine], engines.dialect
+    left_chars = MAX_RESULT_CHARS
+    for sql in texts:
+        tree = parse_select(sql, dialect)
+        caseless = dialect == "tsql" and tree.find(*_SPELLING_OPEN) is not None
+        if dialect != engine:
+            sql = for_engine(tree, dialect=dialect, engine=engine, kinds=engines.kinds)
+        cursor = connection.execute(sql)
+        num_columns = len(cursor.description)
+        rows, left_chars = read_rows(cursor, left_chars)
+        yield [num_columns, rows, caseless]
 
 
-def _status_of(error: BaseException) -> str:
-    refused = isinstance(error, duckdb.PermissionException) or "not authorized" in str(error)
-    return "unsafe" if refused else "invalid"
+def answer(engines: Engines, texts: list[str], engine: str) -> dict[str, Any]:
+    """Run `texts` up to the first that fails, and say how it went."""
+    status, found, detail = "ok", [], ""
+    try:
+        found = list(results(engines, texts, engine))
+    except Refused as error:
+        status, detail = error.status, str(error)
+    except TooLarge as error:
+        status, detail = "too_large", str(error)
+    except _MEMORY_FAULTS:
+        status, detail = "too_large", f"more than {MEMORY_MIB} MiB of memory"
+    except _FAULTS as error:
+        status = _status_of(error, is_own=engine == engines.dialect)
+        detail = f"{type(error).__name__}: {error}"
+    return {"status": status, "results": found if status == "ok" else [], "detail": detail[:300]}
 
 
-def limit_process() -> None:
-    """No file may be written, no core dumped, and memory has an end."""
+def _status_of(error: BaseException, *, is_own: bool) -> str:
+    if isinstance(error, duckdb.PermissionException) or _DENIED.search(str(error)):
+        return "unsafe"
+    if is_own:
+        return "invalid"
+    no_word = isinstance(error, duckdb.ParserException | duckdb.NotImplementedException)
+    if isinstance(error, duckdb.CatalogException):
+        no_word = "Function with name" in str(error)
+    if isinstance(error, sqlite3.Error):
+        no_word = _NO_WORD_IN_SQLITE.search(str(error)) is not None
+    return "unsupported" if no_word else "invalid"
+
+
+def address_space_mib() -> float:
+    """Of this process, now."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() / 2**20
+
+
+def limit_process() -> float:
+    """No file may be written, no core dumped, and memory has an end; returns its MiB now."""
+    idle_mib = address_space_mib()
+    end = int(idle_mib + MEMORY_MIB) << 20
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_GIB << 30, ADDRESS_SPACE_GIB << 30))
+    resource.setrlimit(resource.RLIMIT_AS, (end, end))
+    return idle_mib
 
 
 def main(directory: str, dialect: str) -> None:
     """Answer requests until the parent closes the pipe."""
-    database = Database(Path(directory))
-    limit_process()
-    plain = sqlite3.connect(f"{database.sqlite.resolve().as_uri()}?mode=ro", uri=True)
-    columns = text_columns(plain)
-    plain.close()
-    connections: dict[str, Any] = {
-        "sqlite": open_sqlite(database.sqlite, dialect),
-        "duckdb": open_duckdb(database.duckdb, dialect),
-    }
-
-    @lru_cache(maxsize=4)
-    def parse(sql: str) -> exp.Expr:
-        return parse_select(sql, dialect)
-
+    engines = open_engines(Database(Path(directory)), dialect)
+    for engine in engines.connections:
+        answer(engines, ["SELECT 1"], engine)  # what is loaded at the first call
+    idle_mib = limit_process()
     print(json.dumps({"status": "ready"}), flush=True)
     for line in sys.stdin:
+        started = time.process_time()
         request = json.loads(line)
-        engine = request["engine"]
-
-        def translate(sql: str, engine: str = engine) -> str:
-            return for_engine(parse(sql), sql, dialect=dialect, engine=engine, text_columns=columns)
-
-        fold = dialect == "tsql"
-        reply = answer(request["sql"], connections[engine], translate=translate, fold=fold)
-        print(json.dumps(reply), flush=True)
+        signal.setitimer(signal.ITIMER_PROF, request["limit_s"])
+        said = answer(engines, request["texts"], request["engine"])
+        said["cpu_s"] = time.process_time() - started
+        said["is_worn"] = address_space_mib() - idle_mib > WORN_MIB
+        line = json.dumps(said)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,22 @@
 {"id": "s0001", "group": "rutas_cortas:fáciles:9", "question": "Rutas fáciles de menos de 9 km",
  "sql": "SELECT nombre FROM rutas WHERE dificultad = 'fácil' AND km < 9", "split": "train"}
 
-The plain form is BioSenda's (github.com/alberalm/Hackathon-PNAV), cut at the first `;`. A reply in
-a ``` fence counts as what the fence holds.
+The plain form is BioSenda's, word for word (github.com/alberalm/Hackathon-PNAV). It begins with the
+schema, which all rows share, and ends with the question, so no other order of its fields shares
+more, and the chat form has the same one.
+
+A reply is what a deployment would run: what a ``` fence holds, up to the first `;` outside of
+quotes and comments. What stands behind it is never run, here or there, so it counts for nothing:
+"SELECT 1; DROP TABLE rutas" is "SELECT 1", and only "DROP TABLE rutas" is unsafe.
+
+`execution_accuracy` is 1 where the reply's rows are the reference's for every bound value. Where it
+is 0, at most one of these is 1 and says how far off the reply is:
+    column_order   the same rows but for the order of the columns, the same one for all values
+    superset       as many columns, all rows of the reference, and more
+    invalid        no SELECT that runs
+    unsafe         anything but one read-only SELECT; it is not run
+    timed_out      more than 1 s of the processor for all bound values
+    too_large      more than 10,000 rows, 4 million characters or 512 MiB
 """
 
 import json
@@ -12,7 +26,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
@@ -20,14 +34,27 @@ from datasets_src.config import Section
 from datasets_src.errors import UserError
 from datasets_src.sql.database import open_database
 from datasets_src.sql.judge import Case, GoldFault, Verdict, judge
-from datasets_src.sql.sandbox import pool_for
+from datasets_src.sql.sandbox import MAX_SQL_CHARS, pool_for
+from datasets_src.sql.text import Dialect, first_statement, normalise
 from datasets_src.types import Example, Message
 
 FIELDS = {"question": "what the user asks", "sql": "the query that answers it"}
 METRIC = "execution_accuracy"
-METRICS = ("execution_accuracy", "ordered_match", "exact_match", "valid_sql")
+_SHORT_OF = ("column_order", "superset", "invalid", "unsafe", "timed_out", "too_large")
+METRICS = ("execution_accuracy", "ordered_match", "exact_match", "valid_sql", *_SHORT_OF)
 STOP = (";",)
 _MAX_NAMED = 5
+_RAN = ("match", "column_order", "superset", "other_rows")
+_WHY = {
+    "column_order": "right but for the order of the columns",
+    "superset": "the rows of the reference, and others",
+    "invalid": "does not run",
+    "unsafe": "not one read-only SELECT",
+    "timed_out": "takes more than 1 s",
+    "too_large": "too many rows, or too much memory",
+}
+_FENCE = re.compile(r"```(?:\w*[ \t]*\n)?(.*?)(?:```|\Z)", re.DOTALL)
+_SELECT = re.compile(r"\s*(select|with|from)\b|\s*\(", re.IGNORECASE)
 
 
 class Options(Section):
@@ -36,14 +63,12 @@ class Options(Section):
     database: str | None = Field(
         None, description="SQLite file, SQL dump, folder of tables, or script with build_sqlite"
     )
-    dialect: Literal["sqlite", "tsql", "duckdb", "postgres"] = Field(
-        "sqlite", description="dialect of the SQL that the model writes"
-    )
+    dialect: Dialect = Field("sqlite", description="dialect of the SQL that the model writes")
     schema_file: str | None = Field(None, description="text of the prompt that says what tables")
     placeholders: dict[str, list[str | int | float] | str] = Field(
         default_factory=dict, description="placeholder -> values, or a JSON file that lists them"
     )
-    max_bound_values: int = Field(5, ge=1, description="values tried for each placeholder")
+    max_bound_values: int = Field(25, ge=1, description="values tried for each placeholder")
 
 
 def check(options: Options) -> None:
@@ -81,20 +106,21 @@ def _example(index: int, row: Mapping[str, Any], shared: Mapping[str, Any]) -> E
                 f"data.train_file: row {identity}: `{name}` is {row.get(name)!r}, not a text; "
                 "fill it in or remove the row"
             )
+    target, rest = first_statement(row["sql"].strip(), shared["dialect"])
+    if not target.strip() or normalise(rest, shared["dialect"]).strip("; "):
+        raise UserError(
+            f"data.train_file: row {identity}: `sql` is not one statement: {row['sql']!r:.80}; "
+            "keep the one SELECT that answers the question"
+        )
     group = row["group"] if row.get("group") is not None else identity
     split = row.get("split")
     return Example(
         id=identity,
         group=str(group),
         inputs={"question": row["question"], **shared},
-        target=_one_statement(row["sql"]),
+        target=target.strip(),  # without the closing `;`, which the plain form adds itself
         split=None if split is None else str(split),
     )
-
-
-def _one_statement(sql: str) -> str:
-    """Without the closing `;`, which the plain form adds itself."""
-    return sql.strip().rstrip("; \n\t\r")
 
 
 def _schema(options: Options) -> str:
@@ -165,19 +191,12 @@ def to_text(example: Example) -> tuple[str, str]:
     return prompt, f"{example.target};"
 
 
-def clean_reply(reply: str) -> str:
-    """The SQL of a reply: what a ``` fence holds, without the closing `;`."""
-    fence = re.search(r"```(?:\w*\n)?(.*?)(?:```|\Z)", reply, re.DOTALL)
-    return _one_statement(fence.group(1) if fence else reply)
-
-
-def normalise_sql(sql: str) -> str:
-    """Case and white space outside of quotes do not count, nor the closing `;`."""
-    pieces = re.split(r"('(?:[^']|'')*'|\"[^\"]*\")", _one_statement(sql))
-    for i in range(0, len(pieces), 2):
-        text = re.sub(r"\s+", " ", pieces[i].lower())
-        pieces[i] = re.sub(r"\s*([(),=<>+*/-])\s*", r"\1", text)
-    return "".join(pieces).strip()
+def clean_reply(reply: str, dialect: str) -> str:
+    """The SQL of a reply that a deployment would run."""
+    if fence := _FENCE.search(reply):
+        begins_with_sql = _SELECT.match(reply) is not None
+        reply = reply[: fence.start()] if begins_with_sql else fence[1]
+    return first_statement(reply, dialect)[0].strip()
 
 
 def score(example: Example, reply: str) -> dict[str, float]:
@@ -207,29 +226,42 @@ def score_all(examples: Sequence[Example], replies: Sequence[str]) -> list[dict[
 
 
 def _case(example: Example, reply: str) -> Case:
-    return Case(example.target, clean_reply(reply), tuple(example.inputs["bindings"]))
+    sql = clean_reply(reply, example.inputs["dialect"])
+    return Case(example.target, sql, tuple(example.inputs["bindings"]))
 
 
 def _scores(example: Example, reply: str, verdict: Verdict) -> dict[str, float]:
-    exact = normalise_sql(clean_reply(reply)) == normalise_sql(example.target)
     return {
-        "execution_accuracy": float(verdict.match),
+        "execution_accuracy": float(verdict.status == "match"),
         "ordered_match": float(verdict.ordered),
-        "exact_match": float(exact),
-        "valid_sql": float(verdict.valid),
+        "exact_match": float(_is_exact(example, reply)),
+        "valid_sql": float(verdict.status in _RAN),
+        **{name: float(verdict.status == name) for name in _SHORT_OF},
     }
 
 
+def _is_exact(example: Example, reply: str) -> bool:
+    """Case, white space and comments do not count."""
+    dialect = example.inputs["dialect"]
+    sql = clean_reply(reply, dialect)
+    return len(sql) <= MAX_SQL_CHARS and (
+        normalise(sql, dialect) == normalise(example.target, dialect)
+    )
+
+
 def why(example: Example, reply: str, scores: Mapping[str, float]) -> str:
-    """Why `execution_accuracy` is not 1, in a few words."""
+    """What keeps a reply from being right, in a few words; "" where it is."""
     if scores[METRIC] == 1:
         return ""
-    return "other rows than the reference" if scores["valid_sql"] else "not valid SQL"
+    if not clean_reply(reply, example.inputs["dialect"]):
+        return "no SQL"
+    return next((said for name, said in _WHY.items() if scores[name]), "other rows than expected")
 
 
 def _gold_fault(ids: list[str], fault: GoldFault) -> UserError:
     named = ", ".join(ids[:_MAX_NAMED]) + (", ..." if len(ids) > _MAX_NAMED else "")
     return UserError(
         f"data.train_file: the sql of {len(ids)} rows (ids {named}) runs neither in SQLite nor in "
-        f"DuckDB ({fault.details[0]}); correct those rows, or task_options: dialect, database"
+        f"DuckDB ({fault.details[0]}); correct those rows, or task_options: dialect, database; "
+        "where it timed out, lower max_bound_values"
     )

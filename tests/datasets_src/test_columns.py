@@ -43,6 +43,19 @@ def test_clean_key(value: Any, text: str) -> None:
     assert clean_key(value) == text
 
 
+def test_a_value_within_a_column_and_the_whole_row() -> None:
+    raw = {"meta": {"id": 7, "lang": {"iso": "ca"}}, "a.b": 1, "query": "x"}
+    columns = {"question": "meta.lang.iso", "sql": "*", "id": "meta.id", "group": "a.b"}
+    [row] = mapped([raw], columns)
+    assert row == {"question": "ca", "sql": raw, "id": "7", "group": "1", "split": None}
+    del columns["id"]
+    withouts: list[dict[str, Any]] = [{"meta": {"lang": "ca"}}, {"meta": None}, {"meta": {}}]
+    for without in withouts:
+        [found] = faults([raw, without], columns)
+        assert "no value in column 'meta.lang.iso' (field 'question') in 1 of 2 rows (2)" in found
+    assert "no column 'mta.lang'" in faults([raw], {**columns, "question": "mta.lang"})[0]
+
+
 def test_missing_columns_are_all_named_with_the_line_to_add() -> None:
     found = faults([{"pregunta": "a", "Sq": "b"}], {"group": "Indice"})
     assert len(found) == 3

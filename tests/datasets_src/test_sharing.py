@@ -26,7 +26,7 @@ def split_of(folder: Path, examples: list[Example], task: ModuleType) -> Split:
                 "length": len(ids),
                 "prompt_len": len(prompt),
                 "input_ids": ids,
-                "example": encode_example(example, {}),
+                "example": encode_example(example, {})[0],
             }
         )
     writer.write(pa.Table.from_pylist(rows))

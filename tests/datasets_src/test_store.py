@@ -23,17 +23,20 @@ INPUTS = st.dictionaries(st.sampled_from("abc"), VALUE)
 @given(inputs=INPUTS, defaults=INPUTS, target=st.text(max_size=5))
 def test_examples_come_back(inputs: dict[str, Any], defaults: dict[str, Any], target: str) -> None:
     example = Example("1", "g", inputs, target, "train")
-    text = encode_example(example, defaults)
+    text, varying = encode_example(example, defaults)
     back = decode_example(text, defaults, id="1", group="g", split="train")
     # As JSON, where 1, 1.0 and true are three values.
     assert json.dumps(dict(back.inputs), sort_keys=True) == json.dumps(inputs, sort_keys=True)
     assert back.target == target
+    values = [{k: json.dumps(v) for k, v in side.items()} for side in (inputs, defaults)]
+    assert set(varying) == {key for key, _ in values[0].items() ^ values[1].items()}
 
 
 def test_what_all_rows_share_is_stored_once() -> None:
     shared = {"schema": "CREATE TABLE rutas (km REAL)" * 100}
-    text = encode_example(Example("2", "g", {**shared, "question": "b"}, "t"), shared)
+    text, varying = encode_example(Example("2", "g", {**shared, "question": "b"}, "t"), shared)
     assert json.loads(text) == {"inputs": {"question": "b"}, "absent": [], "target": "t"}
+    assert varying == ["question"]
 
 
 def table(rows: list[int]) -> pa.Table:

@@ -19,6 +19,17 @@ def runs(tmp_path_factory: pytest.TempPathFactory, pocket: Path) -> Runs:
     return created
 
 
+@pytest.fixture(scope="session")
+def float32(runs: Runs) -> str:
+    """The name of an undisturbed run in float32, for those that change the number of workers.
+
+    Another number cuts the steps otherwise, and in bfloat16 another cut is another rounding: it is
+    the loss of a single row by which such runs are compared.
+    """
+    runs.finish("undisturbed-float32", "dtype=float32")
+    return "undisturbed-float32"
+
+
 @pytest.fixture
 def tell(request: pytest.FixtureRequest) -> Iterator[Callable[[Held], None]]:
     """Takes what a fault cost; its row in the table is named by the test."""

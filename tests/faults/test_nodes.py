@@ -67,8 +67,8 @@ def test_node_drained_with_notice(runs: Runs, tell: Tell) -> None:
     tell(cost)
 
 
-def test_workers_2_1_2(runs: Runs, tell: Tell) -> None:
-    workers = ("num_workers={min: 1, max: 2}", "cpus_per_worker=1", LONG)
+def test_workers_2_1_2(runs: Runs, tell: Tell, float32: str) -> None:
+    workers = ("num_workers={min: 1, max: 2}", "cpus_per_worker=1", "dtype=float32", LONG)
     with ray_cluster(num_nodes=2) as cluster:
         driver = on(cluster, runs).start(
             "elastic", *workers, failpoints="before_step:step=13:sleep=12"
@@ -78,7 +78,7 @@ def test_workers_2_1_2(runs: Runs, tell: Tell) -> None:
         driver.wait_for_step(12)
         cluster.add()
         driver.wait(0)
-    cost = held(runs, "elastic", same_workers=False)
+    cost = held(runs, "elastic", same_workers=False, reference=float32)
     worlds = [len(ranks) for ranks in ranks_by_attempt(driver).values()]
     assert sorted(worlds) == [1, 2, 2], worlds
     tell(cost)

@@ -21,7 +21,7 @@ PLACES = [
     "after_rename:step=10",
     "after_record:step=10",
     "after_save:step=10:rank=1",
-    "during_prune:step=20",
+    "during_prune:step=10",  # deleted after the save of step 25
     "after_prune:step=20",
     "before_step:step=10:rank=1",  # the first step of the second epoch
     "during_evaluation:step=10:rank=1",

@@ -46,10 +46,10 @@ def test_driver_killed_with_zero(parted: Runs, tell: Tell) -> None:
     tell(cost)
 
 
-def test_workers_2_1_with_zero(parted: Runs, tell: Tell) -> None:
-    driver = kill_at_step_8(parted, "zero-fewer")
-    parted.finish("zero-fewer", ZERO, "num_workers=1")
-    cost = held(parted, "zero-fewer", same_workers=False, reference=PLAIN)
+def test_workers_2_1_with_zero(runs: Runs, tell: Tell, float32: str) -> None:
+    driver = kill_at_step_8(runs, "zero-fewer", "dtype=float32")
+    runs.finish("zero-fewer", ZERO, "dtype=float32", "num_workers=1")
+    cost = held(runs, "zero-fewer", same_workers=False, reference=float32)
     by_attempt: dict[str, set[int]] = {}
     for row in ledger(driver.run_dir):
         by_attempt.setdefault(row["attempt"], set()).add(row["rank"])
@@ -57,9 +57,9 @@ def test_workers_2_1_with_zero(parted: Runs, tell: Tell) -> None:
     tell(cost)
 
 
-def kill_at_step_8(runs: Runs, name: str) -> Driver:
+def kill_at_step_8(runs: Runs, name: str, *overrides: str) -> Driver:
     """A run of two workers whose driver was killed there."""
-    driver = runs.start(name, ZERO)
+    driver = runs.start(name, ZERO, *overrides)
     driver.wait_for_step(8)
     driver.kill()
     assert read_json(driver.run_dir / "run.json")["status"] == "running"

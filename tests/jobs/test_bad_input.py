@@ -55,6 +55,7 @@ def test_help_lists_every_key_with_its_default() -> None:
     [
         ("train_file=nowhere.jsonl", ["data.train_file", "nowhere.jsonl"]),
         ("task=text3sql", ["data.task", "text3sql", "text2sql"]),
+        ("metric_for_best_model=acuracy", ["eval.metric_for_best_model", "execution_accuracy"]),
         ("lora_target_modules=[query_key_value, q_proj]", ["query_key_value", "v_proj"]),
         ("task_options={database: gone.sqlite}", ["database", "gone.sqlite"]),
         ("task_options={databse: x}", ["databse", "did you mean"]),

@@ -43,6 +43,10 @@ def run_dir(tmp_path: Path) -> Path:
             "num_groups": {"train": 17, "validation": 6},
             "dropped": [{"reason": "too long", "num_rows": 4, "examples": ["1"]}],
             "straddling_groups": ["19", "23"],
+            "leaks": {
+                "exact": {"num_rows": 3, "pairs": [{"train": "4", "validation": "28"}]},
+                "near": {"num_rows": 0, "pairs": []},
+            },
         },
     )
     write_json(folder / "run.json", {"versions": {"torch": "2.13.0"}, "status": "running"})
@@ -148,7 +152,7 @@ def test_data_and_training_are_told(run_dir: Path) -> None:
     text = card_text(run_dir, config=make_config(), kind="merged")
     assert "| train | 132 | 17 |\n| validation | 21 | 6 |" in text
     assert "4 rows were dropped." in text
-    assert "except 2 of the split as given: 19, 23." in text
+    assert "except 2 of the split as given: 19, 23. 3 validation rows have the inputs of" in text
     assert "| `learning_rate` | `0.0003` |" in text
     assert "| `lora_r` | `16` |" in text
     assert "Made with torch 2.13.0." in text

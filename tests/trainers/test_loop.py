@@ -3,10 +3,12 @@
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -16,6 +18,7 @@ from tests.hub_server import HubServer
 from trainers.checkpoints import list_checkpoints
 from trainers.config import Config, HubConfig
 from trainers.driver import fit
+from trainers.examiner import Examiner
 from trainers.hub import check_hub
 from trainers.loop import run
 from trainers.run_dir import read_jsonl, write_text
@@ -170,6 +173,47 @@ def test_two_ray_workers_take_the_same_steps_as_one(
         for d in (run_dir, finished)
     )
     assert ours == theirs, "replies depend on the number of workers"
+
+
+def beside(config: Config) -> Config:
+    """The same with one worker, and one actor that scores, of a core each."""
+    scaling = config.scaling.model_copy(update={"num_workers": 1, "cpus_per_worker": 1})
+    scored = config.eval.model_copy(update={"num_eval_workers": 1})
+    return config.model_copy(update={"scaling": scaling, "eval": scored})
+
+
+def replies(run_dir: Path) -> dict[str, list[dict[str, object]]]:
+    return {p.stem: list(read_jsonl(p)) for p in sorted((run_dir / "predictions").iterdir())}
+
+
+def test_scores_made_beside_training_are_those_of_the_workers(
+    finished: Path, prepared: Path, rows: Path, tmp_path: Path, ray_local: None
+) -> None:
+    fit(beside(config_for(tmp_path, rows)), prepared_dir=prepared)
+    assert replies(tmp_path / "small") == replies(finished)
+    ours, theirs = (list(read_jsonl(d / "scores.jsonl")) for d in (tmp_path / "small", finished))
+    assert [row["name"] for row in ours] == [row["name"] for row in theirs]
+    assert [row["metrics"] for row in ours] == [row["metrics"] for row in theirs]
+
+
+def test_a_killed_actors_checkpoint_is_scored_by_another(
+    finished: Path, prepared: Path, rows: Path, tmp_path: Path, ray_local: None
+) -> None:
+    run_dir = shutil.copytree(finished, tmp_path / "small")
+    (run_dir / "scores.jsonl").unlink()
+    shutil.rmtree(run_dir / "predictions")
+    config = beside(config_for(tmp_path, rows))
+    with Examiner(config, run_dir=run_dir, prepared_dir=prepared) as examiner:
+        examiner.start(1)
+        examiner.look()
+        for _ in range(200):
+            if actors := [p for p in psutil.process_iter() if "ray::Answerer" in p.name()]:
+                break
+            time.sleep(0.1)
+        actors[0].kill()
+        examiner.finish()
+    assert replies(run_dir) == replies(finished)
+    assert {row["name"] for row in read_jsonl(run_dir / "scores.jsonl")} == replies(finished).keys()
 
 
 @pytest.mark.skipif(find_spec("deepspeed") is None, reason="deepspeed is not installed")

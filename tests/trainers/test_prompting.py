@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -100,7 +101,7 @@ def test_fewer_examples_where_there_are_no_more_groups_or_no_room(
         assert found is not None and found.ask is not None
         assert found.told.startswith(f"{num} training examples (")
         assert all(len(prompt) + 16 <= context for prompt in found.ask([0, 1]))
-    assert found.told.endswith(
+    assert found is not None and found.told.endswith(
         f"; more examples do not fit the context of {longest + 15} tokens with max_new_tokens=16"
     )
     edit_json(small / "config.json", max_position_embeddings=60)
@@ -113,7 +114,7 @@ def test_fewer_examples_where_there_are_no_more_groups_or_no_room(
 
 @pytest.mark.parametrize("off", [{"num_few_shot": 0}, {"eval_on_start": False}])
 def test_no_such_row_where_it_is_off(
-    base: Path, splits: tuple[Split, Split], off: dict[str, object]
+    base: Path, splits: tuple[Split, Split], off: dict[str, Any]
 ) -> None:
     assert few_shot_of_run(config_for(base, **off), base, *splits) is None
 

@@ -22,7 +22,7 @@ def train(tmp_path: Path) -> Split:
             "length": 6,
             "prompt_len": 5,
             "input_ids": [i % 6, 9, 9, 9, i, 7],
-            "example": encode_example(Example(str(i), str(i), {}, "x"), {}),
+            "example": encode_example(Example(str(i), str(i), {}, "x"), {})[0],
         }
         for i in range(24)
     ]

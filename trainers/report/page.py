@@ -16,6 +16,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from datasets_src.leaks import leak_lines
+from datasets_src.split import VALIDATION
 from trainers.report.charts import Point, Series, figure, histogram, line_chart, smooth, thin
 from trainers.report.records import Records, Row, label_of
 from trainers.report.replies import reply_table
@@ -62,6 +64,7 @@ def render(records: Records) -> str:
             training_figures=training_figures(records.metrics),
             replies=reply_table(records),
             data_figure=data_figure(records.data),
+            leaks=leaks(records.data),
             files=files(records),
             stages=stages(records),
             peak_memory=peak_memory_gib(records),
@@ -207,6 +210,14 @@ def time_figure(metrics: list[Row]) -> Markup | None:
     legend = [("main", f"median {times[len(times) // 2]:.2f} s")] if times else []
     chart = line_chart(series, label="step time", breaks=breaks, size=(560, 210))
     return figure("Seconds per step", chart, legend=legend)
+
+
+def leaks(data: Row) -> list[str]:
+    """What is to be told of validation rows that are duplicates of training rows."""
+    if not data.get("leaks"):
+        return []
+    num_rows = data["num_rows"][VALIDATION]
+    return leak_lines(data["leaks"], num_rows=num_rows, split=str(data.get("split")))
 
 
 def data_figure(data: Row) -> Markup | None:

@@ -141,7 +141,10 @@ def _value_text(score: Row, metric: str) -> str:
 
 
 def score_table(records: Records) -> list[dict[str, Any]]:
-    """One row a score: label, note, epoch, n, seconds, and a (value, low, high) per metric."""
+    """One row a score: label, note, epoch, n, seconds, and a (value, low, high, n) per metric.
+
+    The last is 0 where the metric applies to all rows.
+    """
     epochs = {row["step"]: row.get("epoch") for row in records.checkpoints}
     chosen = chosen_name(records)
     return [
@@ -154,12 +157,19 @@ def score_table(records: Records) -> list[dict[str, Any]]:
             "n": score["n"],
             "seconds": score.get("seconds"),
             "metrics": [
-                interval(score, metric) if metric in score["metrics"] else None
+                (*interval(score, metric), _own_n(score, metric))
+                if metric in score["metrics"]
+                else None
                 for metric in all_metrics(records)
             ],
         }
         for score in records.scores
     ]
+
+
+def _own_n(score: Row, metric: str) -> int:
+    n = int(score.get("num_rows", {}).get(metric, score["n"]))
+    return 0 if n == score["n"] else n
 
 
 def slice_table(records: Records) -> SliceTable | None:

@@ -1,24 +1,27 @@
 """The task as its users meet it: rows in, prompts and scores out, faults before training."""
 
+import dataclasses
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from datasets_src.errors import UserError
-from datasets_src.scoring import best_constant, score_replies
 from datasets_src.tasks import text2sql
 from datasets_src.types import Example
 
-BIOSENDA = Path(__file__).resolve().parents[3] / "../shared/data/biosenda"
 DUMP = """
 CREATE TABLE rutas (id INTEGER, nombre TEXT, km REAL);
 INSERT INTO rutas VALUES (1, 'La Peña', 3.5), (2, 'El Río', 12), (3, 'Alta', 20);
 """
-RIGHT = {"execution_accuracy": 1.0, "ordered_match": 1.0, "exact_match": 1.0, "valid_sql": 1.0}
+SHORT = ("column_order", "superset", "invalid", "unsafe", "timed_out", "too_large")
+RAN = dict.fromkeys(text2sql.METRICS, 0.0) | {"valid_sql": 1.0}
+RIGHT = RAN | {"execution_accuracy": 1.0, "ordered_match": 1.0, "exact_match": 1.0}
+
+
+def short(name: str) -> dict[str, float]:
+    """The scores of a reply that failed in this way."""
+    return RAN | {name: 1.0, "valid_sql": float(name in ("column_order", "superset"))}
 
 
 @pytest.fixture(scope="module")
@@ -49,59 +52,76 @@ def test_prompts(files: dict[str, str]) -> None:
     json.dumps(example.inputs)  # what the store does with it
 
 
+GOLD = "SELECT nombre, km FROM rutas WHERE km > 5"
+
+
 @pytest.mark.parametrize(
-    ("reply", "expected"),
+    ("reply", "expected", "why"),
     [
-        ("SELECT nombre FROM rutas WHERE km > 5;", RIGHT),
-        ("```sql\nselect  nombre\nFROM rutas WHERE km>5\n```", RIGHT),
-        ("SELECT nombre AS n FROM rutas WHERE km > 4", {**RIGHT, "exact_match": 0.0}),
+        (GOLD + ";", RIGHT, ""),
+        ("```sql\nselect  nombre ,km\nFROM rutas WHERE km>5\n```", RIGHT, ""),
+        ("Claro:\n```\n" + GOLD + ";\n```\nEso es; todo.", RIGHT, ""),
+        (GOLD + "\n```\nEso es todo.", RIGHT, ""),
+        (GOLD + "; DROP TABLE rutas", RIGHT, ""),
+        (GOLD + ";\n### Instrucción: otra", RIGHT, ""),
+        (GOLD + " -- y ya; está", RIGHT, ""),
+        (GOLD + " AND nombre <> ';'", {**RIGHT, "exact_match": 0.0}, ""),
+        ("SELECT nombre AS n, km FROM rutas WHERE km > 4", {**RIGHT, "exact_match": 0.0}, ""),
         (
-            "SELECT nombre FROM rutas WHERE km > 5 ORDER BY id DESC",
+            GOLD + " ORDER BY id DESC",
             {**RIGHT, "ordered_match": 0.0, "exact_match": 0.0},
+            "",
         ),
-        ("SELECT nombre FROM rutas", {**dict.fromkeys(RIGHT, 0.0), "valid_sql": 1.0}),
-        ("", dict.fromkeys(RIGHT, 0.0)),
-        ("No lo sé; quizá mañana.", dict.fromkeys(RIGHT, 0.0)),
-        ("None", dict.fromkeys(RIGHT, 0.0)),
-        ("DROP TABLE rutas", dict.fromkeys(RIGHT, 0.0)),
+        (
+            "SELECT km, nombre FROM rutas WHERE km > 5",
+            short("column_order"),
+            "right but for the order of the columns",
+        ),
+        (
+            "SELECT nombre, km FROM rutas",
+            short("superset"),
+            "the rows of the reference, and others",
+        ),
+        ("SELECT nombre FROM rutas WHERE km > 5", RAN, "other rows than expected"),
+        ("SELECT nombre, km FROM rutas WHERE km > 15", RAN, "other rows than expected"),
+        ("", short("invalid"), "no SQL"),
+        ("; " + GOLD, short("invalid"), "no SQL"),
+        ("No lo sé; quizá mañana.", short("invalid"), "does not run"),
+        ("SELECT nada FROM rutas", short("invalid"), "does not run"),
+        ("None", short("invalid"), "does not run"),
+        ("DROP TABLE rutas; " + GOLD, short("unsafe"), "not one read-only SELECT"),
+        (
+            "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT n, n FROM r",
+            short("too_large"),
+            "too many rows, or too much memory",
+        ),
+        (
+            "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT SUM(n) FROM r",
+            short("timed_out"),
+            "takes more than 1 s",
+        ),
     ],
 )
-def test_scores(reply: str, expected: dict[str, float], files: dict[str, str]) -> None:
-    example = make(files, "SELECT nombre FROM rutas WHERE km > 5")
-    assert text2sql.score(example, reply) == expected
-
-
-@settings(max_examples=40, deadline=None)
-@given(reply=st.text(max_size=80))
-def test_any_reply_has_scores(reply: str, files: dict[str, str]) -> None:
-    scores = text2sql.score(make(files, "SELECT 'gallipato'"), reply)
-    assert set(scores) == set(text2sql.METRICS) and set(scores.values()) <= {0.0, 1.0}
-    assert scores["execution_accuracy"] == 0.0
+def test_scores(reply: str, expected: dict[str, float], why: str, files: dict[str, str]) -> None:
+    example = make(files, GOLD)
+    scores = text2sql.score(example, reply)
+    assert scores == expected
+    assert text2sql.why(example, reply, scores) == why
+    assert sum(scores[name] for name in ("execution_accuracy", *SHORT)) == float(
+        why != "other rows than expected"
+    )
 
 
 def test_placeholders_are_bound_over_values_given_or_read(files: dict[str, str]) -> None:
     gold = "SELECT nombre FROM rutas WHERE id = <id>"
     for values in ([1, 2], files["ids.json"]):
         example = make(files, gold, placeholders={"<id>": values})
-        assert text2sql.score(example, "SELECT nombre FROM rutas WHERE <id> = id")["valid_sql"] == 1
+        right = text2sql.score(example, "SELECT nombre FROM rutas WHERE <id> = id")
+        assert right["execution_accuracy"] == 1.0
         first_only = text2sql.score(example, "SELECT 'La Peña'")
         assert first_only["execution_accuracy"] == 0.0
     example = make(files, gold, placeholders={"<id>": files["ids.json"]}, max_bound_values=1)
     assert text2sql.score(example, "SELECT 'La Peña'")["execution_accuracy"] == 1.0
-
-
-@pytest.mark.parametrize(
-    ("left", "right", "same"),
-    [
-        ("SELECT  A\nFROM t ;", "select a from T", True),
-        ("SELECT count( * ) FROM t WHERE a>=1", "SELECT COUNT(*) FROM t WHERE a >= 1", True),
-        ("SELECT 'A'", "SELECT 'a'", False),
-        ("SELECT 'a  b'", "SELECT 'a b'", False),
-        ("SELECT a b", "SELECT ab", False),
-    ],
-)
-def test_normalise_sql(left: str, right: str, same: bool) -> None:
-    assert (text2sql.normalise_sql(left) == text2sql.normalise_sql(right)) is same
 
 
 @pytest.mark.parametrize(
@@ -133,52 +153,68 @@ def test_all_faults_are_told_at_once() -> None:
     assert len(caught.value.faults) == 2
 
 
-def test_a_row_without_sql_and_gold_that_does_not_run_are_named(files: dict[str, str]) -> None:
-    with pytest.raises(UserError, match="row 7: `sql` is '  '"):
-        make(files, "  ")
-    with pytest.raises(UserError, match=r"1 rows \(ids 7\).*no such table: ríos"):
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ("  ", "row 7: `sql` is '  ', not a text"),
+        (";", "row 7: `sql` is not one statement: ';'"),
+        ("SELECT 1; SELECT 2", "row 7: `sql` is not one statement: 'SELECT 1; SELECT 2'"),
+    ],
+)
+def test_a_row_that_has_no_reference_is_named(sql: str, says: str, files: dict[str, str]) -> None:
+    with pytest.raises(UserError) as caught:
+        make(files, sql)
+    assert says in caught.value.faults[0]
+
+
+def test_what_follows_a_reference_is_left_out(files: dict[str, str]) -> None:
+    assert make(files, "SELECT ';' ;; -- fin;\n").target == "SELECT ';'"
+
+
+def test_references_that_do_not_run_are_named_by_id(files: dict[str, str]) -> None:
+    with pytest.raises(UserError, match=r"the sql of 1 rows \(ids 7\).*no such table: ríos"):
         text2sql.score(make(files, "SELECT * FROM ríos"), "SELECT 1")
+    examples = [make(files, f"SELECT * FROM ríos{i}") for i in range(7)]
+    with pytest.raises(UserError, match=r"7 rows \(ids 7, 7, 7, 7, 7, \.\.\.\)"):
+        text2sql.score_all(examples, ["SELECT 1"] * 7)
 
 
-@pytest.fixture(scope="module")
-def biosenda() -> list[Example]:
-    if not BIOSENDA.exists():
-        pytest.skip(f"{BIOSENDA} is not there: the real rows of BioSenda are not ours to ship")
-    given = {
-        "dialect": "tsql",
-        "database": str(BIOSENDA / "build_db.py"),
-        "schema_file": str(BIOSENDA / "schema_prompt.sql"),
-        "placeholders": {"<idtaxon>": str(BIOSENDA / "eval_taxa.json")},
-    }
-    options = text2sql.Options.model_validate(given)
-    names = {"Prompt": "question", "SQL": "sql", "Indice": "group", "Split": "split"}
-    lines = (BIOSENDA / "text2sql.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [{names[key]: value for key, value in json.loads(line).items()} for line in lines]
-    return list(text2sql.load(rows, options))
+def test_a_database_that_is_gone_is_named_with_what_it_may_be(files: dict[str, str]) -> None:
+    example = make(files, "SELECT 1")
+    gone = dataclasses.replace(example, inputs={**example.inputs, "database": "/gone.sqlite"})
+    with pytest.raises(UserError, match=r"/gone\.sqlite does not exist; give a path to \.sqlite, "):
+        text2sql.score(gone, "SELECT 1")
 
 
-def test_every_real_gold_query_is_right_beside_itself(biosenda: list[Example]) -> None:
-    scores = score_replies(text2sql, biosenda, [example.target for example in biosenda])
-    assert len(scores) == 153 and all(row == RIGHT for row in scores)
-
-
-def test_variants_of_real_gold_still_match(biosenda: list[Example]) -> None:
-    """Other case, no dbo, sorted another way, under an alias: the same rows."""
-    replies = []
-    for number, example in enumerate(biosenda):
-        inner = example.target.split("ORDER BY")[0].replace("dbo.", "").lower()
-        replies.append(f"SELECT * FROM ({inner}) AS q{number} ORDER BY 1 DESC")
-    # SELECT Null has a column without a name, which a derived table may not have.
-    pairs = [(e, r) for e, r in zip(biosenda, replies, strict=True) if "Null" not in e.target]
-    scores = score_replies(text2sql, [e for e, _ in pairs], [r for _, r in pairs])
-    assert len(scores) == 81
-    assert [row["execution_accuracy"] for row in scores] == [1.0] * 81
-    assert sum(row["exact_match"] for row in scores) == 0
-
-
-def test_the_constant_answer_of_biosenda_scores_9_of_21(biosenda: list[Example]) -> None:
-    train = [example for example in biosenda if example.split == "Train"]
-    test = [example for example in biosenda if example.split == "Test"]
-    reply, rows = best_constant(text2sql, train, test, metric="execution_accuracy")
-    assert reply == "SELECT Null"
-    assert (sum(row["execution_accuracy"] for row in rows), len(rows)) == (9.0, 21)
+@pytest.mark.parametrize(
+    ("dialect", "gold", "reply"),
+    [
+        (
+            "tsql",
+            "SELECT TOP 1 [nombre] FROM dbo.rutas WHERE nombre LIKE '%[a-e]%' ORDER BY km DESC",
+            "select top (1) NOMBRE from rutas where id <> <id> and km > 15",
+        ),
+        (
+            "postgres",
+            "SELECT nombre FROM public.rutas WHERE nombre ILIKE 'al%' FETCH FIRST 1 ROW ONLY",
+            'SELECT "nombre" FROM rutas WHERE km::int = 20 AND id <> <id> LIMIT 1',
+        ),
+        (
+            "duckdb",
+            "FROM rutas SELECT nombre ORDER BY km DESC LIMIT 1",
+            "SELECT max_by(nombre, km) FROM rutas WHERE id <> <id>",
+        ),
+        (
+            "sqlite",
+            "SELECT nombre, MAX(km) FROM rutas",
+            "SELECT nombre, km FROM rutas WHERE id > <id> ORDER BY 2 DESC LIMIT 1",
+        ),
+    ],
+)
+def test_each_dialect_is_scored(dialect: str, gold: str, reply: str, files: dict[str, str]) -> None:
+    """The reply holds for the first two bound values only."""
+    for values, right in (([1, 2], 1.0), ([1, 2, 3], 0.0)):
+        example = make(files, gold, dialect=dialect, placeholders={"<id>": values})
+        scores = text2sql.score(example, reply)
+        assert (scores["execution_accuracy"], scores["valid_sql"]) == (right, 1.0)
+        assert text2sql.score(example, gold) == RIGHT

@@ -202,6 +202,15 @@ def _data(num_rows: int) -> dict:
         "longest_tokens": 478,
         "straddling_groups": ["19", "23"],
         "split": "given",
+        "leaks": {
+            "exact": {"num_rows": 1, "pairs": [{"train": "t4", "validation": "v007"}]},
+            "near": {
+                "num_rows": 6,
+                "pairs": [
+                    {"train": f"t{i}", "validation": f"v00{i}", "jaccard": 0.86} for i in range(5)
+                ],
+            },
+        },
         "target_duplicates": [
             {"target": "SELECT NULL", "num_rows": 97},
             {"target": "SELECT COUNT(*) FROM rutas", "num_rows": 12},

@@ -90,6 +90,14 @@ def test_the_few_shot_base_is_a_baseline(make_run: MakeRun) -> None:
     assert "step 40 beats few-shot base" in paired_tests(records)[1]
 
 
+def test_a_metric_of_some_rows_has_their_number(make_run: MakeRun) -> None:
+    run_dir = make_run(num_checkpoints=1)
+    base = next(iter(read_jsonl(run_dir / "scores.jsonl")))
+    append_jsonl(run_dir / "scores.jsonl", base | {"num_rows": {"exact_match": 12}})
+    table = score_table(read_records(run_dir))
+    assert [cell[3] for cell in table[0]["metrics"]] == [0, 12, 0]
+
+
 def test_slices_stand_beside_the_baselines(make_run: MakeRun) -> None:
     table = slice_table(read_records(make_run()))
     assert table is not None
@@ -112,5 +120,5 @@ def test_a_later_score_of_one_name_replaces_the_earlier(make_run: MakeRun) -> No
     table = score_table(read_records(run_dir))
     labels = [row["label"] for row in table]
     assert labels == ["untuned base", "best constant", "step 20", "step 40"]
-    assert table[2]["metrics"] == [(0.25, 0.14, 0.4), None, None]
+    assert table[2]["metrics"] == [(0.25, 0.14, 0.4, 0), None, None]
     assert [row["chosen"] for row in table] == [False, False, False, True]

@@ -1,0 +1,106 @@
+"""The invented world of the consultas set: programmes, organisations, places and topics.
+
+ORGANISATIONS[0].value        "Universitat de Vallobos", as a parsed query has it
+ORGANISATIONS[0].texts["en"]  ("Universitat de Vallobos", "University of Vallobos", "UVL"), as asked
+
+Names and Spanish topics are tokens of the pocket model, as in the senderos set: a model of its size
+learns in a minute to take a token from the query, not to spell a name out.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+LANGUAGES = ("ca", "es", "en")
+Texts = Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A value that a slot may take. `kind` is an organisation's type or the level of a place.
+
+    `before` is put before each text: "de l'" for the Institut Gavina.
+    """
+
+    value: str
+    texts: Texts = field(default_factory=dict)
+    kind: str = ""
+    before: Mapping[str, str] = field(default_factory=dict)
+
+
+def _same(value: str, *others: str) -> Choice:
+    """Called the same in every language."""
+    return Choice(value, dict.fromkeys(LANGUAGES, (value, *others)))
+
+
+def _each(value: str, ca: str, es: str, en: str) -> Choice:
+    """One name a language."""
+    return Choice(value, {"ca": (ca,), "es": (es,), "en": (en,)})
+
+
+def _place(level: str, name: str, ca: str, en: str) -> Choice:
+    """Its canonical name is the Spanish one; the others are asked for too."""
+    return Choice(name, {"ca": (name, ca), "es": (name,), "en": (name, en)}, level)
+
+
+def _of(ca: str, es: str) -> Mapping[str, str]:
+    return {"ca": ca, "es": es, "en": "by "}
+
+
+def _organisation(named: Choice, es: str, en: str, short: str) -> Choice:
+    """The organisation `named` in Catalan, its other names and its acronym."""
+    texts = {"ca": (named.value, short), "es": (named.value, es, short)}
+    return replace(named, texts={**texts, "en": (named.value, en, short)})
+
+
+PROGRAMMES = (
+    _same("Altotello", "Altotello 2030"),
+    _same("Campoluz", "Campoluz 2030"),
+    _same("Hoyamora", "Hoyamora Plus"),
+)
+ORGANISATIONS = (
+    _organisation(
+        Choice("Universitat de Vallobos", kind="university", before=_of("de la ", "de la ")),
+        *("Universidad de Vallobos", "University of Vallobos", "UVL"),
+    ),
+    _organisation(
+        Choice("Institut Bordanueva", kind="research_center", before=_of("de l'", "del ")),
+        *("Instituto Bordanueva", "Bordanueva Institute", "IBN"),
+    ),
+    _organisation(
+        Choice("Hospital de Peñaalta", kind="hospital", before=_of("de l'", "del ")),
+        *("Hospital Peñaalta", "Peñaalta Hospital", "HPA"),
+    ),
+    _organisation(
+        Choice("Fundació Chozaparda", kind="ngo", before=_of("de la ", "de la ")),
+        *("Fundación Chozaparda", "Chozaparda Foundation", "FCH"),
+    ),
+)
+PLACES = (
+    _place("city", "Valdoro", "Valldor", "Valdoro"),
+    _place("province", "Fuensanta", "Fontsanta", "Fuensanta"),
+    _place("region", "Umbría", "Ombria", "Umbria"),
+    _place("country", "Monteviejo", "Montvell", "Monteviejo"),
+)
+KINDS = (
+    _each("university", "universitats", "universidades", "universities"),
+    _each("company", "empreses", "empresas", "companies"),
+    _each("research_center", "centres de recerca", "centros de investigación", "research centres"),
+    _each("ngo", "fundacions", "fundaciones", "foundations"),
+)
+LEVELS = (
+    _each("regional", "regionals", "regionales", "regional"),
+    _each("national", "estatals", "estatales", "national"),
+    _each("european", "europeus", "europeos", "European"),
+)
+TOPICS = tuple(
+    _each(es, ca, es, en)
+    for ca, es, en in (
+        ("ocells", "aves", "birds"),
+        ("plantes", "plantas", "plants"),
+        ("aigua", "agua", "water"),
+        ("neu", "nieve", "snow"),
+        ("rutes", "rutas", "routes"),
+    )
+)
+YEARS = tuple(_same(str(year)) for year in range(2019, 2023))
+COUNTS = tuple(_same(str(count)) for count in (3, 5, 7))

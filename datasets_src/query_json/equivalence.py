@@ -1,0 +1,164 @@
+"""Equivalence tables: which names mean the same organisation, programme, type, place or topic.
+
+table = open_table("places.tsv", key="data.task_options.places_file", apart=False)
+table.key("Lérida") == table.key("lleida")
+
+    places.tsv             name    canonical name    (a header; further columns are not read)
+                           lerida  lleida
+    organisations.json     {"Universitat de Lleida": ["UdL", "University of Lleida"]}
+    ror_mappings.json      {"mappings": {"udl": ["https://ror.org/050c3cw24"]}, …}
+
+A line is an arrow from a name to another; arrows are followed to their end, which is the class.
+Names that list both themselves and each other (h2020 and horizon in IMPULSE's table) are one name.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+from datasets_src.errors import UserError
+from datasets_src.query_json.folding import fold
+from datasets_src.query_json.schema import unique
+
+SHOWN = 5
+NEVER = object()  # the key of what is no name: equal to no name's key
+
+Arrow = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Folded name -> its class; a name that is not in the table is a class of its own."""
+
+    classes: Mapping[str, str] = field(default_factory=dict)
+
+    def key(self, name: Any) -> Any:
+        """Equal for equivalent names; None for null; NEVER for anything but a text or null."""
+        if name is None:
+            return None
+        if not isinstance(name, str):
+            return NEVER
+        folded = fold(name)
+        return self.classes.get(folded, folded)
+
+
+@lru_cache(maxsize=64)
+def open_table(path: str, *, key: str, apart: bool) -> Table:
+    """The table in the file `path`, read once in a process; `key` is the option that named it.
+
+    A name of several classes is refused, or where `apart` is set stands for itself alone.
+
+    Raises:
+        UserError: no such file, not a table, names that go in a circle, or in several classes.
+    """
+    where = f"data.task_options.{key}: {path}"
+    arrows: dict[str, set[str]] = defaultdict(set)
+    shown: dict[str, str] = {}
+    for name, target in _read_arrows(Path(path), where):
+        arrows[fold(name)].add(fold(target))
+        shown.setdefault(fold(name), name)
+        shown.setdefault(fold(target), target)
+    if not arrows:
+        raise UserError(f"{where}: holds no names; give a table with a header and one at least")
+    ends = _follow(arrows, where, shown)
+    several = {name: found for name, found in ends.items() if len(found) > 1}
+    if several and not apart:
+        raise UserError(_several(where, several, shown))
+    return Table({n: n if n in several else next(iter(found)) for n, found in ends.items()})
+
+
+def _read_arrows(path: Path, where: str) -> Iterable[Arrow]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise UserError(f"{where}: cannot be read ({reason}); give a .tsv or .json file") from None
+    return _json_arrows(text, where) if path.suffix.lower() == ".json" else _tsv_arrows(text, where)
+
+
+def _tsv_arrows(text: str, where: str) -> Iterator[Arrow]:
+    lines = [
+        (number, line)
+        for number, line in enumerate(text.split("\n"), start=1)
+        if line.strip() and not line.startswith("#")
+    ]
+    for number, line in lines[1:]:  # behind the header
+        cells = [cell.strip() for cell in line.split("\t")]
+        if len(cells) < 2 or not (cells[0] and cells[1]):
+            raise UserError(f"{where}:{number}: {line!r} is not two columns; write name<TAB>name")
+        yield cells[0], cells[1]
+
+
+def _json_arrows(text: str, where: str) -> Iterator[Arrow]:
+    remedy = 'write {"canonical name": ["other name", ...]}'
+    try:
+        value = json.loads(text, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: not JSON ({error}); {remedy}") from None
+    # IMPULSE's file for organisations has it the other way round: a name, and what it stands for.
+    inverse = isinstance(value, dict) and isinstance(value.get("mappings"), dict)
+    table = value["mappings"] if inverse else value
+    if not isinstance(table, dict):
+        raise UserError(f"{where}: a {type(value).__name__}, not an object; {remedy}")
+    for name, others in table.items():
+        if not isinstance(others, list) or not all(isinstance(other, str) for other in others):
+            raise UserError(f"{where}: {name!r} has {others!r}, not a list of names; {remedy}")
+        if not inverse:
+            yield name, name
+        for other in others:
+            yield (name, other) if inverse else (other, name)
+
+
+def _follow(
+    arrows: Mapping[str, set[str]], where: str, shown: Mapping[str, str]
+) -> dict[str, set[str]]:
+    """The ends that the arrows of each name lead to."""
+    one = _as_one(arrows)
+    targets = {
+        name: {one.get(t, t) for t in found} - {one.get(name, name)}
+        for name, found in arrows.items()
+    }
+    merged: dict[str, set[str]] = defaultdict(set)
+    for name, found in targets.items():
+        merged[one.get(name, name)] |= found
+    try:
+        order = list(TopologicalSorter(merged).static_order())
+    except CycleError as error:
+        circle = [shown[name] for name in reversed(error.args[1])]
+        raise UserError(
+            f"{where}: {' -> '.join(map(repr, circle))} goes in a circle, so none is canonical; "
+            f"remove the line {circle[0]!r} -> {circle[1]!r}"
+        ) from None
+    ends: dict[str, set[str]] = {}
+    for name in order:
+        ends[name] = set().union(*(ends[t] for t in merged.get(name, ()))) or {name}
+    return {name: ends[one.get(name, name)] for name in {*order, *arrows}}
+
+
+def _as_one(arrows: Mapping[str, set[str]]) -> dict[str, str]:
+    """Of names that list themselves and each other, the one that stands for all."""
+    one: dict[str, str] = {}
+    for name in sorted(n for n, found in arrows.items() if n in found):
+        for other in sorted(arrows[name] - {name}):
+            if {name, other} <= arrows.get(other, set()):
+                first, second = one.setdefault(name, name), one.setdefault(other, other)
+                one |= {n: first for n, group in one.items() if group == second}
+    return one
+
+
+def _several(where: str, several: Mapping[str, set[str]], shown: Mapping[str, str]) -> str:
+    listed = [
+        f"{shown[name]!r} ({', '.join(sorted(shown[end] for end in ends))})"
+        for name, ends in sorted(several.items())
+    ]
+    more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
+    are = "names are" if len(listed) > 1 else "name is"
+    return (
+        f"{where}: {len(listed)} {are} in more than one class: {', '.join(listed[:SHOWN])}{more}; "
+        "keep one for each, or set task_options: {ambiguous_names: apart}"
+    )

@@ -1,0 +1,114 @@
+"""SQL as text, before any parser: where it ends, what is bound into it, when two are the same.
+
+first_statement("SELECT ';'; DROP TABLE t", "sqlite") -> ("SELECT ';'", " DROP TABLE t")
+bind("SELECT * FROM t WHERE id = <id>", {"<id>": 7}, "sqlite") -> "SELECT * FROM t WHERE id = 7"
+
+Quotes and comments that do not end reach to the end of the text, so every pattern here is linear in
+the length of what a model wrote. Block comments do not nest, as in the SQL standard's core.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+Dialect = Literal["sqlite", "tsql", "duckdb", "postgres"]
+Binding = Mapping[str, Any]  # placeholder -> value
+Kind = Literal["code", "quoted", "comment"]
+
+_COMMENT = r"--[^\n]*|/\*.*?(?:\*/|\Z)"
+_QUOTED = r"'[^']*(?:'|\Z)|\"[^\"]*(?:\"|\Z)"
+_BRACKETED = r"\[[^\]]*(?:\]|\Z)"
+_DOLLAR_QUOTED = r"\$(?P<tag>\w*)\$.*?(?:\$(?P=tag)\$|\Z)"
+_BACKSLASHED = r"\b[eE]'(?:[^'\\]|\\(?:.|\Z)|'')*(?:'|\Z)"
+_QUOTES: dict[str, str] = {
+    "tsql": f"{_QUOTED}|{_BRACKETED}",
+    "sqlite": rf"{_QUOTED}|{_BRACKETED}|`[^`]*(?:`|\Z)",
+    "duckdb": f"{_BACKSLASHED}|{_QUOTED}|{_DOLLAR_QUOTED}",
+    "postgres": f"{_BACKSLASHED}|{_QUOTED}|{_DOLLAR_QUOTED}",
+}
+_PIECES = {
+    dialect: re.compile(f"(?P<comment>{_COMMENT})|(?P<quoted>{quotes})", re.DOTALL)
+    for dialect, quotes in _QUOTES.items()
+}
+# How a quote that opens with this ends; that mark is doubled inside it, but for dollar quotes.
+_CLOSES = {"[": "]", "e": "'", "E": "'", "$": ""}
+
+
+def pieces(sql: str, dialect: str) -> Iterator[tuple[Kind, str]]:
+    """`sql` cut at its quotes and comments; joined, the pieces are `sql` again."""
+    end = 0
+    for found in _PIECES[dialect].finditer(sql):
+        if found.start() > end:
+            yield "code", sql[end : found.start()]
+        yield ("comment" if found["comment"] is not None else "quoted"), found[0]
+        end = found.end()
+    if end < len(sql):
+        yield "code", sql[end:]
+
+
+def first_statement(sql: str, dialect: str) -> tuple[str, str]:
+    """What stands before and behind the first `;` outside of quotes and comments."""
+    position = 0
+    for kind, piece in pieces(sql, dialect):
+        if kind == "code" and ";" in piece:
+            position += piece.index(";")
+            return sql[:position], sql[position + 1 :]
+        position += len(piece)
+    return sql, ""
+
+
+def code_of(sql: str, dialect: str) -> str:
+    """`sql` with a blank for each quoted piece and comment."""
+    return "".join(piece if kind == "code" else " " for kind, piece in pieces(sql, dialect))
+
+
+def normalise(sql: str, dialect: str) -> str:
+    """Case and white space outside of quotes do not count, nor do comments."""
+    merged: list[str] = [""]  # code at even places, quoted pieces at odd ones
+    for kind, piece in pieces(sql, dialect):
+        if kind == "quoted":
+            merged += [piece, ""]
+        else:
+            merged[-1] += piece if kind == "code" else " "
+    for i in range(0, len(merged), 2):
+        code = re.sub(r"\s+", " ", merged[i].lower())
+        merged[i] = re.sub(r" ?([(),=<>+*/-]) ?", r"\1", code)
+    return "".join(merged).strip()
+
+
+def literal(value: Any) -> str:
+    """`value` as an SQL literal; a negative number in parentheses, since `--` is a comment."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool | int | float):
+        number = str(int(value) if isinstance(value, bool) else value)
+        return f"({number})" if number.startswith("-") else number
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def bind(sql: str, binding: Binding, dialect: str) -> str:
+    """Put literals in the place of placeholders; inside quotes only the value's text.
+
+    Comments stay as they are, and a value that looks like a placeholder is not bound again.
+    """
+    names = sorted(binding, key=len, reverse=True)  # so that $10 is not taken for $1
+    if not any(name in sql for name in names):
+        return sql
+    pattern = re.compile("|".join(map(re.escape, names)))
+    bound = []
+    for kind, piece in pieces(sql, dialect):
+        if kind == "comment":
+            bound.append(piece)
+        elif kind == "code":
+            bound.append(pattern.sub(lambda found: literal(binding[found[0]]), piece))
+        else:
+            mark = _CLOSES.get(piece[0], piece[0])
+            text = {name: str(value).replace(mark, mark * 2) for name, value in binding.items()}
+            bound.append(pattern.sub(lambda found, text=text: text[found[0]], piece))
+    return "".join(bound)
+
+
+def bound_texts(sql: str, bindings: Sequence[Binding], dialect: str) -> tuple[str, ...]:
+    """`sql` under each binding, or one text where it has no placeholder."""
+    texts = tuple(bind(sql, binding, dialect) for binding in bindings) or (sql,)
+    return texts[:1] if len(set(texts)) == 1 else texts

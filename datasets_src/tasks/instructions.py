@@ -1,0 +1,89 @@
+"""An instruction, maybe with an input, and the answer: Alpaca's columns, scored as text.
+
+{"id": "1", "instruction": "¿Qué artículo habla de perros?", "input": "Art. 12. …", "output": "…"}
+
+Where rows may lack the input, columns: {input: '*'}. The plain form is Alpaca's with Spanish
+headings.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic import Field
+
+from datasets_src import alpaca
+from datasets_src.config import Section
+from datasets_src.errors import UserError
+from datasets_src.text_scores import chrf, exact, token_f1
+from datasets_src.types import Example, Message
+
+FIELDS = {
+    "instruction": "what the user asks",
+    "input": "the text it is asked of; may be empty",
+    "output": "the answer",
+}
+METRIC = "chrf"
+METRICS = ("chrf", "token_f1", "exact")
+STOP = alpaca.STOP
+
+
+class Options(Section):
+    """`data.task_options` of this task."""
+
+    field_order: alpaca.Order = Field(
+        "authors", description="instruction before input, or shared_first: input before instruction"
+    )
+
+
+def load(rows: Iterable[Mapping[str, Any]], options: Options) -> Iterator[Example]:
+    """Examples of mapped rows. UserError: a row without instruction or output."""
+    for raw in rows:
+        row = {**raw, "input": alpaca.optional(raw["input"], "input")}
+        for name in FIELDS:
+            value = row[name]
+            if not isinstance(value, str) or not (value.strip() or name == "input"):
+                raise UserError(
+                    f"data.train_file: row {row['id']}: `{name}` is {value!r}, not a text; "
+                    "fill it in or remove the row"
+                )
+        yield Example(
+            id=row["id"],
+            group=row["group"],
+            inputs={
+                "instruction": row["instruction"],
+                "input": row["input"],
+                "field_order": options.field_order,
+            },
+            target=row["output"].strip(),
+            split=row.get("split"),
+        )
+
+
+def to_messages(example: Example) -> list[Message]:
+    """One user turn: instruction and input with a line break between them."""
+    given = example.inputs
+    content = alpaca.join(given["instruction"], given["input"], order=given["field_order"])
+    return [{"role": "user", "content": content}]
+
+
+def to_text(example: Example) -> tuple[str, str]:
+    """Alpaca's prompt in Spanish, and the output."""
+    given = example.inputs
+    prompt = alpaca.plain(given["instruction"], given["input"], order=given["field_order"])
+    return prompt, example.target
+
+
+def score(example: Example, reply: str) -> dict[str, float]:
+    """METRICS of one reply."""
+    return {
+        "chrf": chrf(reply, example.target),
+        "token_f1": token_f1(reply, example.target),
+        "exact": exact(reply, example.target),
+    }
+
+
+def why(example: Example, reply: str, scores: Mapping[str, float]) -> str:
+    """How far a reply is from the output, "" for one that is the output."""
+    if scores[METRIC] == 1:
+        return ""
+    return f"chrF {scores[METRIC]:.2f}" if reply.strip() else "empty"

@@ -1,0 +1,252 @@
+"""Questions on a law, answered in short with the articles that say so.
+
+{"id": "l0007", "group": "FM:12", "question": "¿A qué hora cierran los refugios de Ribalta?",
+ "context": "Art. 12 FM. Los refugios de Ribalta cierran a las 22 horas.",
+ "answer": "A las 22 horas (art. 12 FM).", "split": "train"}
+
+`context` is the law as the model may read it, "" for answers by heart (where rows have none,
+columns: {context: '*'}). A question with options "a) … b) …" is a choice if its answer names one.
+An answer that holds one of `abstentions` says that the law has none. datasets_src/alpaca.py has the
+form of the prompt, articles.py that of citations.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from datasets_src import alpaca
+from datasets_src.articles import Citation, cited, is_known
+from datasets_src.choices import chosen, options_of
+from datasets_src.config import Section
+from datasets_src.errors import UserError
+from datasets_src.text_scores import fold, token_f1
+from datasets_src.types import Example, Message
+
+FIELDS = {
+    "question": "what is asked, maybe with options a) b) c)",
+    "context": "the articles to read; may be empty",
+    "answer": "the answer, citing its articles",
+}
+METRIC = "token_f1"
+METRICS = ("token_f1", "citation_f1", "article_exists", "choice_accuracy", "abstention")
+STOP = alpaca.STOP
+# Laws of Ecuador, by the code they are cited with.
+LAWS = {
+    "CRE": [
+        *("Constitución de la República del Ecuador", "Constitución de la República"),
+        "Constitución",
+    ],
+    "CC": ["Código Civil"],
+    "COIP": ["Código Orgánico Integral Penal"],
+    "COGEP": ["Código Orgánico General de Procesos"],
+    "COA": ["Código Orgánico Administrativo"],
+    "CT": ["Código del Trabajo"],
+    "CNA": ["Código de la Niñez y Adolescencia"],
+    "LOGJCC": ["Ley Orgánica de Garantías Jurisdiccionales y Control Constitucional"],
+}
+ABSTENTIONS = (
+    *(
+        "no lo dice",
+        "no consta",
+        "no lo regula",
+        "no se regula",
+        "no lo establece",
+        "no hay artículo",
+    ),
+    *("ningún artículo", "no lo menciona", "no se menciona", "no puedo responder", "no lo sé"),
+)
+
+
+class Options(Section):
+    """`data.task_options` of this task."""
+
+    field_order: alpaca.Order = Field(
+        "authors", description="question before law, or shared_first: law before question"
+    )
+    articles_file: str | None = Field(
+        None,
+        description='JSON of the articles there are: {"CRE": ["1-444"]}, or ["1-60", "61 bis"]',
+    )
+    laws: dict[str, list[str]] = Field(LAWS, description="code of a law -> names it is cited by")
+    abstentions: tuple[str, ...] = Field(
+        ABSTENTIONS, min_length=1, description="phrases by which an answer says there is none"
+    )
+
+
+def check(options: Options) -> None:
+    """Raise UserError where the file of articles is missing or of another form."""
+    _known(options)
+
+
+def load(rows: Iterable[Mapping[str, Any]], options: Options) -> Iterator[Example]:
+    """Examples of mapped rows.
+
+    UserError, at once: what `check` finds; on the way: a row without question or answer, or one
+    whose answer cites an article that is neither in the file nor in its context.
+    """
+    shared = {
+        "field_order": options.field_order,
+        "known": _known(options),
+        "laws": options.laws,
+        "abstentions": [fold(phrase).casefold() for phrase in options.abstentions],
+    }
+    return (_example(row, shared) for row in rows)
+
+
+def _known(options: Options) -> dict[str, list[str]]:
+    if options.articles_file is None:
+        return {}
+    path = Path(options.articles_file).expanduser()
+    where = f"data.task_options.articles_file: {path}"
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"not JSON: {error}"
+        raise UserError(
+            f'{where} cannot be read ({reason}); write e.g. {{"CRE": ["1-444"]}}'
+        ) from error
+    known = {"": value} if isinstance(value, list) else value
+    lists = list(known.values()) if isinstance(known, dict) else []
+    if not lists or not all(isinstance(x, list) and x for x in lists):
+        raise UserError(f'{where}: no lists of articles; write e.g. {{"CRE": ["1-444", "61 bis"]}}')
+    return {str(law): [str(entry) for entry in entries] for law, entries in known.items()}
+
+
+def _example(row: Mapping[str, Any], shared: Mapping[str, Any]) -> Example:
+    row = {**row, "context": alpaca.optional(row["context"], "context")}
+    for name in FIELDS:
+        if not isinstance(row[name], str) or not (row[name].strip() or name == "context"):
+            raise UserError(
+                f"data.train_file: row {row['id']}: `{name}` is {row[name]!r}, not a text; "
+                "fill it in or remove the row"
+            )
+    example = Example(
+        id=row["id"],
+        group=row["group"],
+        inputs={"question": row["question"], "context": row["context"], **shared},
+        target=row["answer"].strip(),
+        split=row.get("split"),
+    )
+    if unknown := _unknown(example, _cited(example, example.target)):
+        raise UserError(
+            f"data.train_file: row {row['id']}: the answer cites {unknown[0]}, which is neither in "
+            "articles_file nor in the context; correct the answer, or add the article"
+        )
+    return example
+
+
+def to_messages(example: Example) -> list[Message]:
+    """One user turn: question and law with a line break between them."""
+    given = example.inputs
+    content = alpaca.join(given["question"], given["context"], order=given["field_order"])
+    return [{"role": "user", "content": content}]
+
+
+def to_text(example: Example) -> tuple[str, str]:
+    """Alpaca's prompt in Spanish, and the answer."""
+    given = example.inputs
+    prompt = alpaca.plain(given["question"], given["context"], order=given["field_order"])
+    return prompt, example.target
+
+
+def score(example: Example, reply: str) -> dict[str, float]:
+    """METRICS of one reply, those that apply to the row.
+
+    `citation_f1` where the reference cites; `article_exists` where articles are known: 1 if all
+    that the reply cites exist and, where the reference cites, there is one; `choice_accuracy` for
+    multiple choice; `abstention` where the reference abstains.
+    """
+    ours, theirs = _cited(example, fold(reply)), _cited(example, example.target)
+    scores = {"token_f1": token_f1(_one_form(reply), _one_form(example.target))}
+    if theirs:
+        scores["citation_f1"] = citation_f1(ours, theirs)
+    if _has_articles(example):
+        exist = not _unknown(example, ours) and (bool(ours) or not theirs)
+        scores["article_exists"] = float(exist)
+    if right := _choice(example, example.target):
+        scores["choice_accuracy"] = float(_choice(example, reply) == right)
+    if _abstains(example, example.target):
+        scores["abstention"] = float(_abstains(example, reply))
+    return scores
+
+
+def citation_f1(ours: Sequence[Citation], theirs: Sequence[Citation]) -> float:
+    """F1 of citations; one is right that agrees with one of the other side."""
+    right = sum(any(a.agrees(b) for b in theirs) for a in ours)
+    found = sum(any(a.agrees(b) for a in ours) for b in theirs)
+    if not right:
+        return 0.0
+    precision, recall = right / len(ours), found / len(theirs)
+    return 2 * precision * recall / (precision + recall)
+
+
+def _cited(example: Example, text: str) -> list[Citation]:
+    return cited(text, example.inputs["laws"])
+
+
+def _has_articles(example: Example) -> bool:
+    return bool(example.inputs["known"] or _cited(example, example.inputs["context"]))
+
+
+def _unknown(example: Example, citations: Sequence[Citation]) -> list[Citation]:
+    """Those that are neither in the file nor in the context; none where neither has an article."""
+    read = _cited(example, example.inputs["context"])
+    if not read and not example.inputs["known"]:
+        return []
+    return [
+        citation
+        for citation in citations
+        if not is_known(citation, example.inputs["known"])
+        and not any(replace(citation, part="").agrees(article) for article in read)
+    ]
+
+
+def _one_form(text: str) -> str:
+    """The word before an article's number in one form, so that F1 does not count it as another."""
+    return re.sub(r"\bart(?:[ií]culo)?s?\b\.?", "art", fold(text), flags=re.IGNORECASE)
+
+
+def _choice(example: Example, text: str) -> str:
+    options = options_of(example.inputs["question"])
+    return chosen(text, options) if options else ""
+
+
+def _abstains(example: Example, text: str) -> bool:
+    said = fold(text).casefold()
+    return any(phrase in said for phrase in example.inputs["abstentions"])
+
+
+def why(example: Example, reply: str, scores: Mapping[str, float]) -> str:
+    """What is wrong with a reply that does not have the words of the reference, "" if it has."""
+    if scores[METRIC] == 1:
+        return ""
+    if not reply.strip():
+        return "empty"
+    if _abstains(example, reply) != _abstains(example, example.target):
+        return "says there is none" if _abstains(example, reply) else "answers where there is none"
+    ours, theirs = _cited(example, fold(reply)), _cited(example, example.target)
+    faults = []
+    if scores.get("choice_accuracy") == 0:
+        right, choice = _choice(example, example.target), _choice(example, reply)
+        faults.append(f"chooses {choice or 'none'}, not {right}")
+    if unknown := _unknown(example, ours):
+        faults.append(f"cites {unknown[0]}, which does not exist")
+    elif scores.get("citation_f1", 1) < 1:
+        faults.append(f"cites {_listed(ours)}, not {_listed(theirs)}")
+    return "; ".join(faults) or f"token F1 {scores[METRIC]:.2f}"
+
+
+def _listed(citations: Sequence[Citation]) -> str:
+    return ", ".join(map(str, citations[:3])) or "nothing"
+
+
+def slices(example: Example) -> dict[str, str]:
+    """By the kind of answer."""
+    if _abstains(example, example.target):
+        return {"kind": "abstention"}
+    return {"kind": "choice" if _choice(example, example.target) else "answer"}

@@ -1,0 +1,126 @@
+"""One score of a run, made for a name: the base, by a good prompt, a constant answer, a checkpoint.
+
+it = Examinee(model, tokenizer, model_dir, train, validation)
+exam(config, it, "base", run_dir=run_dir); exam(config, it, "step-000140", run_dir=run_dir)
+
+Every training worker takes part in it, or an actor of its own does it alone (examiner.py).
+"""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from datasets_src.families import PRESETS
+from datasets_src.store import Split, open_split
+from datasets_src.task import load_task
+from datasets_src.types import Score
+from trainers.checkpoints import step_of_score
+from trainers.config import Config
+from trainers.evaluate import EvalJob, constant_score, evaluate
+from trainers.methods.choose import method_module
+from trainers.model import LanguageModel, compute_dtype, load_tokenizer, resolve_base
+from trainers.prompting import FEW_SHOT, few_shot_of_run
+
+BASE, CONSTANT = "base", "constant"
+OnBatch = Callable[[int], object]
+
+
+@dataclass(frozen=True)
+class Examinee:
+    """A model that answers, and the rows it is asked."""
+
+    model: LanguageModel
+    tokenizer: PreTrainedTokenizerBase
+    model_dir: Path
+    train: Split
+    validation: Split
+
+
+def first_names(config: Config) -> list[str]:
+    """What stands beside the checkpoints: names of scores, in their order."""
+    if not config.eval.eval_on_start:
+        return []
+    return [BASE, *([FEW_SHOT] if config.eval.num_few_shot else []), CONSTANT]
+
+
+def exam(
+    config: Config,
+    it: Examinee,
+    name: str,
+    *,
+    run_dir: Path,
+    on_batch: OnBatch = lambda done: None,
+) -> Score | None:
+    """The score of `name`; None on ranks other than 0, and where there is no such row.
+
+    `it.model` has the weights of the checkpoint `name`; for the base they are put aside.
+    """
+    job = eval_job(config, name, run_dir=run_dir)
+    task = load_task(config.data.task)
+    if name == CONSTANT:
+        if dist.is_initialized() and dist.get_rank():
+            return None
+        train, validation = (
+            [split.example(i) for i in range(len(split))] for split in (it.train, it.validation)
+        )
+        return constant_score(train, validation, task=task, job=job)
+    ask = None
+    if name == FEW_SHOT:
+        few_shot = few_shot_of_run(config, it.model_dir, it.train, it.validation)
+        if few_shot is None or few_shot.ask is None:
+            return None
+        ask = few_shot.ask
+    untuned = method_module(config.method).untuned
+    with untuned(it.model) if job.step is None else nullcontext():
+        it.model.eval()
+        return evaluate(
+            it.model, it.tokenizer, it.validation, task=task, job=job, ask=ask, on_batch=on_batch
+        )
+
+
+def eval_job(config: Config, name: str, *, run_dir: Path) -> EvalJob:
+    """The evaluation of a run's rows under `name`."""
+    task, settings = load_task(config.data.task), config.eval
+    return EvalJob(
+        name=name,
+        step=step_of_score(name),
+        run_dir=run_dir,
+        metric=settings.metric_for_best_model or task.METRIC,
+        max_new_tokens=settings.max_new_tokens,
+        batch_size=settings.eval_batch_size,
+        stop=task.STOP if config.data.template == "plain" else (),
+        preset=PRESETS[settings.generation_preset],
+        seed=config.train.seed,
+    )
+
+
+class Answerer:
+    """An actor beside training: a model of its own, which takes on one checkpoint after another."""
+
+    def __init__(
+        self, config: dict[str, Any], run_dir: str, prepared_dir: str, num_threads: int
+    ) -> None:
+        torch.set_num_threads(num_threads)
+        self._config, self._run_dir = Config.model_validate(config), Path(run_dir)
+        model_dir = resolve_base(self._config)
+        model = method_module(self._config.method).build(
+            model_dir,
+            self._config.method,
+            dtype=compute_dtype(self._config.model.dtype),
+            seed=self._config.train.seed,
+            device="cuda" if self._config.scaling.use_gpu else "cpu",
+        )
+        splits = [open_split(Path(prepared_dir), name) for name in ("train", "validation")]
+        self._it = Examinee(model, load_tokenizer(model_dir), model_dir, *splits)
+
+    def score(self, name: str, checkpoint: str | None) -> Score | None:
+        """Answer for `name`, whose weights are in `checkpoint`."""
+        if checkpoint is not None:
+            method_module(self._config.method).load(self._it.model, Path(checkpoint))
+        return exam(self._config, self._it, name, run_dir=self._run_dir)
