@@ -64,11 +64,15 @@ def resolve_model(name_or_path: str, revision: str | None = None) -> Path:
 
 def _fetch(repo_id: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
     try:
         return Path(snapshot_download(repo_id, revision=revision, allow_patterns=patterns))
+    except HFValidationError as error:
+        raise UserError(
+            f"model.model_name_or_path: {repo_id!r} is no directory here and no Hub id ({error})"
+        ) from None
     except LocalEntryNotFoundError:
         raise UserError(
             f"model.model_name_or_path: {repo_id} is not in the Hub cache and the Hub cannot be "

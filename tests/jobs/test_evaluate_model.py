@@ -182,8 +182,11 @@ def test_examples_that_do_not_fit_are_left_out_and_a_prompt_that_does_not_is_emp
         asked = (f"model_name_or_path={small}", "--num-few-shot", "3")
         return evaluate(made, tmp_path / out, *asked, capsys=capsys)
 
-    _, _, printed = limited(700, "some")
-    assert "prompt    " in printed and "more examples do not fit the context of 700" in printed
+    _, _, printed = limited(config["max_position_embeddings"], "all")
+    longest = int(printed.partition("prompts of up to ")[2].partition(" ")[0].replace(",", ""))
+    _, _, printed = limited(longest + 15, "some")
+    assert "prompt    2 training examples (" in printed
+    assert f"more examples do not fit the context of {longest + 15:,} tokens" in printed
     replies, told, printed = limited(100, "none")
     assert "6 prompts do not fit the context and count as empty" in printed
     assert set(replies.values()) == {""} and told["n"] == 6
@@ -198,7 +201,7 @@ def test_examples_that_do_not_fit_are_left_out_and_a_prompt_that_does_not_is_emp
         (("--checkpoint", "step-000004"), "step-000004 is not in .*; there: step-000003, step-000"),
         (("--preset", "doy"), "eval.generation_preset: 'doy' is none; did you mean doi"),
         (("--system-prompt", "absent.txt"), "--system-prompt: no file absent.txt; give one"),
-        (("--model", "absent/"), "--?model.*no directory here and no Hub id"),
+        (("--model", "absent/"), "'absent/' is no directory here and no Hub id"),
         (("learning_rat=1",), "did you mean train.learning_rate"),
     ],
 )
