@@ -26,7 +26,7 @@ ANSWERS = "answers"
 # 1. 1) (1) 1.- [1] 1º a. a) iv) - * • > # **1.** "1." Pregunta 1: Q1.
 _MARK = re.compile(
     r"""[\s#>*_"'«(\[]{0,8}(?:"""
-    r"(?:pregunta|question|q|p)\s?(?:n[º°.]\s?)?[0-9]{1,3}[\s.:)*_-]{1,5}"
+    r"(?:pregunta|question|q|p)\s?(?:n[º°.]\s?)?(?P<number>[0-9]{1,3})[\s.:)*_-]{1,5}"
     r"|(?P<label>[0-9]{1,3}|[a-z]|[ivx]{2,4})(?:\s?[.)\]:º°]|\s?-\s)[.)\s*_-]{0,5}"
     r"|[-–—*•·▪●○✓→]\s{1,3}|[•·▪●○✓→])",
     re.IGNORECASE,
@@ -77,7 +77,7 @@ def read_list(reply: str) -> Asked:
             continue
         if not mark and _is_heading(text):
             below = ANSWERS if _ANSWER.match(text) else CUE if _HEADING.search(text) else ""
-        elif "?" in text or CUE in text or (mark and _may_ask(piece, text, mark, below)):
+        elif "?" in text or CUE in text or (mark and _may_ask(mark, text, below, questions)):
             question, goes_on = _question(text, below)
             questions.append(question)
             num_leaks += goes_on
@@ -92,10 +92,14 @@ def _is_heading(text: str) -> bool:
     return "?" not in text and (text.endswith(":") or text == CUE)
 
 
-def _may_ask(piece: str, text: str, mark: re.Match[str], below: str) -> bool:
-    """Whether a numbered line without a question mark is a question all the same."""
-    is_option = (mark["label"] or "?").lower() in "abcdef"
-    given = _ANSWER.match(piece) or _ANSWER.match(text) or _VERDICT.match(text)
+def _may_ask(mark: re.Match[str], text: str, below: str, questions: list[Question]) -> bool:
+    """Whether a listed line without a question mark is a question all the same."""
+    label = mark["label"] or mark["number"]
+    if label is None:  # bullets below a question are its options
+        is_option = bool(questions) and questions[-1].text.endswith("?")
+    else:
+        is_option = label.lower() in "abcdef"
+    given = _ANSWER.match(mark.string) or _ANSWER.match(text) or _VERDICT.match(text)
     return not (is_option or given or below == ANSWERS)
 
 

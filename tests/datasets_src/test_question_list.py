@@ -110,6 +110,7 @@ def test_headings_say_what_the_lines_below_them_are() -> None:
         ("1. Where was she born?\nA: Soto", 1),
         ("1. ¿Dónde nació?\na) Soto\nb) Umbría\nc) Ribalta", 3),
         ("1. ¿Dónde nació? a) Soto b) Umbría", 1),
+        ("1. ¿Dónde nació?\n- Soto\n- Umbría", 2),
         ("1. ¿Verdadero o falso? Nació en Soto. (Verdadero)", 1),
         ("1. Verdadero o falso: nació en Soto. F", 1),
         ("1. ¿Dónde nació?\nVerdadero", 1),
@@ -126,6 +127,8 @@ def test_numbered_lines_without_a_question_mark_are_asked_and_other_lines_are_re
     asked = read_list("Ahí van\n1. Dónde nació Elvira\n2. Qué pintó\n\nEspero que te sirvan")
     assert [question.text for question in asked.questions] == ["Dónde nació Elvira", "Qué pintó"]
     assert asked.remarks == ("Espero que te sirvan",)
+    assert len(read_list("- Dónde nació Elvira\n- Qué pintó").questions) == 2
+    assert len(read_list("Pregunta 1: ¿A?\nPregunta 2: Qué pintó").questions) == 2
     for nothing in ("", "no", "Elvira pintó.", "\n\n", "¿¿¿", "SELECT 1;"):
         assert read_list(nothing) == ((), 0, ())
 
