@@ -91,7 +91,6 @@ def _run_golds(pool: Pool, wanted: Sequence[Texts]) -> dict[Texts, Results]:
     """The outcomes of gold queries that are "ok", from the pool's cache where they are there."""
     missing = [texts for texts in dict.fromkeys(wanted) if texts not in pool.gold]
 
-
     def run(texts: Texts) -> Results:
         return {engine: pool.run(texts, engine, GOLD_LIMIT_S) for engine in ENGINES[pool.dialect]}
 

@@ -208,7 +208,10 @@ def pool_for(database: Database, dialect: str) -> Pool:
 
 
 @atexit.register
-def _close_all() -> None:
-    for (pid, _, _), pool in _pools.items():
-        if pid == os.getpid():  # a fork's copy is not its own to stop
-            pool.close()
+def close_pools() -> None:
+    """Stop all workers of this process; the next score starts new ones."""
+    with _lock:
+        for (pid, _, _), pool in _pools.items():
+            if pid == os.getpid():  # a fork's copy is not its own to stop
+                pool.close()
+        _pools.clear()

@@ -149,7 +149,11 @@ def _integer_cast(node: exp.Expr, kinds: Kinds, dialect: str, engine: str) -> ex
         return node
     if node.to.is_type(*exp.DataType.INTEGER_TYPES) and cuts != engine_cuts:
         node.set("this", (exp.Trunc if cuts else exp.Round)(this=node.this))
-    elif engine == "sqlite" and node.to.is_type(exp.DataType.Type.DECIMAL) and len(node.to.expressions) == 2:
+    elif (
+        engine == "sqlite"
+        and node.to.is_type(exp.DataType.Type.DECIMAL)
+        and len(node.to.expressions) == 2
+    ):
         return exp.Round(this=node.this, decimals=node.to.expressions[1].this)
     return node
 

@@ -43,6 +43,7 @@ METRIC = "execution_accuracy"
 _SHORT_OF = ("column_order", "superset", "invalid", "unsafe", "timed_out", "too_large")
 METRICS = ("execution_accuracy", "ordered_match", "exact_match", "valid_sql", *_SHORT_OF)
 STOP = (";",)
+MAX_REPLY_CHARS = 100_000  # as many as are looked at
 _MAX_NAMED = 5
 _RAN = ("match", "column_order", "superset", "other_rows")
 _WHY = {
@@ -193,6 +194,7 @@ def to_text(example: Example) -> tuple[str, str]:
 
 def clean_reply(reply: str, dialect: str) -> str:
     """The SQL of a reply that a deployment would run."""
+    reply = reply[:MAX_REPLY_CHARS]
     if fence := _FENCE.search(reply):
         begins_with_sql = _SELECT.match(reply) is not None
         reply = reply[: fence.start()] if begins_with_sql else fence[1]

@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from datasets_src.errors import UserError
+from datasets_src.sql.sandbox import close_pools
 from datasets_src.tasks import text2sql
 from datasets_src.types import Example
 
@@ -25,12 +27,13 @@ def short(name: str) -> dict[str, float]:
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     folder = tmp_path_factory.mktemp("text2sql")
     texts = {"db.sql": DUMP, "schema.sql": "CREATE TABLE rutas (...)\n", "ids.json": "[1, 2, 3]"}
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
-    return {name: str(folder / name) for name in texts}
+    yield {name: str(folder / name) for name in texts}
+    close_pools()
 
 
 def make(files: dict[str, str], sql: str, **options: Any) -> Example:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from itertools import permutations
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from datasets_src.scoring import best_constant, score_replies
 from datasets_src.sql.database import open_database
 from datasets_src.sql.judge import GOLD_LIMIT_S
-from datasets_src.sql.sandbox import ENGINES, pool_for
+from datasets_src.sql.sandbox import ENGINES, close_pools, pool_for
 from datasets_src.sql.text import bound_texts, normalise
 from datasets_src.tasks import text2sql
 from datasets_src.types import Example
@@ -22,7 +23,7 @@ EQUIVALENT = {("119", "124"): "the same text, but for the alias of the one colum
 
 
 @pytest.fixture(scope="module")
-def examples() -> list[Example]:
+def examples() -> Iterator[list[Example]]:
     if not BIOSENDA.exists():
         pytest.skip(f"{BIOSENDA} is not there: the real rows of BioSenda are not ours to ship")
     given = {
@@ -35,7 +36,8 @@ def examples() -> list[Example]:
     names = {"Prompt": "question", "SQL": "sql", "Indice": "group", "Split": "split"}
     lines = (BIOSENDA / "text2sql.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [{names[key]: value for key, value in json.loads(line).items()} for line in lines]
-    return list(text2sql.load(rows, options))
+    yield list(text2sql.load(rows, options))
+    close_pools()
 
 
 @pytest.fixture(scope="module")
