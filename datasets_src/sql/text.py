@@ -9,6 +9,7 @@ the length of what a model wrote. Block comments do not nest, as in the SQL stan
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 Dialect = Literal["sqlite", "tsql", "duckdb", "postgres"]
@@ -104,8 +105,12 @@ def bind(sql: str, binding: Binding, dialect: str) -> str:
         else:
             mark = _CLOSES.get(piece[0], piece[0])
             text = {name: str(value).replace(mark, mark * 2) for name, value in binding.items()}
-            bound.append(pattern.sub(lambda found, text=text: text[found[0]], piece))
+            bound.append(pattern.sub(partial(_found_in, text), piece))
     return "".join(bound)
+
+
+def _found_in(text: Mapping[str, str], found: re.Match[str]) -> str:
+    return text[found[0]]
 
 
 def bound_texts(sql: str, bindings: Sequence[Binding], dialect: str) -> tuple[str, ...]:

@@ -135,8 +135,9 @@ def _from_postgres(node: exp.Expr) -> exp.Expr:
 
 def _bounded_text(node: exp.Expr) -> exp.Expr:
     """A cast to varchar(3) keeps three characters; neither engine here does that."""
-    is_text = isinstance(node, exp.Cast) and node.to.is_type(*exp.DataType.TEXT_TYPES)
-    if not is_text or not node.to.expressions:
+    if not isinstance(node, exp.Cast) or not node.to.is_type(*exp.DataType.TEXT_TYPES):
+        return node
+    if not node.to.expressions:
         return node
     text, length = exp.cast(node.this, "text"), node.to.expressions[0].this
     return exp.Substring(this=text, start=exp.Literal.number(1), length=length)
@@ -162,7 +163,9 @@ def _with_ties(node: exp.Expr) -> exp.Expr:
     """TOP 3 WITH TIES as a rank: DuckDB has QUALIFY, but no ties."""
     limit = node.args.get("limit")
     options = limit.args.get("limit_options") if limit else None
-    if not isinstance(node, exp.Select) or not options or not options.args.get("with_ties"):
+    if not isinstance(node, exp.Select) or limit is None or not options:
+        return node
+    if not options.args.get("with_ties"):
         return node
     order, num = node.args["order"], limit.args.get("expression") or limit.args.get("count")
     rank = exp.Window(this=exp.Anonymous(this="RANK"), order=order.copy())

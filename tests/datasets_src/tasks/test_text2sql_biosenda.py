@@ -116,6 +116,6 @@ def test_variants_of_a_reference_still_match(distinct: list[Example]) -> None:
 def test_the_constant_answer_scores_9_of_21(examples: list[Example]) -> None:
     train = [example for example in examples if example.split == "Train"]
     test = [example for example in examples if example.split == "Test"]
-    reply, rows = best_constant(text2sql, train, test)
+    reply, rows = best_constant(text2sql, train, test, metric="execution_accuracy")
     assert reply == "SELECT Null"
     assert (sum(row["execution_accuracy"] for row in rows), len(rows)) == (9.0, 21)
