@@ -46,7 +46,9 @@ def test_jaccard_is_that_of_the_sets_of_word_triples(a: list[str], b: list[str])
 
 @pytest.mark.parametrize("num_words", [25, 300])
 def test_nearly_equal_texts_have_a_band_in_common(num_words: int) -> None:
-    draw, near, far = random.Random(7), [], []
+    draw = random.Random(7)
+    near: list[bool] = []
+    far: list[bool] = []
     while len(near) < 150 or len(far) < 150:
         words = text_of(draw, num_words)
         changed = list(words)

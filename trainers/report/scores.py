@@ -168,8 +168,8 @@ def score_table(records: Records) -> list[dict[str, Any]]:
 
 
 def _own_n(score: Row, metric: str) -> int:
-    n = (score.get("num_rows") or {}).get(metric, score["n"])
-    return 0 if n == score["n"] else int(n)
+    n: int = score.get("num_rows", {}).get(metric, score["n"])
+    return 0 if n == score["n"] else n
 
 
 def slice_table(records: Records) -> SliceTable | None:
