@@ -142,11 +142,12 @@ def test_prepare_tells_them_and_what_all_rows_share_does_not_count(
         "num_rows": 1,
         "pairs": [{"train": "4", "validation": "28"}],
     }
-    [pair] = report["leaks"]["near"]["pairs"]
-    assert (pair["train"], pair["validation"]) == ("5", "30") and 0.95 < pair["jaccard"] < 1
+    # Of 65 words with a separator, 61 of 63 runs stay, and there are three new ones.
+    pair = {"train": "5", "validation": "30", "jaccard": round(61 / 66, 3)}
+    assert report["leaks"]["near"] == {"num_rows": 1, "pairs": [pair]}
     told = format_report(report)
     assert "warning     1 of 5 validation rows have the inputs of a training row: 28 = 4" in told
-    assert "nearly the inputs" in told and "30 ~ 5 (0.98)" in told
+    assert "nearly the inputs" in told and "30 ~ 5 (0.92)" in told
     assert "{group: <column>}, and leave out the split column" in told
 
 

@@ -168,7 +168,7 @@ def score_table(records: Records) -> list[dict[str, Any]]:
 
 
 def _own_n(score: Row, metric: str) -> int:
-    n = int(score.get("num_rows", {}).get(metric, score["n"]))
+    n: int = score.get("num_rows", {}).get(metric, score["n"])
     return 0 if n == score["n"] else n
 
 
