@@ -62,7 +62,7 @@ class RayNodes:
             "OMP_WAIT_POLICY": "PASSIVE",
         }
 
-    def start(self, resource: str | None, *, num_cpus: int) -> None:
+    def start(self, resource: str | None, *, num_cpus: int, wait: bool = True) -> None:
         """The head, or with a `resource` of its own a further node; waits until it is alive."""
         place = (
             ["--head", "--node-ip-address=127.0.0.1", f"--port={self.port}",
@@ -82,6 +82,8 @@ class RayNodes:
                 command, cwd=self.root, env=self.env, stdout=log, stderr=log, start_new_session=True
             )
         self.processes.append(process)
+        if not wait:
+            return
         done = subprocess.run(
             [sys.executable, "-m", "cluster.nodes", "wait", f"--address={self.address}",
              f"--num-nodes={len(self.processes)}", f"--limit-s={START_LIMIT_S}"],
