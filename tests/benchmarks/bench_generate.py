@@ -36,7 +36,7 @@ from trainers.decoding import MAX_DRAFT, decode
 from trainers.model import compute_dtype, load_base
 from trainers.passes import Place, most_likely
 
-NUM_ROWS, ROUNDS = 21, 3
+NUM_ROWS, ROUNDS = 21, 2
 BATCH_SIZES = {"ours": 32, "generate": 8}
 VOCABULARIES = {"share_of_vocabulary": SHAPES["2b"].vocab, "whole_vocabulary": 256_000}
 Replies = list[list[int]]
