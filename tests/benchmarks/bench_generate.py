@@ -129,7 +129,7 @@ class Told(LogitsProcessor):
     def __init__(self, replies: Replies, clock: Clock, *, width: int) -> None:
         self._replies, self._clock, self._width = replies, clock, width
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # type: ignore[override]
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         number = input_ids.shape[1] - self._width
         self._clock.tick(is_first=number == 0)
         for place, reply in enumerate(self._replies):
