@@ -1,4 +1,4 @@
-"""The contract of a kind of recipe: a module of plain functions, datasets_src/recipes/kinds/<kind>.py.
+"""The contract of a kind of recipe: a module of plain functions in datasets_src/recipes/kinds.
 
 It is found by name (`kind:` of a recipe YAML), so adding one touches no other file. For instance
 
@@ -36,7 +36,7 @@ lets it pass, the item is left out and counted under its reason.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pydantic import Field
@@ -140,11 +140,18 @@ class Prompt(Section):
     examples_columns: dict[str, str] = Field(
         default_factory=dict, description="placeholder, or `answer` -> column of that file"
     )
+    examples_match: str | None = Field(
+        None, description="placeholder in which they equal the question, where some do"
+    )
     num_examples: int = Field(3, ge=0, description="rows of it that stand before a question")
 
 
 class Desk(Protocol):
     """Where `make` asks; see the top of this file."""
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether the recipe has a teacher; without one `teach` and `reword` raise NoAnswer."""
 
     def teach(
         self,
@@ -160,11 +167,3 @@ class Desk(Protocol):
 
     def look_up(self, service: str, request: Mapping[str, Any]) -> Any:
         """The reply of one of the kind's `services`."""
-
-
-@dataclass
-class Counted:
-    """How many items and rows of each reason were dropped, with the first of them."""
-
-    num: int = 0
-    examples: list[str] = field(default_factory=list)
