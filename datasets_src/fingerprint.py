@@ -43,7 +43,7 @@ def data_hash(data: DataConfig, *, model_dir: Path) -> str:
         "code": [CODE_VERSION, _module_hash(task)],
         "config": data.model_dump(mode="json", exclude=NOT_IN_ROWS),
         "files": [[key, path.suffix, file_hash(path)] for key, path in data_files(data)],
-        "options": [[str(path), file_hash(path)] for path in _option_files(dict(options))],
+        "options": [[str(path), file_hash(path)] for path in option_files(dict(options))],
         "tokenizer": [
             [str(path.relative_to(model_dir)), file_hash(path)]
             for path in _tokenizer_files(model_dir)
@@ -79,14 +79,14 @@ def _module_hash(task: ModuleType) -> str:
     return file_hash(Path(task.__file__))
 
 
-def _option_files(value: Any) -> Iterator[Path]:
+def option_files(value: Any) -> Iterator[Path]:
     """Files that the options name, e.g. a database whose schema goes into the prompt."""
     if isinstance(value, Mapping):
         for name in sorted(value):
-            yield from _option_files(value[name])
+            yield from option_files(value[name])
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _option_files(item)
+            yield from option_files(item)
     # A longer text is no path, and the system refuses to look for it.
     elif isinstance(value, str | Path) and 0 < len(str(value)) < 1024:
         path = Path(value).expanduser().resolve()

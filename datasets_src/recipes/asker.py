@@ -49,10 +49,11 @@ class Asker:
         used: Measure = lambda reply: Usage(),
     ) -> None:
         self.service = service
-        self.num_asked = 0
+        self.meter = meter
+        self.consulted: dict[str, Usage] = {}  # of each request, kept or new
         self._cache, self._stop = cache, stop
         self._pace = pace or Pace(requests_per_minute=service.requests_per_minute)
-        self._meter, self._most, self._used = meter, most, used
+        self._most, self._used = most, used
         self._slots = threading.BoundedSemaphore(service.max_parallel)
         self._of_key: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._lock = threading.Lock()
@@ -74,7 +75,8 @@ class Asker:
             if reply is None:
                 with self._slots:
                     reply = self._try(request, key)
-            return reply
+        self.consulted[key] = self._used(reply)
+        return reply
 
     def _try(self, request: Mapping[str, Any], key: str) -> Any:
         most = self._most(request)
@@ -89,17 +91,15 @@ class Asker:
 
     def _once(self, request: Mapping[str, Any], key: str, most: Usage) -> Any:
         """One call; its reply is kept before its tokens count as used no longer."""
-        if self._meter is None:
+        if self.meter is None:
             return self._call(request, key, most)
-        with self._meter.reserve(most) as use:
+        with self.meter.reserve(most) as use:
             reply = self._call(request, key, most)
             use(self._used(reply))
         return reply
 
     def _call(self, request: Mapping[str, Any], key: str, most: Usage) -> Any:
         self._pace.wait(most.num_tokens, self._stop)
-        with self._lock:
-            self.num_asked += 1
         reply = self.service.call(request)
         self._cache.put(key, self.service.name, reply)
         self._pace.settle(most.num_tokens, self._used(reply).num_tokens)

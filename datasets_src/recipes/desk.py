@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from datasets_src.recipes.asker import Asker
+from datasets_src.recipes.meter import Usage
 from datasets_src.recipes.prompts import PromptBook, Rules
 from datasets_src.recipes.recipe import Answer, NoAnswer, Prompt
 from datasets_src.recipes.teacher import TeacherConfig, read_answer
 
-TEACHER_SERVICE = "teacher"
+TEACHER_SERVICE, REWORD_KEY = "teacher", "reword"
 REWORD_RULES = Rules({"text": "what is reworded", "num": "how many times"}, ("text", "num"))
 REWORD = Prompt(
     template="Escribe {num} formas distintas de decir lo mismo que este texto, en su idioma, con"
@@ -33,14 +34,31 @@ class OpenDesk:
         teacher: TeacherConfig | None,
         endpoint: str,
         book: PromptBook,
-        reword: Prompt = REWORD,
     ) -> None:
         self._askers, self._teacher, self._endpoint = askers, teacher, endpoint
-        self._book, self._reword = book, reword
+        self._book = book
 
     @property
     def has_teacher(self) -> bool:
         return self._teacher is not None
+
+    def told(self) -> str:
+        """What the teacher has used so far, over all starts of the build."""
+        asker = self._askers.get(TEACHER_SERVICE)
+        return str(asker.meter) if asker else ""
+
+    def teacher_record(self) -> dict[str, Any] | None:
+        """The teacher of the rows and what their answers used, whenever they were asked for."""
+        if self._teacher is None:
+            return None
+        usage = list(self._askers[TEACHER_SERVICE].consulted.values())
+        total = sum(usage, Usage())
+        return {
+            "model": self._teacher.model or self._endpoint,
+            "num_answers": len(usage),
+            "prompt_tokens": total.prompt_tokens,
+            "completion_tokens": total.completion_tokens,
+        }
 
     def teach(
         self,
@@ -62,7 +80,7 @@ class OpenDesk:
             "additionalProperties": False,
         }
         fields = {"text": text, "num": num}
-        answer = self._ask_again(self._reword, fields, schema, apart_from=text)
+        answer = self._ask_again(REWORD, fields, schema, apart_from=text)
         return [wording.strip() for wording in answer.value["wordings"]]
 
     def look_up(self, service: str, request: Mapping[str, Any]) -> Any:

@@ -1,7 +1,10 @@
 """A model that writes what a recipe lacks, over any endpoint that speaks OpenAI's protocol.
 
-teacher: {base_url: https://generativelanguage.googleapis.com/v1beta/openai, model: gemini-2.5-flash,
-          api_key_env: GEMINI_API_KEY, max_price: 5, input_price: 0.3, output_price: 2.5}
+teacher:
+  base_url: https://generativelanguage.googleapis.com/v1beta/openai
+  model: gemini-2.5-flash
+  api_key_env: GEMINI_API_KEY
+  max_price: 5
 
 A call is POST <base_url>/chat/completions. Of the answer only what is used is kept:
 {"text": "…", "refusal": "", "finish_reason": "stop", "usage": [870, 240]}
