@@ -41,6 +41,9 @@ class LengthConfig(Section):
     published: dict[int, float] = Field(
         default_factory=dict, description="tokens -> share of a known set's inputs above them"
     )
+    published_within: dict[str, int] = Field(
+        default_factory=dict, description="as max_field_tokens, of the rows of that comparison"
+    )
 
 
 def open_measure(config: LengthConfig) -> Measure:

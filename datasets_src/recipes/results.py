@@ -141,7 +141,13 @@ class Results:
             for row, lengths in zip(self.rows, self._lengths, strict=True)
             if row.fields[output] is not None
         ]
-        above = shares_above(inputs, list(config.published))
+        within = config.published_within.items()
+        compared = [
+            num
+            for num, row in zip(inputs, self._lengths, strict=True)
+            if all(row.get(name, 0) <= limit for name, limit in within)
+        ]
+        above = shares_above(compared, list(config.published))
         how = (
             "by the recipe's tokenizer"
             if config.tokenizer
