@@ -45,7 +45,8 @@ PLACEHOLDERS = {
 }
 MUST_NAME = {"question": ("statement",)}
 LICENSE = "unknown"
-TEMPLATE = "template"  # origin of a question that is the sentence in a frame
+TEMPLATE, UNFILLED = "template", "unfilled"  # the sentence in a frame; there is no teacher
+_ORIGINS = {"teacher": TEACHER, "template": TEMPLATE}
 ROWS = 5  # works that a search gives: the right one is seldom further down
 MAX_QUERY = 500  # characters of an entry whose title is not known
 
@@ -202,7 +203,7 @@ def _make(id: str, cited: Cited, material: Material, desk: Desk) -> Iterator[Row
         yield Dropped(id, "a cited work was not found", lost.title or lost.text[:80])
         return
     question = _ask(paper, claim, works, options, desk)
-    if not question or find_dois(question).dois:
+    if question is not None and find_dois(question).dois:
         yield Dropped(id, "a question that gives a DOI", question, is_bad=True)
         return
     dois = list(dict.fromkeys(work.doi for work in works))
@@ -216,7 +217,7 @@ def _make(id: str, cited: Cited, material: Material, desk: Desk) -> Iterator[Row
             "dois": dois,
             "statement": claim.statement,
         },
-        origin=TEMPLATE if options.question_by == "template" else TEACHER,
+        origin=UNFILLED if question is None else _ORIGINS[options.question_by],
         sources=(f"doi:{paper.doi}" if paper.doi else paper.id, *(f"doi:{d}" for d in listed)),
         license=paper.license or options.license,
     )
@@ -266,6 +267,8 @@ def _ask(paper: Paper, claim: Claim, works: Sequence[Work], options: Options, de
     language = paper.language if paper.language in LANGUAGES else _detect(claim.statement)
     if options.question_by == "template":
         return FRAMES[language].format(claim.statement)
+    if not desk.has_teacher:
+        return None
     fields: dict[str, Any] = {
         "statement": claim.statement,
         "titles": "\n".join(work.titles[0] for work in works),
