@@ -85,7 +85,7 @@ def tell(built: Built) -> str:
     if built.told:
         lines.append(("teacher", f"{built.told}, over all starts"))
     lines += list(_lengths(record["lengths"]))
-    return "\n".join(f"{name:<10}{text}" for name, text in lines)
+    return "\n".join(f"{name:<12}{text}" for name, text in lines)
 
 
 def _lengths(lengths: dict[str, Any]) -> Iterator[tuple[str, str]]:
