@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from datasets_src.config import DataConfig
-from datasets_src.readers import check_file, find_reader
+from datasets_src.readers import check_file, find_reader, split_sheet
 from datasets_src.task import load_task, task_options
 
 # Raise it whenever the code of this folder gives other rows for the same input.
@@ -64,6 +64,7 @@ def data_files(data: DataConfig) -> list[tuple[str, Path]]:
 
 def file_hash(path: Path) -> str:
     """sha256 of a file's bytes, hex; read again only where size or time of change differ."""
+    path, _ = split_sheet(path)
     stat = path.stat()
     return _file_hash(path.resolve(), stat.st_size, stat.st_mtime_ns)
 
@@ -89,7 +90,7 @@ def option_files(value: Any) -> Iterator[Path]:
             yield from option_files(item)
     # A longer text is no path, and the system refuses to look for it.
     elif isinstance(value, str | Path) and 0 < len(str(value)) < 1024:
-        path = Path(value).expanduser().resolve()
+        path, _ = split_sheet(Path(value).expanduser().resolve())
         if path.is_file():
             yield path
         elif path.is_dir():
