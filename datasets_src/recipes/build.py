@@ -96,6 +96,7 @@ def build(recipe: Recipe, endpoint: Endpoint | None) -> Built:
     material = kind.open_material(recipe.options)
     items = _checked_items(kind, material)
     results = Results(config, kind)
+    results.check_material(items)
     replies = directory.parent / REPLIES / f"{config.build_name}.jsonl"
     with ReplyCache(replies) as cache, _open_desk(recipe, endpoint, cache) as (desk, stop):
         for made in make_all(
@@ -109,9 +110,10 @@ def build(recipe: Recipe, endpoint: Endpoint | None) -> Built:
         ):
             results.add(made)
         results.check_bad(len(items))
+        report = kind.report(material) if hasattr(kind, "report") else {}
         results.prune(measure)
         results.check_dependence()
-        record = results.record(recipe_hash=digest, teacher=desk.teacher_record())
+        record = results.record(recipe_hash=digest, teacher=desk.teacher_record(), report=report)
         write_dataset(directory, results.rows, record=record, output=kind.OUTPUT)
         return Built(directory, record, desk.told(), is_new=True)
 

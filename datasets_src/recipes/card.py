@@ -62,6 +62,9 @@ def _counts(record: Mapping[str, Any]) -> Iterator[str]:
     if record["dropped"]:
         rows = [(d["reason"], f"{d['num']:,}", ", ".join(d["examples"])) for d in record["dropped"]]
         yield from _table(("left out", "number", "for instance"), rows)
+    if record["report"]:
+        report = yaml.safe_dump(record["report"], sort_keys=False, allow_unicode=True)
+        yield f"Of the material:\n\n```yaml\n{report}```\n"
 
 
 def _splits(record: Mapping[str, Any]) -> list[tuple[str, ...]]:

@@ -21,6 +21,8 @@ It is found by name (`kind:` of a recipe YAML), so adding one touches no other f
                                             each in a thread, and written in the order of `items`
     def services(options) -> Sequence[Service]
                                             optional: look-ups that `make` may ask for
+    def report(material) -> dict[str, Any]  optional: what is said of the material itself, for
+                                            build.json and the card
 
 `make` asks by blocking calls, one after the other, and need not care for limits, retries, caching
 or resuming: a reply is on the disk before the call returns, so after a kill the same call returns

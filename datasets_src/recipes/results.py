@@ -24,7 +24,7 @@ from datasets_src.recipes.lengths import (
     too_long,
     too_short,
 )
-from datasets_src.recipes.recipe import TEACHER, Dropped, Row
+from datasets_src.recipes.recipe import TEACHER, Dropped, Item, Row
 
 SHOWN = 3
 
@@ -49,7 +49,17 @@ class Results:
 
     def check_bad(self, num_items: int) -> None:
         """Refuse where too much is at fault, or nothing is left."""
-        bad = [one for dropped in self.dropped.values() for one in dropped if one.is_bad]
+        self._refuse([one for d in self.dropped.values() for one in d if one.is_bad], num_items)
+        if not self.rows:
+            reasons = ", ".join(f"{len(d):,}: {reason}" for reason, d in self.dropped.items())
+            raise UserError(f"options: no row is left of {num_items:,} items ({reasons})")
+
+    def check_material(self, items: Sequence[Item | Dropped]) -> None:
+        """The same of the material alone, before anything is asked and paid for."""
+        bad = [item for item in items if isinstance(item, Dropped) and item.is_bad]
+        self._refuse(bad, len(items))
+
+    def _refuse(self, bad: Sequence[Dropped], num_items: int) -> None:
         num = len({one.id for one in bad})
         limit, total = self._config.max_bad_items, max(num_items, num)
         if num > limit * total:
@@ -59,9 +69,6 @@ class Results:
                 f"max_bad_items: {num:,} of {total:,} items are at fault, more than the"
                 f" {100 * limit:g} % allowed: {_some(bad)}; mend them{remedy}"
             )
-        if not self.rows:
-            reasons = ", ".join(f"{len(d):,}: {reason}" for reason, d in self.dropped.items())
-            raise UserError(f"options: no row is left of {num_items:,} items ({reasons})")
 
     def prune(self, measure: Measure) -> None:
         """Leave out rows by the tokens of their fields."""
@@ -100,7 +107,9 @@ class Results:
         if self.dependence.faults:
             raise UserError(*self.dependence.faults)
 
-    def record(self, *, recipe_hash: str, teacher: Mapping[str, Any] | None) -> Record:
+    def record(
+        self, *, recipe_hash: str, teacher: Mapping[str, Any] | None, report: Mapping[str, Any]
+    ) -> Record:
         """build.json: what there is, where it is from, and how long it is."""
         rows, kind = self.rows, self._kind
         parts = [part_of(row, kind.OUTPUT) for row in rows]
@@ -130,6 +139,7 @@ class Results:
                 {"reason": reason, "num": len(d), "examples": [_told(one) for one in d[:SHOWN]]}
                 for reason, d in sorted(self.dropped.items())
             ],
+            "report": dict(report),
             "lengths": self._lengths_record(),
         }
 
@@ -183,5 +193,10 @@ def _told(one: Dropped) -> str:
 
 
 def _some(bad: Sequence[Dropped]) -> str:
-    shown = ", ".join(f"{one.reason}: {_told(one)}" for one in bad[:SHOWN])
-    return shown + (", …" if len(bad) > SHOWN else "")
+    """The most frequent reasons, each with how often and the first of it."""
+    first = {one.reason: one for one in reversed(bad)}
+    reasons = Counter(one.reason for one in bad).most_common()
+    shown = ", ".join(
+        f"{num:,} {reason}: {_told(first[reason])}" for reason, num in reasons[:SHOWN]
+    )
+    return shown + (", …" if len(reasons) > SHOWN else "")
