@@ -24,6 +24,11 @@ URL = "https://api.crossref.org"
 FIELDS = ["DOI", "title", "subtitle", "issued", "published-print", "published-online"]
 REQUESTS_PER_MINUTE, MAX_PARALLEL = 180.0, 3
 MAX_TRIES = 8
+# What habanero makes of HTTP errors and broken connections, and of JSON of another form.
+FAULTS = (
+    *(RequestError, httpx2.HTTPError, RuntimeError),
+    *(ValueError, LookupError, TypeError, AttributeError),
+)
 
 
 def crossref_service(
@@ -64,10 +69,7 @@ def search(client: habanero.Crossref, request: Mapping[str, Any]) -> list[dict[s
         )
         items = reply["message"]["items"]
         return [{name: item[name] for name in FIELDS if name in item} for item in items]
-    # What habanero makes of HTTP errors, of broken connections, and of JSON of another form.
-    except (RequestError, httpx2.HTTPError, RuntimeError, ValueError) as error:
-        raise _fault(error) from error
-    except (LookupError, TypeError, AttributeError) as error:
+    except FAULTS as error:
         raise _fault(error) from error
 
 
