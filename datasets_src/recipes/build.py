@@ -139,14 +139,15 @@ def _open_desk(
         if config is not None and endpoint is not None:
             client = ChatClient(config, base_url=endpoint.base_url, key=endpoint.key)
             stack.callback(client.close)
-            askers[TEACHER_SERVICE] = _teacher_asker(client, config, cache, stop)
+            askers[TEACHER_SERVICE] = teacher_asker(client, config, cache, stop)
         name = endpoint.name if endpoint else ""
         yield OpenDesk(askers, teacher=config, endpoint=name, book=recipe.book), stop
 
 
-def _teacher_asker(
+def teacher_asker(
     client: ChatClient, config: TeacherConfig, cache: ReplyCache, stop: threading.Event
 ) -> Asker:
+    """The teacher behind its pace, its tries and its cap, to which what is kept counts."""
     used = [used_by(reply) for reply in cache.replies(TEACHER_SERVICE)]
     prices = Prices(config.input_price, config.output_price, config.max_price, config.max_tokens)
     limits = (config.requests_per_minute or inf, config.tokens_per_minute or inf)
