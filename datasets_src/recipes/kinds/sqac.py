@@ -118,8 +118,10 @@ def items(material: Material) -> Iterator[Item | Dropped]:
 def make(item: Item, material: Material, *, desk: Desk) -> Iterator[Row | Dropped]:
     """One row: the context as a passage, its questions in their order, none twice."""
     options, asked = material.options, item.data
-    questions = {one.question.casefold(): one for one in reversed(asked)}
-    kept = list(reversed(questions.values()))[: options.max_questions]
+    questions: dict[str, Asked] = {}
+    for one in asked:
+        questions.setdefault(one.question.casefold(), one)
+    kept = list(questions.values())[: options.max_questions]
     if len(kept) < options.min_questions:
         yield Dropped(item.id, f"fewer than {options.min_questions} questions")
         return
