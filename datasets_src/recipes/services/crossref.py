@@ -4,9 +4,9 @@ service = crossref_service(mailto="ana@example.org")
 service.call({"query": "On newts", "from_year": 2018, "until_year": 2020, "rows": 5})
 [{"DOI": "10.5555/n.1", "title": ["On newts"], "issued": {"date-parts": [[2019]]}}]
 
-An address puts requests into the polite pool. Its search may be asked three times a second, three
-at a time (Crossref's limits of December 2025; x-rate-limit-limit and x-concurrency-limit of each
-answer say those of today), which are the defaults.
+An address puts requests into the polite pool. Crossref lowered its limits in December 2025, and
+each answer says those of today (x-rate-limit-limit, x-concurrency-limit); the defaults, three a
+second and three at a time, are cautious.
 """
 
 from collections.abc import Mapping

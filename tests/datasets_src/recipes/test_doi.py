@@ -146,8 +146,12 @@ def test_a_paper_that_cannot_be_read_is_counted_or_refused(tmp_path: Path) -> No
     assert told["num"] == 1
     assert "torn.xml: " in told["examples"][0]
     assert "line 10" in told["examples"][0]
+    teacher = TeacherServer(ask)
+    taught = options | {"question_by": "teacher"}
     with pytest.raises(UserError) as refused:
-        build_recipe("doi", options, tmp_path / "strict", max_bad_items=0.0)
+        build_recipe("doi", taught, tmp_path / "strict", teacher=teacher, max_bad_items=0.0)
+    assert teacher.log == []  # refused before anything is paid for
+    teacher.close()
     assert "1 of 81 items are at fault" in str(refused.value)
     assert "torn.xml" in str(refused.value)
 
@@ -170,6 +174,6 @@ def test_bad_options_are_one_line(options: dict[str, Any], told: str, tmp_path: 
     assert len(refused.value.faults) == 1
 
 
-def test_options_have_the_limits_of_crossref() -> None:
+def test_options_ask_crossref_cautiously() -> None:
     options = Options(papers=("a.xml",), mailto="ana@example.org")
     assert (options.lookups_per_minute, options.max_lookups) == (180, 3)
