@@ -311,7 +311,7 @@ def main() -> None:
             error = {"status": "error", "message": "scripted"}
             return Reply(error, 429 if is_limit else 500, headers)
         items = [of_title[request.query["query.bibliographic"]]]
-        return Reply({"status": "ok", "message": {"items": items}})
+        return Reply({"status": "ok", "message": {"total-results": 1, "items": items}})
 
     server = LookUpServer(answer, latency_s=options.latency_s)
     print(server.url, flush=True)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from datasets_src.boletin.facts import ANIMALS, FOODS, MONTHS, SAID, THEMES, Animal
 from datasets_src.boletin.pages import write_cermine, write_jats, write_pdf, write_tei
-from datasets_src.boletin.written import Entry, Written
+from datasets_src.boletin.written import Entry, Sentence, Written
 from datasets_src.senderos.facts import COMARCAS, YEARS
 
 SEED = 11
@@ -66,7 +66,9 @@ def make_paper(
     """A paper that cites one work a theme, two together, all, and one that nobody knows."""
     said, places = SAID[language], rng.sample(COMARCAS, 2)
     slots = {"of": animal.of[language], "the": animal.the[language], "place": places[0]}
-    entries, works, sentences = [], [], [(said["intro"][1].format(**slots), ())]
+    entries: list[Entry] = []
+    works: list[dict[str, object]] = []
+    sentences: list[Sentence] = [(said["intro"][1].format(**slots), ())]
     for number, theme in enumerate(THEMES):
         year = rng.choice(YEARS[:-1])
         for place in places:

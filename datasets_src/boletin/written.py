@@ -6,6 +6,8 @@ Written("El estudio del tritón en Soto", "es", "10.5555/bol.7",
 
 from typing import NamedTuple
 
+Sentence = tuple[str, tuple[int, ...]]
+
 
 class Entry(NamedTuple):
     """An entry of the list of references."""
@@ -20,5 +22,5 @@ class Written(NamedTuple):
     title: str
     language: str
     doi: str
-    sentences: tuple[tuple[str, tuple[int, ...]], ...]
+    sentences: tuple[Sentence, ...]
     entries: tuple[Entry, ...]

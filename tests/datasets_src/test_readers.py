@@ -151,7 +151,11 @@ def write_sheets(path: Path, sheets: dict[str, list[list[object]]]) -> Path:
 
 def test_of_two_sheets_with_rows_one_must_be_named(tmp_path: Path) -> None:
     head: list[object] = ["Prompt"]
-    sheets = {"Train": [head, ["a"]], "Test 2": [head, ["b"], ["c"]], "Notes": []}
+    sheets: dict[str, list[list[object]]] = {
+        "Train": [head, ["a"]],
+        "Test 2": [head, ["b"], ["c"]],
+        "Notes": [],
+    }
     path = write_sheets(tmp_path / "rows.xlsx", sheets)
     told = fault(path)
     assert "2 sheets have rows ('Train', 'Test 2')" in told

@@ -25,11 +25,12 @@ from datasets_src.config import Section
 from datasets_src.doi_text import find_dois
 from datasets_src.fingerprint import file_hash
 from datasets_src.papers.files import PDF, find_papers, read_xml_paper
-from datasets_src.papers.matching import Work, Works, match, read_work
-from datasets_src.papers.paper import Claim, Paper, Reference
+from datasets_src.papers.matching import Work, Works, read_work
+from datasets_src.papers.paper import Claim, Paper
 from datasets_src.papers.pdf import read_pdf
 from datasets_src.papers.xml_file import Unreadable
 from datasets_src.readers import read_rows
+from datasets_src.recipes.cited_works import Search
 from datasets_src.recipes.recipe import TEACHER, Desk, Dropped, Item, Prompt, Row, Service
 from datasets_src.recipes.services import crossref, grobid
 
@@ -47,9 +48,6 @@ MUST_NAME = {"question": ("statement",)}
 LICENSE = "unknown"
 TEMPLATE, UNFILLED = "template", "unfilled"  # the sentence in a frame; there is no teacher
 _ORIGINS = {"teacher": TEACHER, "template": TEMPLATE}
-ROWS = 5  # works that a search gives: the right one is seldom further down
-MAX_QUERY = 500  # characters of an entry whose title is not known
-
 LANGUAGES = {"es": "español", "ca": "català", "en": "English"}
 FRAMES = {
     "es": "¿Qué trabajos lo muestran? {}",
@@ -195,8 +193,9 @@ def _make(id: str, cited: Cited, material: Material, desk: Desk) -> Iterator[Row
     if len(claim.statement.split()) < options.min_words:
         yield Dropped(id, f"a sentence of fewer than {options.min_words} words")
         return
+    search = Search(material.works, desk, options.min_similarity, options.year_window)
     references = [paper.references[name] for name in claim.cited]
-    found = {reference.id: _find(reference, material, desk) for reference in references}
+    found = {reference.id: search.find(reference) for reference in references}
     works = [work for work in found.values() if work is not None]
     if not works or (options.require_all and len(works) < len(found)):
         lost = next(r for r in references if found[r.id] is None)
@@ -206,15 +205,15 @@ def _make(id: str, cited: Cited, material: Material, desk: Desk) -> Iterator[Row
     if question is not None and find_dois(question).dois:
         yield Dropped(id, "a question that gives a DOI", question, is_bad=True)
         return
-    dois = list(dict.fromkeys(work.doi for work in works))
-    listed = {work.doi: work for work in (*works, *_others(paper, claim, dois, material, desk))}
+    others = search.others(paper, claim, num=options.num_other_works)
+    listed = {work.doi: work for work in (*others, *works)}
     yield Row(
         id,
         group=paper.doi or paper.id,
         fields={
             "question": question,
             "context": "\n".join(_shuffled([f"{w.titles[0]}: {w.doi}" for w in listed.values()])),
-            "dois": dois,
+            "dois": list(dict.fromkeys(work.doi for work in works)),
             "statement": claim.statement,
         },
         origin=UNFILLED if question is None else _ORIGINS[options.question_by],
@@ -223,47 +222,10 @@ def _make(id: str, cited: Cited, material: Material, desk: Desk) -> Iterator[Row
     )
 
 
-def _find(reference: Reference, material: Material, desk: Desk) -> Work | None:
-    """The work of a reference: by the DOI that it gives, else by title and year."""
-    if reference.doi is not None:
-        return Work(reference.doi, (reference.title or reference.text,), ())
-    query = reference.title or reference.text
-    if not query:
-        return None
-    window = material.options.year_window
-    if material.works is not None:
-        works = material.works.search(reference, year_window=window)
-    else:
-        year = reference.year
-        request = {
-            "query": query[:MAX_QUERY],
-            "from_year": None if year is None else year - window,
-            "until_year": None if year is None else year + window,
-            "rows": ROWS,
-        }
-        works = list(filter(None, map(read_work, desk.look_up(crossref.NAME, request))))
-    similarity = material.options.min_similarity
-    found = match(reference, works, min_similarity=similarity, year_window=window)
-    return None if found is None else found.work
-
-
-def _others(
-    paper: Paper, claim: Claim, dois: Sequence[str], material: Material, desk: Desk
-) -> Iterator[Work]:
-    """Works that other sentences of the paper cite, from the first of this one on."""
-    cited = list(dict.fromkeys(name for other in paper.claims for name in other.cited))
-    at = cited.index(claim.cited[0])
-    num = 0
-    for name in cited[at:] + cited[:at]:
-        if num == material.options.num_other_works:
-            return
-        work = None if name in claim.cited else _find(paper.references[name], material, desk)
-        if work is not None and work.doi not in dois:
-            num += 1
-            yield work
-
-
-def _ask(paper: Paper, claim: Claim, works: Sequence[Work], options: Options, desk: Desk) -> str:
+def _ask(
+    paper: Paper, claim: Claim, works: Sequence[Work], options: Options, desk: Desk
+) -> str | None:
+    """The question; None where the teacher should ask and there is none."""
     language = paper.language if paper.language in LANGUAGES else _detect(claim.statement)
     if options.question_by == "template":
         return FRAMES[language].format(claim.statement)
