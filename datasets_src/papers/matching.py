@@ -6,6 +6,8 @@ Match(Work("10.5555/n.1", ("On newts", "On newts: a study"), 2019), similarity=1
 The first hit of a search is not yet the work: its title must be alike and its year near.
 """
 
+import html
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,9 @@ from datasets_src.query_json.folding import all_words
 
 # A title of fewer words is within many entries by chance.
 MIN_WORDS_IN_ENTRY = 4
+_TAG = re.compile(
+    r"</?[a-zA-Z][\w:.-]{0,20}(?:\s[^<>]{0,200})?/?>"
+)  # <i>, <mml:mi mathvariant="…">
 _DATES = ("issued", "published-print", "published-online", "published")
 
 
@@ -43,12 +48,17 @@ class Match:
 def read_work(item: Mapping[str, Any]) -> Work | None:
     """A work of Crossref's JSON; None of what has no DOI or no title."""
     dois = find_dois(str(item.get("DOI", ""))).dois
-    titles = [" ".join(str(title).split()) for title in item.get("title") or () if title]
+    titles = [_plain(str(title)) for title in item.get("title") or () if title]
     if not dois or not titles:
         return None
-    subtitles = [str(subtitle) for subtitle in item.get("subtitle") or () if subtitle]
+    subtitles = [_plain(str(subtitle)) for subtitle in item.get("subtitle") or () if subtitle]
     longer = [f"{titles[0]}: {subtitle}" for subtitle in subtitles]
     return Work(dois[0], tuple(dict.fromkeys((*titles, *longer))), tuple(sorted(_years(item))))
+
+
+def _plain(title: str) -> str:
+    """Without the mark-up and line breaks that publishers leave in titles."""
+    return " ".join(html.unescape(_TAG.sub("", title)).split())
 
 
 def _years(item: Mapping[str, Any]) -> set[int]:

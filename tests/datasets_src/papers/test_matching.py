@@ -40,6 +40,13 @@ def test_a_work_of_crossref_is_read() -> None:
     assert nothing.years == ()
 
 
+def test_mark_up_of_a_title_is_no_part_of_it() -> None:
+    item = {"DOI": "10.5555/n.1", "title": ["The <i>Triturus</i> &amp;\n  CO<sub>2</sub> &lt; 3"]}
+    read = read_work(item)
+    assert read is not None
+    assert read.titles == ("The Triturus & CO2 < 3",)
+
+
 @pytest.mark.parametrize(
     ("title", "year", "found"),
     [

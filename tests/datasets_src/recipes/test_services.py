@@ -16,6 +16,7 @@ from datasets_src.recipes.recipe import NoAnswer, Service
 from datasets_src.recipes.services.crossref import crossref_service
 from datasets_src.recipes.services.grobid import grobid_service
 from datasets_src.recipes.services.wikipedia import wikipedia_service
+from tests.benchmarks.bench_lookups import measure
 from tests.lookup_server import CUT, STALL, LookUpServer, crossref, grobid, mediawiki
 
 BOLETIN = Path("datasets_src/boletin")
@@ -96,6 +97,13 @@ def test_what_does_not_pass_is_told(cache: ReplyCache) -> None:
         server.fail("/works", status=429, headers={"Retry-After": "86400"})
         with pytest.raises(ServiceDown, match="asks to wait 86400 s"):
             asker_of(of_crossref(server), cache).ask(REQUEST)
+
+
+def test_many_look_ups_at_a_time_are_neither_lost_nor_misaligned() -> None:
+    """A slice of the benchmark, which fails where a reply is another's."""
+    figures = measure(60, 0.05)
+    assert figures["lookups"] == 60
+    assert figures["faults"] > 0
 
 
 PDF = (BOLETIN / "papers/mirlo.pdf").read_bytes()
