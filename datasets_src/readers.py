@@ -184,8 +184,14 @@ def _read_xlsx(path: Path, key: str, bad: BadRows | None) -> Iterator[Row]:
             sheet = book.sheet_names[0]
             cells_of = book.get_sheet_by_index(0)
             rows, top = cells_of.to_python(), (cells_of.start or (0, 0))[0]
+            filled = [name for name in book.sheet_names if book.get_sheet_by_name(name).height]
     except (python_calamine.CalamineError, python_calamine.ZipError, OSError) as error:
         raise UserError(f"{key}: {path}: not an Excel file ({error}); save it again") from None
+    if len(filled) > 1:
+        raise UserError(
+            f"{key}: {path}: {len(filled)} sheets hold rows ({', '.join(map(repr, filled))}); keep"
+            " the one that is meant, or save each as a file of its own"
+        )
     if not rows:
         raise UserError(f"{key}: {path}: sheet {sheet!r}, the first, is empty; put the rows there")
     header = check_header([str(cell).strip() for cell in rows[0]], path, key)
