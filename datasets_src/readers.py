@@ -219,7 +219,7 @@ def _only_sheet(book: Any, path: Path, key: str) -> str:
     filled = [name for name in names if book.get_sheet_by_name(name).start is not None]
     if len(filled) > 1:
         raise UserError(
-            f"{key}: {path}: {len(filled)} sheets have rows"
+            f"{key}: {path}: {len(filled)} sheets hold rows"
             f" ({', '.join(map(repr, filled))}); name the one to read: {path}#{filled[0]}"
         )
     return (filled or names)[0]

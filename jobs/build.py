@@ -18,6 +18,7 @@ from datasets_src.recipes.build import Built, Endpoint, Recipe, build, open_reci
 from datasets_src.recipes.teacher import read_key
 from jobs.cli import key_lines, run_verb
 from jobs.recipe_load import kind_of, load_recipe, recipe_leaves
+from trainers.hub_dataset import check_dataset_hub, push_dataset
 from trainers.stop import RunFailed, StopRequest
 
 DESCRIPTION = "Build the dataset of a recipe."
@@ -36,17 +37,20 @@ def main(argv: list[str]) -> int:
     args, overrides = parser.parse_known_args(argv)
     recipe = open_recipe(load_recipe(args.recipe, overrides))
     StopRequest().install()
+    is_pushed = recipe.config.hub_dataset_id is not None
+    if is_pushed:
+        check_dataset_hub(recipe.config)
     try:
         with teacher_endpoint(recipe) as endpoint:
             built = build(recipe, endpoint)
     except ServiceDown as error:
         raise RunFailed(f"{error}; what was answered is kept") from error
     print(tell(built))
-    if recipe.config.hub_dataset_id is not None:
-        from trainers.hub_dataset import push_dataset
-
-        print(push_dataset(recipe.config, built.directory))
-    return 0
+    if not is_pushed:
+        return 0
+    pushed = push_dataset(recipe.config, built.directory)
+    print(pushed.line())
+    return 0 if pushed.ok else 1
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 load_recipe(Path("jobs/recipes/fauna.yaml"), ["max_price=2", "--options.max-rows", "10"])
 
-A leaf's name is enough where only one section has it.
+The end of a key's path is enough where only one key has it.
 """
 
 import difflib
@@ -29,7 +29,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> RecipeConfig:
     faults = []
     for key, text in pairs:
         name = key.replace("-", "_")
-        found = [leaf for leaf in known if name in (leaf, leaf.rsplit(".", 1)[-1])]
+        found = [leaf for leaf in known if f".{leaf}".endswith(f".{name}")]
         exact = [leaf for leaf in found if leaf == name]
         if len(exact or found) == 1:
             set_key(raw, (exact or found)[0], yaml.safe_load(text))

@@ -158,7 +158,7 @@ def test_of_two_sheets_with_rows_one_must_be_named(tmp_path: Path) -> None:
     }
     path = write_sheets(tmp_path / "rows.xlsx", sheets)
     told = fault(path)
-    assert "2 sheets have rows ('Train', 'Test 2')" in told
+    assert "2 sheets hold rows ('Train', 'Test 2')" in told
     assert told.endswith("rows.xlsx#Train")
     assert fault(tmp_path / "rows.xlsx#Tran").endswith("name one of 'Train', 'Test 2', 'Notes'")
     assert "sheet 'Notes' is empty" in fault(tmp_path / "rows.xlsx#Notes")

@@ -26,7 +26,9 @@ def made(output: object) -> list[Made]:
 
 
 def test_outputs_of_their_rows_pass() -> None:
-    found = check_dependence(made(lambda given: f"¿Dónde está {given.split()[5]}?"), LIMITS)
+    found = check_dependence(
+        made(lambda given: f"¿Dónde en {given.split()[1]} está {given.split()[5]}?"), LIMITS
+    )
     assert found.faults == ()
     assert found.dependent is not None
     assert found.dependent > 0.7
@@ -79,13 +81,11 @@ def test_outputs_of_the_row_before_are_refused() -> None:
 
 
 def test_half_of_the_rows_is_seen() -> None:
-    turn = iter(range(100))
-    found = check_dependence(
-        made(lambda g: f"¿Está {g.split()[5]}?" if next(turn) % 2 else f"Nada {next(turn)} x"),
-        LIMITS,
-    )
+    right = made(lambda given: f"¿Está {given.split()[5]} en {given.split()[1]}?")
+    half = [Made(m.id, m.given, m.output if i % 2 else f"Nada {i}") for i, m in enumerate(right)]
+    found = check_dependence(half, LIMITS)
     assert found.dependent is not None
-    assert 0.2 < found.dependent < 0.8
+    assert 0.4 < found.dependent <= 0.5
 
 
 def test_equal_outputs_of_equal_rows_are_no_fault() -> None:
