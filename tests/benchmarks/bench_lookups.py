@@ -4,11 +4,15 @@
 
 The server is a process of its own; half of the faults are 429 with a Retry-After of a second, in
 which nothing is asked, half are 500. Each work has a title of its own, so that a reply that is
-lost or belongs to another question is told. Of the time 20 ms of CPU a look-up are a TLS context
-that habanero's client makes each time, over plain HTTP too.
+lost or belongs to another question is told.
+
+habanero opens a client for each request, over plain HTTP too, and that reads the certificates of
+the system: 0.3 ms of CPU from a folder, 25 ms from one file. Here it is the folder, as where
+SSL_CERT_FILE is not set.
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -93,6 +97,8 @@ def measure(num: int, latency_s: float) -> dict[str, float]:
 
 
 def main() -> None:
+    os.environ.pop("SSL_CERT_FILE", None)
+    os.environ["SSL_CERT_DIR"] = "/etc/ssl/certs"
     figures = measure(NUM_LOOKUPS, LATENCY_S)
     print(
         f"{figures['lookups']:,} look-ups in {figures['seconds']} s, {figures['faults']} faults,"

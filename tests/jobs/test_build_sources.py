@@ -1,6 +1,7 @@
 """`jobs.build` on what ships, offline: what it writes `jobs.prepare` and `load_dataset` take."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from datasets import load_dataset
 
 from datasets_src.config import DataConfig
 from datasets_src.pipeline import prepare
+from tests.hub_server import HubServer
 from trainers.pocket_tokenizer import train_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,9 +32,10 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return model
 
 
-def run(*args: str) -> "subprocess.CompletedProcess[str]":
+def run(*args: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "jobs.build", *args]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    env = os.environ | environment
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=env)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -59,6 +62,25 @@ def test_the_hub_s_loader_reads_a_dataset_by_its_card(tmp_path: Path) -> None:
     loaded = load_dataset(str(tmp_path / "out/lecturas_sqac"), cache_dir=str(tmp_path / "cache"))
     assert loaded["train"].num_rows == 48
     assert loaded["train"][0]["passage"].startswith("Biografía")
+
+
+def test_sqac_is_read_from_the_hub(tmp_path: Path) -> None:
+    server = HubServer(tmp_path / "hub")
+    server.hub.store.create("datasets/tester/sqac", private=False)
+    data = (ROOT / "datasets_src/lecturas/sqac.json").read_bytes()
+    tree = {"train.json": server.hub.store.put(data)}
+    server.hub.store.commit("datasets/tester/sqac", "main", tree, title="data")
+    recipe = ("jobs/recipes/sqac.yaml", f"output_dir={tmp_path}", "files=[]")
+    of_hub = (*recipe, "hub_dataset=tester/sqac", "hub_files=[train.json]")
+    environment = {"HF_ENDPOINT": server.endpoint, "HF_HOME": str(tmp_path / "home")}
+    done = run(*of_hub, **environment, HF_HUB_DISABLE_XET="1", HF_TOKEN="")
+    assert done.returncode == 0, done.stderr
+    assert "48 rows, 48 groups" in done.stdout
+    missing = run(*of_hub[:-1], "hub_files=[dev.json]", **environment, HF_TOKEN="")
+    server.close()
+    assert missing.returncode == 2
+    [line] = missing.stderr.splitlines()
+    assert line.startswith("error: options.hub_files: dev.json of the dataset tester/sqac cannot")
 
 
 def test_faults_are_one_line_and_exit_2(tmp_path: Path) -> None:
