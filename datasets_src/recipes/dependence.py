@@ -4,7 +4,8 @@ faults = dependence_faults(made, limits)
 made: [Made("7", given="La nutria de Ribalta mide 24 cm.", output="¿Cuánto mide la nutria?"), ...]
 
 Two tests over the finished set. **Same outputs**: rows whose output is, exactly or nearly (Jaccard
-similarity of runs of three words, sketch.py), that of a row that was given something else.
+similarity of runs of three words, sketch.py), that of a row that was given something else and is of
+another group: paraphrases may share their answer.
 **Shuffled inputs**: a row depends on what it was given if its output has more rare words in common
 with that than with what another row was given. Where outputs ignore their rows this is a coin toss,
 so of the rows the wins less the losses is about the share that does depend. (A project lost 1,601
@@ -46,11 +47,12 @@ class DependenceLimits(Section):
 
 @dataclass(frozen=True)
 class Made:
-    """A row's output, and what it must depend on."""
+    """A row's output, and what it must depend on. Rows of a group may have one output."""
 
     id: str
     given: str
     output: str
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,10 @@ def _same_outputs(made: Sequence[Made]) -> Iterator[tuple[int, int]]:
             at = bucket.index(index) if len(bucket) <= MAX_COMPARED else index % len(bucket)
             candidates.update((bucket[at + 1 :] + bucket[:at])[:MAX_COMPARED])
         for other, _ in candidates.most_common(MAX_COMPARED):
-            alike = other != index and jaccard(outputs[index], outputs[other]) >= NEAR
+            group = made[index].group
+            if other == index or (group and group == made[other].group):
+                continue
+            alike = jaccard(outputs[index], outputs[other]) >= NEAR
             if alike and jaccard(givens[index], givens[other]) < NEAR:
                 yield index, other
                 break
