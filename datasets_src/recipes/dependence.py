@@ -40,6 +40,9 @@ class DependenceLimits(Section):
     max_same_outputs: float = Field(
         0.2, ge=0, le=1, description="share of taught rows with the output of another row"
     )
+    same_from: float = Field(
+        NEAR, gt=0, le=1, description="likeness of two outputs that are one; 1: equal, as of SQL"
+    )
     min_dependent: float = Field(
         0.3, ge=0, le=1, description="share of taught rows that tell their own row from another"
     )
@@ -69,7 +72,7 @@ def check_dependence(made: Sequence[Made], limits: DependenceLimits) -> Dependen
     """Both tests. `faults` has a line, with examples, for each that fails."""
     if not made:
         return Dependence(0, 0.0, None, ())
-    twins = dict(_same_outputs(made))
+    twins = dict(_same_outputs(made, limits.same_from))
     same = len(twins) / len(made)
     dependent, unmoved = _dependent(made)
     faults = []
@@ -90,7 +93,7 @@ def check_dependence(made: Sequence[Made], limits: DependenceLimits) -> Dependen
     return Dependence(len(made), same, dependent, tuple(faults))
 
 
-def _same_outputs(made: Sequence[Made]) -> Iterator[tuple[int, int]]:
+def _same_outputs(made: Sequence[Made], same_from: float) -> Iterator[tuple[int, int]]:
     """(row, a row with its output that was given something else) for all rows that have one."""
     outputs = [shingles(fold([row.output])) for row in made]
     givens = [shingles(fold([row.given])) for row in made]
@@ -110,7 +113,7 @@ def _same_outputs(made: Sequence[Made]) -> Iterator[tuple[int, int]]:
             group = made[index].group
             if other == index or (group and group == made[other].group):
                 continue
-            alike = jaccard(outputs[index], outputs[other]) >= NEAR
+            alike = jaccard(outputs[index], outputs[other]) >= same_from
             if alike and jaccard(givens[index], givens[other]) < NEAR:
                 yield index, other
                 break
