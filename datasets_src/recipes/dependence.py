@@ -4,7 +4,8 @@ faults = dependence_faults(made, limits)
 made: [Made("7", given="La nutria de Ribalta mide 24 cm.", output="¿Cuánto mide la nutria?"), ...]
 
 Two tests over the finished set. **Same outputs**: rows whose output is, exactly or nearly (Jaccard
-similarity of runs of three words, sketch.py), that of a row that was given something else.
+similarity of runs of three words, sketch.py), that of a row that was given something else and is of
+another group: paraphrases may share their answer.
 **Shuffled inputs**: a row depends on what it was given if its output has more rare words in common
 with that than with what another row was given. Where outputs ignore their rows this is a coin toss,
 so of the rows the wins less the losses is about the share that does depend. (A project lost 1,601
@@ -39,6 +40,9 @@ class DependenceLimits(Section):
     max_same_outputs: float = Field(
         0.2, ge=0, le=1, description="share of taught rows with the output of another row"
     )
+    same_from: float = Field(
+        NEAR, gt=0, le=1, description="likeness of two outputs that are one; 1: equal, as of SQL"
+    )
     min_dependent: float = Field(
         0.3, ge=0, le=1, description="share of taught rows that tell their own row from another"
     )
@@ -46,11 +50,12 @@ class DependenceLimits(Section):
 
 @dataclass(frozen=True)
 class Made:
-    """A row's output, and what it must depend on."""
+    """A row's output, and what it must depend on. Rows of a group may have one output."""
 
     id: str
     given: str
     output: str
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ def check_dependence(made: Sequence[Made], limits: DependenceLimits) -> Dependen
     """Both tests. `faults` has a line, with examples, for each that fails."""
     if not made:
         return Dependence(0, 0.0, None, ())
-    twins = dict(_same_outputs(made))
+    twins = dict(_same_outputs(made, limits.same_from))
     same = len(twins) / len(made)
     dependent, unmoved = _dependent(made)
     faults = []
@@ -88,7 +93,7 @@ def check_dependence(made: Sequence[Made], limits: DependenceLimits) -> Dependen
     return Dependence(len(made), same, dependent, tuple(faults))
 
 
-def _same_outputs(made: Sequence[Made]) -> Iterator[tuple[int, int]]:
+def _same_outputs(made: Sequence[Made], same_from: float) -> Iterator[tuple[int, int]]:
     """(row, a row with its output that was given something else) for all rows that have one."""
     outputs = [shingles(fold([row.output])) for row in made]
     givens = [shingles(fold([row.given])) for row in made]
@@ -105,7 +110,10 @@ def _same_outputs(made: Sequence[Made]) -> Iterator[tuple[int, int]]:
             at = bucket.index(index) if len(bucket) <= MAX_COMPARED else index % len(bucket)
             candidates.update((bucket[at + 1 :] + bucket[:at])[:MAX_COMPARED])
         for other, _ in candidates.most_common(MAX_COMPARED):
-            alike = other != index and jaccard(outputs[index], outputs[other]) >= NEAR
+            group = made[index].group
+            if other == index or (group and group == made[other].group):
+                continue
+            alike = jaccard(outputs[index], outputs[other]) >= same_from
             if alike and jaccard(givens[index], givens[other]) < NEAR:
                 yield index, other
                 break

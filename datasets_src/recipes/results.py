@@ -99,6 +99,7 @@ class Results:
                 row.id,
                 given="\n".join(_text(row.fields[name]) for name in self._kind.DEPENDS_ON),
                 output=_text(row.fields[self._kind.OUTPUT]),
+                group=row.group,
             )
             for row in self.rows
             if row.origin == TEACHER

@@ -108,29 +108,30 @@ def test_a_fault_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("given", "said"),
     [
         ("max_prize=3", r"max_prize: unknown key; did you mean teacher\.max_price\?"),
         ("num_threads=0", r"num_threads: 0 should be greater than or equal to 1"),
-        ("rewrite.template={deskription}", r"did you mean {description}\?"),
+        ("rewrite.template=Adapta {deskription}", r"did you mean {description}\?"),
         ("database=nowhere.sql", r"options\.database: .*nowhere\.sql does not exist"),
         ("species_file=none.jsonl", r"options\.species_file: none\.jsonl: no such file"),
         ("species_columns={id: clave}", r"row 1: nothing in column 'clave'; present: id, science"),
         ("families={rute: {form: copy}}", r"options\.families\.rute: no prompt has this group"),
         ("families={rutas: {form: infix}}", r"options\.families\.rutas\.form"),
-        ("teacher={model: m}", r"base_url or gguf_file: set the one that answers"),
-        ("teacher={gguf_file: no.gguf}", r"teacher\.gguf_file: no\.gguf: no such file"),
+        ("teacher.model=m", r"base_url or gguf_file: set the one that answers"),
+        ("gguf_file=no.gguf", r"teacher\.gguf_file: no\.gguf: no such file"),
         (
-            "teacher={base_url: 'http://127.0.0.1:9/v1', model: m, api_key_env: NO_SUCH_KEY}",
+            "base_url=http://127.0.0.1:9/v1 teacher.model=m api_key_env=NO_SUCH_KEY",
             r"NO_SUCH_KEY is not set",
         ),
         ("tokenizer=nowhere", r"lengths\.tokenizer: nowhere"),
         ("max_input_tokens=5", r"lengths: none of 480 rows is within the limits"),
     ],
 )
-def test_bad_input(tmp_path: Path, override: str, said: str) -> None:
+def test_bad_input(tmp_path: Path, given: str, said: str) -> None:
+    overrides = re.split(r" (?=[\w.]+=)", given)
     with pytest.raises(UserError, match=said):
-        main([FAUNA, f"output_dir={tmp_path}", override])
+        main([FAUNA, f"output_dir={tmp_path}", *overrides])
 
 
 def test_a_workbook_with_two_sheets_of_rows_is_refused(tmp_path: Path) -> None:

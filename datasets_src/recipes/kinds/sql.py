@@ -20,6 +20,7 @@ from datasets_src.errors import UserError
 from datasets_src.readers import check_file, read_rows
 from datasets_src.recipes.recipe import TEACHER, Desk, Dropped, Item, Prompt, Row
 from datasets_src.recipes.sql_rows import QueryFault, SqlTable, open_table
+from datasets_src.split import share_of
 from datasets_src.sql.text import Dialect
 from datasets_src.tasks.text2sql import clean_reply
 
@@ -39,7 +40,7 @@ class Options(Section):
     questions_columns: dict[str, str] = Field(
         default_factory=dict, description="question, id, group, split -> column of that file"
     )
-    max_questions: int | None = Field(None, ge=1, description="the first so many; null: all")
+    max_questions: int | None = Field(None, ge=1, description="so many, drawn; null: all")
     schema_file: str = Field(min_length=1, description="text of the prompt that says what tables")
     database: str = Field(min_length=1, description="as data.task_options.database of text2sql")
     dialect: Dialect = Field("sqlite", description="dialect of the SQL")
@@ -70,7 +71,11 @@ def open_material(options: Options) -> Material:
         path=path,
         key=key,
     )
-    questions = list(rows)[: options.max_questions]
+    questions = list(rows)
+    if options.max_questions is not None:
+        by_share = sorted(questions, key=lambda row: share_of(row["id"], seed=0))
+        ids = {row["id"] for row in by_share[: options.max_questions]}
+        questions = [row for row in questions if row["id"] in ids]
     schema_path = Path(options.schema_file).expanduser()
     check_file(schema_path, "options.schema_file")
     schema = schema_path.read_text(encoding="utf-8").strip()

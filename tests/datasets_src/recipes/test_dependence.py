@@ -93,6 +93,18 @@ def test_equal_outputs_of_equal_rows_are_no_fault() -> None:
     assert check_dependence(rows, LIMITS).faults == ()
 
 
+def test_paraphrases_may_share_an_output_others_not() -> None:
+    wordings = ("¿Dónde está {}?", "Dime el lugar de {}", "Lugar donde vive {}")
+    rows = [
+        Made(f"{a}:{i}", wording.format(a), f"SELECT lugar FROM t WHERE nombre = '{a}'", a)
+        for a in ANIMALS
+        for i, wording in enumerate(wordings)
+    ]
+    assert check_dependence(rows, LIMITS).same_outputs == 0
+    apart = [Made(m.id, m.given, m.output, m.id) for m in rows]
+    assert check_dependence(apart, LIMITS).same_outputs == 1
+
+
 @pytest.mark.parametrize("num", [0, 1, 7])
 def test_few_rows_are_too_few_to_tell(num: int) -> None:
     found = check_dependence(made(lambda given: f"{given} nuevo")[:num], LIMITS)
