@@ -10,8 +10,10 @@ import logging
 import shlex
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+
+from pydantic.fields import FieldInfo
 
 from datasets_src.errors import UserError
 from trainers.config import Config
@@ -71,16 +73,10 @@ def config_parser(
     prog: str, description: str, *, config: Path | None = None
 ) -> argparse.ArgumentParser:
     """A parser of `CONFIG.yaml [key=value | --key value ...]`; a given `config` is not asked."""
-    lines = ["config keys, each settable as key=value or --key value:"]
-    for name, field in leaves():
-        default = (
-            "required" if field.is_required() else field.get_default(call_default_factory=True)
-        )
-        lines.append(f"  {name:36} {field.description} [{default}]")
     parser = argparse.ArgumentParser(
         prog=f"python -m jobs.{prog}",
         description=description,
-        epilog="\n".join(lines),
+        epilog="\n".join(key_lines("config", leaves())),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -89,6 +85,16 @@ def config_parser(
     else:
         parser.set_defaults(config=config)
     return parser
+
+
+def key_lines(what: str, keys: Iterable[tuple[str, FieldInfo]]) -> Iterator[str]:
+    """The help of the keys of a YAML: their names, what they are, their defaults."""
+    yield f"{what} keys, each settable as key=value or --key value:"
+    for name, field in keys:
+        default = (
+            "required" if field.is_required() else field.get_default(call_default_factory=True)
+        )
+        yield f"  {name:36} {field.description} [{default}]"
 
 
 def parse_config(parser: argparse.ArgumentParser, argv: list[str]) -> Config:

@@ -7,7 +7,8 @@ import difflib
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import ValidationError
@@ -48,11 +49,9 @@ DIFFERENT = dict.fromkeys(
 def leaves(section: type[Section] = Config, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
     """Every leaf of a config as ("train.learning_rate", its field), in the order of the file."""
     for name, field in section.model_fields.items():
-        sections = [
-            kind
-            for kind in get_args(field.annotation) or [field.annotation]
-            if isinstance(kind, type) and issubclass(kind, Section)
-        ]
+        union = get_origin(field.annotation) in (Union, UnionType)
+        kinds = get_args(field.annotation) if union else (field.annotation,)
+        sections = [k for k in kinds if isinstance(k, type) and issubclass(k, Section)]
         inner: dict[str, FieldInfo] = {} if sections else {f"{prefix}{name}": field}
         for kind in sections:
             for leaf, info in leaves(kind, f"{prefix}{name}."):
@@ -66,17 +65,17 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> tuple[Config, list
     Raises:
         UserError: with one line for each fault of the file and of the overrides.
     """
-    raw = _read_yaml(path)
+    raw = read_yaml(path)
     notes: list[str] = []
     faults: list[str] = []
     _rename_synonyms(raw, notes)
-    for key, text in _pairs(overrides):
+    for key, text in override_pairs(overrides):
         name = key.replace("-", "_")
         target = _find_leaf(SYNONYMS.get(name, name))
         if target is None:
             faults.append(_unknown(key, method_type="lora"))
         else:
-            _set(raw, target, yaml.safe_load(text))
+            set_key(raw, target, yaml.safe_load(text))
     return _validate(raw, str(path), faults), notes
 
 
@@ -128,7 +127,8 @@ def _find_leaf(key: str) -> str | None:
     return None
 
 
-def _set(raw: dict[str, Any], dotted: str, value: Any) -> None:
+def set_key(raw: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set "section.leaf", making the section where it is not there."""
     *sections, leaf = dotted.split(".")
     for section in sections:
         raw = raw.setdefault(section, {})
@@ -137,7 +137,8 @@ def _set(raw: dict[str, Any], dotted: str, value: Any) -> None:
     raw[leaf] = value
 
 
-def _pairs(overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
+def override_pairs(overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """(key, text of the value) of `key=value`, `--key value` and `--key=value`."""
     rest = iter(overrides)
     for item in rest:
         key, equals, value = item.partition("=")
@@ -160,7 +161,8 @@ def _rename_synonyms(raw: dict[str, Any], notes: list[str]) -> None:
                 notes.append(f"{name}.{key} is read as {name}.{SYNONYMS[key]}")
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file. UserError: there is none."""
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
