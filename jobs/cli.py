@@ -10,8 +10,10 @@ import logging
 import shlex
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+
+from pydantic.fields import FieldInfo
 
 from datasets_src.errors import UserError
 from trainers.config import Config
@@ -71,16 +73,9 @@ def config_parser(
     prog: str, description: str, *, config: Path | None = None
 ) -> argparse.ArgumentParser:
     """A parser of `CONFIG.yaml [key=value | --key value ...]`; a given `config` is not asked."""
-    lines = ["config keys, each settable as key=value or --key value:"]
-    for name, field in leaves():
-        default = (
-            "required" if field.is_required() else field.get_default(call_default_factory=True)
-        )
-        lines.append(f"  {name:36} {field.description} [{default}]")
     parser = argparse.ArgumentParser(
         prog=f"python -m jobs.{prog}",
         description=description,
-        epilog="\n".join(lines),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -88,7 +83,21 @@ def config_parser(
         parser.add_argument("config", type=Path, metavar="CONFIG.yaml")
     else:
         parser.set_defaults(config=config)
+    add_keys(parser, "config keys", leaves())
     return parser
+
+
+def add_keys(
+    parser: argparse.ArgumentParser, title: str, keys: Iterable[tuple[str, FieldInfo]]
+) -> None:
+    """List keys with what they mean and their defaults below the parser's help."""
+    lines = [f"{title}, each settable as key=value or --key value:"]
+    for name, field in keys:
+        default = (
+            "required" if field.is_required() else field.get_default(call_default_factory=True)
+        )
+        lines.append(f"  {name:36} {field.description} [{default}]")
+    parser.epilog = "\n".join(lines)
 
 
 def parse_config(parser: argparse.ArgumentParser, argv: list[str]) -> Config:
