@@ -38,6 +38,7 @@ def render(board: Board) -> str:
         board=board,
         settings=board.sweep.settings,
         verdict=verdict(board),
+        tone=tone(board),
         tests=[test.told(_winner(board), label_of(n)) for n, test in board.tests.items()],
         fields=[name.rsplit(".", 1)[-1] for name in names],
         rows=[row(board, entry, names) for entry in board.entries],
@@ -65,14 +66,29 @@ def verdict(board: Board) -> str:
     if second is not None:
         test = board.tests[second]
         on = f"on {test.n:,} rows in {test.num_groups:,} groups"
-        beats = f" It beats {second}, the next one, {on}."
-        alike = f" It is not distinguishable from {second}, the next one, {on}."
-        said = beats if test.winner > 0 else alike
+        what = "beats" if test.winner > 0 else "is not distinguishable from"
+        said = f" It {what} {second}, the next one, {on}."
+    rivals = [name for name in board.tests if not name.startswith("trial ")]
+    lost = " and ".join(label_of(name) for name in rivals if not beats(board, name))
+    if rivals:
+        said += f" It does not beat the {lost}." if lost else " It beats all baselines."
     return (
         f"{_winner(board).capitalize()} ({values}) is the best of {len(board.entries)} trials: "
         f"{best.score.metrics[best.score.metric]:.3f} [{low:.3f}, {high:.3f}] "
         f"{board.sweep.metric.replace('_', ' ')}.{said}"
     )
+
+
+def beats(board: Board, name: str) -> bool:
+    """Whether the winner beats a rival on the same rows."""
+    return board.tests[name].winner > 0
+
+
+def tone(board: Board) -> str:
+    """good where the winner beats all that it is compared with, open where it is not certain."""
+    if board.best is None:
+        return "none"
+    return "good" if all(beats(board, name) for name in board.tests) else "open"
 
 
 def row(board: Board, entry: Any, names: list[str]) -> dict[str, Any]:

@@ -133,6 +133,9 @@ class Trials:
     def _add(self, values: Values) -> str:
         config = effective_config(self.sweep, values)
         key = key_of(config)
+        # As the config has them: YAML reads 3e-3, without a point, as a text.
+        told = settings_that_count(config.model_dump(mode="json"))
+        values = {name: told[name] for name in values}
         self.by_key.setdefault(key, Trial(len(self.by_key), key, values, config))
         return key
 

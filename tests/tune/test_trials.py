@@ -85,6 +85,12 @@ def test_equal_configs_are_one_trial(sweep_of: SweepOf) -> None:
     assert trials.add(next_draws(sweep, [])) == []
 
 
+def test_values_are_those_of_the_config(sweep_of: SweepOf) -> None:
+    sweep = sweep_of({"learning_rate": ["3e-3"], **GRID})
+    [trial] = Trials(sweep).add(next_draws(sweep, []))
+    assert trial.values == {"train.learning_rate": 0.003}
+
+
 def test_the_key_is_of_what_counts_and_not_of_names(sweep_of: SweepOf) -> None:
     def key(**overrides: Any) -> str:
         [line] = lines_of(sweep_of({"lora_r": [8]}, **overrides))
