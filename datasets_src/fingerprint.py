@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from datasets_src.config import DataConfig
-from datasets_src.readers import check_file, find_reader
+from datasets_src.readers import check_file, find_reader, split_sheet
 from datasets_src.task import load_task, task_options
 
 # Raise it whenever the code of this folder gives other rows for the same input.
@@ -43,7 +43,7 @@ def data_hash(data: DataConfig, *, model_dir: Path) -> str:
         "code": [CODE_VERSION, _module_hash(task)],
         "config": data.model_dump(mode="json", exclude=NOT_IN_ROWS),
         "files": [[key, path.suffix, file_hash(path)] for key, path in data_files(data)],
-        "options": [[str(path), file_hash(path)] for path in _option_files(dict(options))],
+        "options": [[str(path), file_hash(path)] for path in option_files(dict(options))],
         "tokenizer": [
             [str(path.relative_to(model_dir)), file_hash(path)]
             for path in _tokenizer_files(model_dir)
@@ -64,6 +64,7 @@ def data_files(data: DataConfig) -> list[tuple[str, Path]]:
 
 def file_hash(path: Path) -> str:
     """sha256 of a file's bytes, hex; read again only where size or time of change differ."""
+    path, _ = split_sheet(path)
     stat = path.stat()
     return _file_hash(path.resolve(), stat.st_size, stat.st_mtime_ns)
 
@@ -79,17 +80,17 @@ def _module_hash(task: ModuleType) -> str:
     return file_hash(Path(task.__file__))
 
 
-def _option_files(value: Any) -> Iterator[Path]:
+def option_files(value: Any) -> Iterator[Path]:
     """Files that the options name, e.g. a database whose schema goes into the prompt."""
     if isinstance(value, Mapping):
         for name in sorted(value):
-            yield from _option_files(value[name])
+            yield from option_files(value[name])
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _option_files(item)
+            yield from option_files(item)
     # A longer text is no path, and the system refuses to look for it.
     elif isinstance(value, str | Path) and 0 < len(str(value)) < 1024:
-        path = Path(value).expanduser().resolve()
+        path, _ = split_sheet(Path(value).expanduser().resolve())
         if path.is_file():
             yield path
         elif path.is_dir():

@@ -3,6 +3,8 @@
 next(read_rows(Path("rows.csv"), key="data.train_file"))
 {"Indice": "19", "Prompt": "¿Cuántas rutas hay?", "SQL": "SELECT COUNT(*) FROM rutas"}
 
+Of an Excel file with several sheets one is named behind its path: rows.xlsx#Train.
+
 Every fault is a UserError that names the config key, the file and, where there is one, the line.
 With `bad` (bad_rows.py) the fault of a single row leaves out the row instead.
 """
@@ -23,6 +25,7 @@ from datasets_src.text_lines import BOM, decode, read_lines
 Row = dict[str, Any]
 Reader = Callable[[Path, str, BadRows | None], Iterator[Row]]
 PARQUET_BATCH = 1024
+EXCEL = ".xlsx"
 RENAME = "rename it to .json"
 NOT_JSON, NO_OBJECT = "not JSON", "not an object"
 
@@ -49,6 +52,7 @@ def read_rows(path: Path, *, key: str, bad: BadRows | None = None) -> Iterator[R
 
 def find_reader(path: Path, key: str) -> Reader:
     """The reader of this extension."""
+    path, _ = split_sheet(path)
     if (reader := READERS.get(path.suffix.lower())) is None:
         raise UserError(
             f"{key}: {path}: unknown extension {path.suffix!r}; known: {', '.join(READERS)}"
@@ -58,6 +62,7 @@ def find_reader(path: Path, key: str) -> Reader:
 
 def check_file(path: Path, key: str) -> None:
     """Refuse a file that is missing, a directory, unreadable or of 0 bytes."""
+    path, _ = split_sheet(path)
     if not path.exists():
         raise UserError(f"{key}: {path}: no such file; {_nearest(path)}")
     if not path.is_file():
@@ -71,6 +76,12 @@ def check_file(path: Path, key: str) -> None:
         ) from None
     if not first:
         raise UserError(f"{key}: {path}: is empty (0 bytes); give a file with rows")
+
+
+def split_sheet(path: Path) -> tuple[Path, str | None]:
+    """The file, and the sheet that is named behind it: rows.xlsx#Train."""
+    name, found, sheet = path.name.partition(f"{EXCEL}#")
+    return (path.with_name(name + EXCEL), sheet) if found else (path, None)
 
 
 def _nearest(path: Path) -> str:
@@ -179,15 +190,19 @@ def _read_parquet(path: Path, key: str, bad: BadRows | None) -> Iterator[Row]:
 def _read_xlsx(path: Path, key: str, bad: BadRows | None) -> Iterator[Row]:
     import python_calamine
 
+    file, sheet = split_sheet(path)
     try:
-        with python_calamine.CalamineWorkbook.from_path(str(path)) as book:
-            sheet = book.sheet_names[0]
-            cells_of = book.get_sheet_by_index(0)
+        with python_calamine.CalamineWorkbook.from_path(str(file)) as book:
+            sheet = sheet or _only_sheet(book, path, key)
+            if sheet not in book.sheet_names:
+                known = ", ".join(map(repr, book.sheet_names))
+                raise UserError(f"{key}: {path}: no sheet {sheet!r}; name one of {known}")
+            cells_of = book.get_sheet_by_name(sheet)
             rows, top = cells_of.to_python(), (cells_of.start or (0, 0))[0]
     except (python_calamine.CalamineError, python_calamine.ZipError, OSError) as error:
-        raise UserError(f"{key}: {path}: not an Excel file ({error}); save it again") from None
+        raise UserError(f"{key}: {file}: not an Excel file ({error}); save it again") from None
     if not rows:
-        raise UserError(f"{key}: {path}: sheet {sheet!r}, the first, is empty; put the rows there")
+        raise UserError(f"{key}: {path}: sheet {sheet!r} is empty; put the rows there")
     header = check_header([str(cell).strip() for cell in rows[0]], path, key)
     for number, cells in enumerate(rows[1:], start=top + 2):  # as the sheet shows it
         if any(cell != "" for cell in cells):
@@ -195,6 +210,19 @@ def _read_xlsx(path: Path, key: str, bad: BadRows | None) -> Iterator[Row]:
             if bad:
                 bad.take(number, row)
             yield row
+
+
+def _only_sheet(book: Any, path: Path, key: str) -> str:
+    """The sheet that has cells, the first if none has; UserError where several have."""
+    names: list[str] = book.sheet_names
+    # Of a sheet without a cell there is no first one.
+    filled = [name for name in names if book.get_sheet_by_name(name).start is not None]
+    if len(filled) > 1:
+        raise UserError(
+            f"{key}: {path}: {len(filled)} sheets hold rows"
+            f" ({', '.join(map(repr, filled))}); name the one to read: {path}#{filled[0]}"
+        )
+    return (filled or names)[0]
 
 
 def _whole(cell: Any) -> Any:
@@ -224,5 +252,5 @@ READERS: dict[str, Reader] = {
     ".csv": read_csv,
     ".tsv": read_csv,
     ".parquet": _read_parquet,
-    ".xlsx": _read_xlsx,
+    EXCEL: _read_xlsx,
 }

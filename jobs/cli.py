@@ -10,7 +10,7 @@ import logging
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from pydantic.fields import FieldInfo
@@ -76,6 +76,7 @@ def config_parser(
     parser = argparse.ArgumentParser(
         prog=f"python -m jobs.{prog}",
         description=description,
+        epilog="\n".join(key_lines("config", leaves())),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -83,21 +84,17 @@ def config_parser(
         parser.add_argument("config", type=Path, metavar="CONFIG.yaml")
     else:
         parser.set_defaults(config=config)
-    add_keys(parser, "config keys", leaves())
     return parser
 
 
-def add_keys(
-    parser: argparse.ArgumentParser, title: str, keys: Iterable[tuple[str, FieldInfo]]
-) -> None:
-    """List keys with what they mean and their defaults below the parser's help."""
-    lines = [f"{title}, each settable as key=value or --key value:"]
+def key_lines(what: str, keys: Iterable[tuple[str, FieldInfo]]) -> Iterator[str]:
+    """The help of the keys of a YAML: their names, what they are, their defaults."""
+    yield f"{what} keys, each settable as key=value or --key value:"
     for name, field in keys:
         default = (
             "required" if field.is_required() else field.get_default(call_default_factory=True)
         )
-        lines.append(f"  {name:36} {field.description} [{default}]")
-    parser.epilog = "\n".join(lines)
+        yield f"  {name:36} {field.description} [{default}]"
 
 
 def parse_config(parser: argparse.ArgumentParser, argv: list[str]) -> Config:

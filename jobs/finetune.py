@@ -20,6 +20,7 @@ from jobs.prepare import prepare_rows, show_example
 from jobs.ray_session import start_ray
 from jobs.summary import gate_lines, summary_table
 from trainers.config import Config
+from trainers.peft_import import import_peft
 from trainers.run_state import RunState, can_go_on
 from trainers.scores import find_score
 from trainers.stop import StopRequest
@@ -109,11 +110,16 @@ def _tell_few_shot(config: Config, run: RunState, prepared: Prepared, model_dir:
 
 def _start_ray_beside_imports(stop: StopRequest) -> None:
     """What is checked before Ray starts held when the run began; so 4 s of imports cost none."""
-    imports = threading.Thread(target=import_module, args=("trainers.driver",), daemon=True)
+    imports = threading.Thread(target=_import_driver, daemon=True)
     imports.start()
     start_ray()
     stop.install()  # Ray has put its own handlers in their place
     imports.join()
+
+
+def _import_driver() -> None:
+    import_peft()
+    import_module("trainers.driver")
 
 
 def _give_up(run: RunState, why: str) -> None:

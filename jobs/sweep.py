@@ -15,7 +15,7 @@ from pathlib import Path
 from datasets_src.errors import UserError
 from datasets_src.pipeline import Prepared
 from datasets_src.store import open_split
-from jobs.cli import add_keys, end_failed, run_verb
+from jobs.cli import end_failed, key_lines, run_verb
 from jobs.preflight import check_storage, check_zero
 from jobs.prepare import prepare_rows
 from jobs.ray_session import start_ray
@@ -40,11 +40,11 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m jobs.sweep",
         description="Search the values of a config's fields: see docs/sweep.md.",
+        epilog="\n".join(key_lines("sweep", leaves(SweepConfig, "sweep."))),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("config", type=Path, metavar="CONFIG.yaml")
-    add_keys(parser, "settings of the sweep", leaves(SweepConfig, "sweep."))
     args, overrides = parser.parse_known_args(argv)
     found = load_sweep(args.config, overrides)
     for note in found.notes:

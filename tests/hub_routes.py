@@ -45,7 +45,7 @@ class Request:
         """The account, if it may write to `repo_id`; 401 or 403 otherwise."""
         if self.account is None:
             raise HubError(401, "Unauthorized", "Invalid username or password.")
-        if not self.account.may_write(repo_id):
+        if not self.account.may_write(repo_id.removeprefix("datasets/")):
             raise HubError(403, "Forbidden", f"you have no write access to {repo_id}")
         return self.account
 
@@ -86,7 +86,8 @@ def _validate_yaml(hub: Hub, request: Request) -> Reply:
 def _create_repo(hub: Hub, request: Request) -> Reply:
     wanted = request.json()
     owner = wanted.get("organization") or (request.account.name if request.account else "")
-    repo_id = f"{owner}/{wanted['name']}"
+    folder = "datasets/" if wanted.get("type") == "dataset" else ""
+    repo_id = f"{folder}{owner}/{wanted['name']}"
     request.writer(repo_id)
     reply = {"url": f"{hub.endpoint}/{repo_id}", "name": repo_id, "id": repo_id}
     if repo_id in hub.store.repos:
@@ -212,8 +213,9 @@ def _resolve(hub: Hub, request: Request, repo_id: str, revision: str, path: str)
     return Reply(data, headers={"ETag": f'"{etag}"', "X-Repo-Commit": sha})
 
 
-NAME = r"([^/]+/[^/]+)"
-API = rf"/api/models/{NAME}"
+# A dataset's repository is stored under datasets/owner/name, as its address has it.
+NAME = r"((?:datasets/)?[^/]+/[^/]+)"
+API = rf"/api/(?:models/)?{NAME}"
 ROUTES: list[tuple[str, Callable[..., Reply]]] = [
     (r"GET /api/whoami-v2", _whoami),
     (r"POST /api/validate-yaml", _validate_yaml),

@@ -20,6 +20,7 @@ import ray
 import ray.train
 from ray.exceptions import GetTimeoutError, RayActorError
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from trainers.board import Fault, Word, start_board
@@ -107,6 +108,17 @@ def run_attempt(
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+class RowsTrainer(TorchTrainer):
+    """Ray Train whose workers read their rows themselves.
+
+    Its actor for datasets, of which there are none here, would hold up each start by 2 s.
+    """
+
+    def _create_default_callbacks(self) -> list[Any]:
+        callbacks = super()._create_default_callbacks()  # type: ignore[misc]
+        return [each for each in callbacks if not isinstance(each, DatasetsCallback)]
+
+
 def make_trainer(
     config: Config, told: dict[str, Any], *, num_workers: int, cpus: int, scratch: Path
 ) -> TorchTrainer:
@@ -116,7 +128,7 @@ def make_trainer(
     # Seconds until a dead worker is noticed.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     gpu = config.scaling.use_gpu
-    return TorchTrainer(
+    return RowsTrainer(
         work,
         train_loop_config=told,
         scaling_config=ray.train.ScalingConfig(

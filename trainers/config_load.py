@@ -7,7 +7,8 @@ import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import ValidationError
@@ -48,11 +49,9 @@ DIFFERENT = dict.fromkeys(
 def leaves(section: type[Section] = Config, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
     """Every leaf of a config as ("train.learning_rate", its field), in the order of the file."""
     for name, field in section.model_fields.items():
-        sections = [
-            kind
-            for kind in get_args(field.annotation) or [field.annotation]
-            if isinstance(kind, type) and issubclass(kind, Section)
-        ]
+        union = get_origin(field.annotation) in (Union, UnionType)
+        kinds = get_args(field.annotation) if union else (field.annotation,)
+        sections = [k for k in kinds if isinstance(k, type) and issubclass(k, Section)]
         inner: dict[str, FieldInfo] = {} if sections else {f"{prefix}{name}": field}
         for kind in sections:
             for leaf, info in leaves(kind, f"{prefix}{name}."):
@@ -67,7 +66,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> tuple[Config, list
         UserError: with one line for each fault of the file and of the overrides.
     """
     raw = read_yaml(path)
-    notes, faults = rename_synonyms(raw), override(raw, pairs(overrides))
+    notes, faults = rename_synonyms(raw), override(raw, override_pairs(overrides))
     return validate(raw, str(path), faults), notes
 
 
@@ -79,7 +78,7 @@ def override(raw: dict[str, Any], given: Iterable[tuple[str, str]]) -> list[str]
         if target is None:
             faults.append(unknown_key(key))
         else:
-            set_leaf(raw, target, yaml.safe_load(text))
+            set_key(raw, target, yaml.safe_load(text))
     return faults
 
 
@@ -138,8 +137,8 @@ def find_leaf(key: str) -> str | None:
     return None
 
 
-def set_leaf(raw: dict[str, Any], dotted: str, value: Any) -> None:
-    """Put a value into nested sections, made where they are missing."""
+def set_key(raw: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set "section.leaf", making the section where it is not there."""
     *sections, leaf = dotted.split(".")
     for section in sections:
         raw = raw.setdefault(section, {})
@@ -148,8 +147,8 @@ def set_leaf(raw: dict[str, Any], dotted: str, value: Any) -> None:
     raw[leaf] = value
 
 
-def pairs(overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Key and text of `key=value`, `--key=value` and `--key value`."""
+def override_pairs(overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """(key, text of the value) of `key=value`, `--key value` and `--key=value`."""
     rest = iter(overrides)
     for item in rest:
         key, equals, value = item.partition("=")
@@ -176,11 +175,7 @@ def rename_synonyms(raw: dict[str, Any]) -> list[str]:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The sections of a config file.
-
-    Raises:
-        UserError: it is not there, or no YAML of sections.
-    """
+    """The mapping in a YAML file. UserError: there is none."""
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

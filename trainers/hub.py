@@ -26,8 +26,11 @@ from huggingface_hub.utils import parse_ratelimit_headers, validate_repo_id
 from datasets_src.errors import UserError
 from trainers.config import HubConfig
 
-Kind = Literal["adapter", "merged", "gguf", "checkpoint"]
-SUFFIXES: dict[Kind, str] = {"adapter": "", "checkpoint": "", "merged": "-merged", "gguf": "-GGUF"}
+Kind = Literal["adapter", "merged", "gguf", "checkpoint", "dataset"]
+SUFFIXES: dict[Kind, str] = {
+    **{"adapter": "", "checkpoint": "", "dataset": ""},
+    **{"merged": "-merged", "gguf": "-GGUF"},
+}
 RETRIED_STATUS = (408, 429, 500, 502, 503, 504)
 RETRIED_ERRORS = (TimeoutException, NetworkError, RemoteProtocolError)
 SETTINGS_URL = "https://huggingface.co/settings/tokens"
@@ -48,6 +51,11 @@ def repo_id_for(hub: HubConfig, kind: Kind) -> str:
     """owner/name of the adapter (and checkpoints), owner/name-merged, owner/name-GGUF."""
     assert hub.hub_model_id is not None, "HubConfig asks for it where push is on"
     return hub.hub_model_id + SUFFIXES[kind]
+
+
+def repo_type_of(kind: Kind) -> str:
+    """Models and datasets have repositories of their own, which may have the same name."""
+    return "dataset" if kind == "dataset" else "model"
 
 
 def read_token(hub: HubConfig) -> str:
@@ -139,22 +147,23 @@ def check_hub(
     api, retry = hub_client(hub), retry or Retry(tries=3)
     try:
         who = retrying(api.whoami, retry=retry)
-        repo_ids = sorted({repo_id_for(hub, kind) for kind in kinds})
-        _check_rights(who, repo_ids)
-        for repo_id in repo_ids:
-            _check_repo(api, repo_id, hub=hub, retry=retry)
+        repos = sorted({(repo_id_for(hub, kind), repo_type_of(kind)) for kind in kinds})
+        _check_rights(who, [repo_id for repo_id, _ in repos])
+        for repo_id, repo_type in repos:
+            _check_repo(api, repo_id, repo_type, hub=hub, retry=retry)
     except (HTTPError, InvalidURL, OfflineModeIsEnabled, HFValidationError) as error:
         raise UserError(explain(error, api.endpoint)) from None
 
 
-def _check_repo(api: HfApi, repo_id: str, *, hub: HubConfig, retry: Retry) -> None:
+def _check_repo(api: HfApi, repo_id: str, repo_type: str, *, hub: HubConfig, retry: Retry) -> None:
     validate_repo_id(repo_id)
+    private = hub.hub_private_repo
     try:
         retrying(
-            lambda: api.create_repo(repo_id, private=hub.hub_private_repo, exist_ok=True),
+            lambda: api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True),
             retry=retry,
         )
-        retrying(lambda: api.auth_check(repo_id, write=True), retry=retry)
+        retrying(lambda: api.auth_check(repo_id, repo_type=repo_type, write=True), retry=retry)
     except HfHubHTTPError as error:
         if status_of(error) not in (401, 402, 403, 404):
             raise

@@ -10,7 +10,7 @@ so the tree is compared before every try, and `parent_commit` refuses to push ov
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
@@ -19,9 +19,9 @@ from huggingface_hub.hf_api import RepoFile
 
 from trainers.hub import Retry, retrying, status_of
 
-# Weights of an earlier push that the new one does not have are deleted with it: another number of
-# shards, or another model's adapter, must not lie beside the new card.
-WEIGHTS = (".safetensors", ".gguf", ".bin")
+# Weights (and rows) of an earlier push that the new one does not have are deleted with it: another
+# number of shards, or another model's adapter, must not lie beside the new card.
+WEIGHTS = (".safetensors", ".gguf", ".bin", ".parquet")
 
 
 class PushError(Exception):
@@ -47,6 +47,7 @@ class Target:
     staging: str
     private: bool
     message: str
+    repo_type: str = "model"
 
 
 @dataclass(frozen=True)
@@ -82,11 +83,15 @@ def push_folder(
             Hub holds something else than what was sent.
         HTTPError: the last of the tries.
     """
-    repo_id = target.repo_id
-    retrying(lambda: api.create_repo(repo_id, private=target.private, exist_ok=True), retry=retry)
+    retrying(
+        lambda: api.create_repo(
+            target.repo_id, repo_type=target.repo_type, private=target.private, exist_ok=True
+        ),
+        retry=retry,
+    )
     if target.branch != "main":
         _branch_from_root(api, target, retry)
-    head = _head(api, repo_id, target.branch, retry)
+    head = _head(api, target, retry)
     made = not head.holds(files)
     commit = head.commit
     if made and target.branch == "main":
@@ -94,19 +99,20 @@ def push_folder(
     if made:
         commit = _commit(api, folder, files, target=target, head=head, retry=retry)
     if target.branch == "main":
-        _delete_branch(api, repo_id, target.staging, retry)
+        _delete_branch(api, target, retry)
     return commit, made
 
 
-def _head(api: HfApi, repo_id: str, branch: str, retry: Retry) -> Head:
-    return retrying(lambda: _read_head(api, repo_id, branch), retry=retry)
+def _head(api: HfApi, target: Target, retry: Retry) -> Head:
+    return retrying(lambda: _read_head(api, target), retry=retry)
 
 
-def _read_head(api: HfApi, repo_id: str, branch: str) -> Head:
+def _read_head(api: HfApi, target: Target) -> Head:
     """The tree is read at the commit, so the two belong together."""
-    commit = api.repo_info(repo_id, revision=branch).sha
-    assert commit is not None, f"{repo_id} has no commit on {branch}"
-    entries = api.list_repo_tree(repo_id, revision=commit, recursive=True)
+    repo_id, repo_type = target.repo_id, target.repo_type
+    commit = api.repo_info(repo_id, repo_type=repo_type, revision=target.branch).sha
+    assert commit is not None, f"{repo_id} has no commit on {target.branch}"
+    entries = api.list_repo_tree(repo_id, repo_type=repo_type, revision=commit, recursive=True)
     oids = {
         entry.path: entry.lfs.sha256 if entry.lfs else entry.blob_id
         for entry in entries
@@ -117,10 +123,20 @@ def _read_head(api: HfApi, repo_id: str, branch: str) -> Head:
 
 def _branch_from_root(api: HfApi, target: Target, retry: Retry) -> None:
     """Make the branch at the first commit: one made of main would show main's weights meanwhile."""
-    root = retrying(lambda: api.list_repo_commits(target.repo_id), retry=retry)[-1].commit_id
+    commits = retrying(
+        lambda: api.list_repo_commits(target.repo_id, repo_type=target.repo_type), retry=retry
+    )
+    _make_branch(api, target, target.branch, commits[-1].commit_id, retry=retry)
+
+
+def _make_branch(api: HfApi, target: Target, branch: str, revision: str, *, retry: Retry) -> None:
     retrying(
         lambda: api.create_branch(
-            target.repo_id, branch=target.branch, revision=root, exist_ok=True
+            target.repo_id,
+            repo_type=target.repo_type,
+            branch=branch,
+            revision=revision,
+            exist_ok=True,
         ),
         retry=retry,
     )
@@ -136,21 +152,20 @@ def _fill_staging(
     retry: Retry,
 ) -> None:
     """The files on a fresh staging branch of `head`, verified."""
-    staging = Target(target.repo_id, target.staging, "", target.private, target.message)
-    _delete_branch(api, target.repo_id, target.staging, retry)
-    retrying(
-        lambda: api.create_branch(
-            target.repo_id, branch=target.staging, revision=head.commit, exist_ok=True
-        ),
-        retry=retry,
-    )
+    staging = replace(target, branch=target.staging, staging="")
+    _delete_branch(api, target, retry)
+    _make_branch(api, target, target.staging, head.commit, retry=retry)
     _commit(api, folder, files, target=staging, head=head, retry=retry)
 
 
-def _delete_branch(api: HfApi, repo_id: str, branch: str, retry: Retry) -> None:
-    """Delete a branch; one that is not there is fine (a lost response, or a killed push)."""
+def _delete_branch(api: HfApi, target: Target, retry: Retry) -> None:
+    """Delete the staging branch; none is fine too (a lost response, or a killed push)."""
+    repo_type, branch = target.repo_type, target.staging
     try:
-        retrying(lambda: api.delete_branch(repo_id, branch=branch), retry=retry)
+        retrying(
+            lambda: api.delete_branch(target.repo_id, repo_type=repo_type, branch=branch),
+            retry=retry,
+        )
     except HfHubHTTPError as error:
         if status_of(error) != 404:
             raise
@@ -167,7 +182,7 @@ def _commit(
 ) -> str:
     """One commit on top of `head`, then the branch is read back and compared."""
     retrying(lambda: _commit_once(api, folder, files, target=target, head=head), retry=retry)
-    after = _head(api, target.repo_id, target.branch, retry)
+    after = _head(api, target, retry)
     if not after.holds(files):
         names = ", ".join([*after.differing(files), *after.stale(files)][:3])
         raise PushError(f"{target.repo_id} {target.branch} does not hold what was sent: {names}")
@@ -177,7 +192,7 @@ def _commit(
 def _commit_once(
     api: HfApi, folder: Path, files: Sequence[FileRecord], *, target: Target, head: Head
 ) -> None:
-    now = _read_head(api, target.repo_id, target.branch)
+    now = _read_head(api, target)
     if now.holds(files):
         return
     try:
@@ -186,13 +201,14 @@ def _commit_once(
                 target.repo_id,
                 _operations(folder, files, head=head, stack=stack),
                 commit_message=target.message,
+                repo_type=target.repo_type,
                 revision=target.branch,
                 parent_commit=head.commit,
             )
     except HfHubHTTPError as error:
         if status_of(error) != 412:
             raise
-        now = _read_head(api, target.repo_id, target.branch)
+        now = _read_head(api, target)
         if not now.holds(files):
             raise PushError(_second_writer(target, now.commit)) from None
 

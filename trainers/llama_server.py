@@ -42,7 +42,10 @@ class Completion:
 
 
 class LlamaServer:
-    """A child process with llama.cpp's server; killed by its process id at the end."""
+    """A child process with llama.cpp's server; killed by its process id at the end.
+
+    Within the block it also speaks OpenAI's protocol at `address`/v1, with `api_key`.
+    """
 
     def __init__(self, gguf: Path, *, context_tokens: int, num_threads: int = 2) -> None:
         if find_spec("xllamacpp") is None:
@@ -51,10 +54,10 @@ class LlamaServer:
                 "or set gguf_types=[]"
             )
         self._gguf = gguf
-        self._api_key = secrets.token_hex(16)
+        self.api_key = secrets.token_hex(16)
         self._settings = {
             "model": str(gguf),
-            "api_key": self._api_key,
+            "api_key": self.api_key,
             "context_tokens": context_tokens,
             "num_threads": num_threads,
         }
@@ -71,17 +74,17 @@ class LlamaServer:
             env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE"},
         )
         assert self._process.stdin is not None and self._process.stdout is not None
-        self._address = ""
+        self.address = ""
         try:
             with contextlib.suppress(BrokenPipeError):  # the child is dead: its log says why
                 self._process.stdin.write(json.dumps(self._settings).encode() + b"\n")
                 self._process.stdin.flush()
-                self._address = self._process.stdout.readline().decode().strip()
-            if not self._address:
+                self.address = self._process.stdout.readline().decode().strip()
+            if not self.address:
                 tail = self._log_tail()
                 raise UserError(f"export: llama.cpp does not load {self._gguf}: {tail}")
         finally:  # also where ctrl-C came while it loaded
-            if not self._address:
+            if not self.address:
                 self.close()
         return self
 
@@ -144,9 +147,9 @@ class LlamaServer:
 
     def _post(self, path: str, body: Mapping[str, Any]) -> Any:
         request = urllib.request.Request(
-            self._address + path,
+            self.address + path,
             json.dumps(body).encode(),
-            {"Content-Type": "application/json", "Authorization": f"Bearer {self._api_key}"},
+            {"Content-Type": "application/json", "Authorization": f"Bearer {self.api_key}"},
         )
         # An opener without proxies: the loopback must not be sent through http_proxy.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

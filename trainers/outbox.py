@@ -27,7 +27,7 @@ from httpx2 import HTTPError
 
 from datasets_src.errors import UserError
 from trainers.config import HubConfig
-from trainers.hub import Kind, Retry, explain, hub_client
+from trainers.hub import Kind, Retry, explain, hub_client, repo_type_of
 from trainers.hub_commit import FileRecord, PushError, Target, push_folder
 from trainers.run_dir import read_json, write_json, write_text
 
@@ -176,6 +176,7 @@ def _push(run_dir: Path, item: OutboxItem, *, hub: HubConfig, retry: Retry) -> P
         staging=f"outbox-{item.id}",
         private=hub.hub_private_repo,
         message=item.message,
+        repo_type=repo_type_of(item.kind),
     )
     item = replace(item, tries=item.tries + 1)
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")

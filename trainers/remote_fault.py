@@ -3,11 +3,11 @@
 read_fault(503, "SlowDown", {"Retry-After": "2"}) == Fault(503, "SlowDown", retry_after_s=2.0)
 """
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Protocol
+
+from datasets_src.waits import asked_wait_s
 
 # Codes for credentials that are no longer valid; S3 sends them with status 400.
 OLD_CREDENTIALS = ("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "NoCredentials")
@@ -58,21 +58,6 @@ def read_fault(status: int | None, code: str, headers: Mapping[str, str]) -> Fau
     """A fault from an answer's status, error code and headers."""
     lower = {name.lower(): value for name, value in headers.items()}
     return Fault(status, code, asked_wait_s(lower.get("retry-after", "")))
-
-
-def asked_wait_s(retry_after: str) -> float:
-    """Seconds of a Retry-After header, which holds a number or a date; 0 where it holds neither."""
-    text = retry_after.strip()
-    if not text:
-        return 0.0
-    try:
-        return float(text) if text.isdigit() else parsedate_to_datetime(text).timestamp() - _now()
-    except ValueError:
-        return 0.0
-
-
-def _now() -> float:
-    return time.time()
 
 
 class ObjectStore(Protocol):

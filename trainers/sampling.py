@@ -26,7 +26,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from datasets_src.families import Preset
 from trainers.contrastive import contrastive_ids
-from trainers.generate import Reply, cut_reply, end_of_turn_ids, greedy_replies
+from trainers.generate import Reply, StopRule, cut_reply, end_of_turn_ids, greedy_replies
 from trainers.model import LanguageModel
 
 Logits = Callable[[Sequence[int], torch.Tensor], torch.Tensor]
@@ -56,17 +56,15 @@ def preset_replies(
             batch_size=batch_size,
             on_batch=on_batch,
         )
-    ends = end_of_turn_ids(model, tokenizer)
+    rule = StopRule(tokenizer, ends=end_of_turn_ids(model, tokenizer), stop=stop)
 
     def is_done(ids: Sequence[int]) -> bool:
-        if len(ids) >= max_new_tokens or ids[-1] in ends:
-            return True
-        return bool(stop) and cut_reply(ids, tokenizer, ends=ends, stop=stop).stopped
+        return len(ids) >= max_new_tokens or rule.ends_with_last(ids)
 
     replies = []
     for row_id, prompt in zip(row_ids, prompts, strict=True):
         ids = _new_ids(model, prompt, preset, is_done, torch_seed(seed, row_id))
-        replies.append(cut_reply(ids, tokenizer, ends=ends, stop=stop))
+        replies.append(cut_reply(ids, rule))
         on_batch(1)
     return replies
 

@@ -9,11 +9,12 @@ With o_b and L_b the output and log-sum-exp of block b, the attention over all b
 (ring attention's identity, arXiv 2310.01889). Backward runs the flash backward of each block with
 the global o and L: exp(S - L) is then the true softmax, and the blocks' gradients add up.
 
-`attn_implementation="tree"` is registered with transformers; a call without a tree (generation)
-is plain SDPA. On CUDA the same mask runs in FlexAttention; a window that bites, as a dense mask.
+`attn_implementation="tree"` is registered with transformers. On CUDA the same mask runs in
+FlexAttention; a window that bites, as a dense mask. A call with `pages` in place of a tree attends
+to those (page_attention.py), one with neither is plain SDPA.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from trainers.flex_attention import flex_tree_attention
 from trainers.packing import Block, Tree
+from trainers.page_attention import Step
 
 NAME = "tree"
 # transformers takes a 4-D mask as it is and builds none of its own.
@@ -113,10 +115,14 @@ def tree_attention_forward(
     scaling: float | None = None,
     dropout: float = 0.0,
     tree: Tree | None = None,
+    pages: Step | None = None,
     sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """What transformers calls in each layer: query [1, H, T, D] -> ([1, T, H, D], None)."""
+    if pages is not None:
+        assert scaling is not None
+        return pages.attend(cast(Any, module).layer_idx, query, key, value, scaling), None
     if tree is None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout, scaling, **kwargs

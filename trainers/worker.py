@@ -20,6 +20,7 @@ import ray.train
 from datasets_src.errors import UserError
 from trainers.board import Fault, Place
 from trainers.config import Config
+from trainers.peft_import import import_peft
 from trainers.progress import Order
 from trainers.run_home import RunHome, output_mirror, rows_name
 
@@ -30,6 +31,7 @@ STACKS_SIGNAL = signal.SIGUSR2
 def work(told: dict[str, Any]) -> None:
     """Train, and tell the board of every exception before it ends the worker."""
     os.environ.update(told["environment"])
+    import_peft()
     from trainers.loop import run
     from trainers.trainee import Job
 

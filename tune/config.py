@@ -5,6 +5,7 @@ sweep: {learning_rate: {min: 1e-4, max: 1e-2, log: true}, lora_r: [8, 16], num_s
 Keys of `sweep` that are not settings are config fields: leaf names are unique. No torch, no Ray.
 """
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,8 +21,9 @@ from datasets_src.faults import explain
 from datasets_src.task import checked_metric, load_task
 from trainers.config import Config
 from trainers.config_load import (
+    find_leaf,
     override,
-    pairs,
+    override_pairs,
     read_yaml,
     rename_synonyms,
     validate,
@@ -101,9 +103,9 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
             f"{path}: sweep: {given!r} is no section; write sweep: {{learning_rate: [1e-4, 1e-3]}}"
         )
     rest = []
-    for key, text in pairs(overrides):
+    for key, text in override_pairs(overrides):
         name = key.replace("-", "_").removeprefix("sweep.")
-        if name in SweepConfig.model_fields or key.startswith("sweep."):
+        if key.startswith("sweep.") or _is_setting(name):
             given[name] = yaml.safe_load(text)
         else:
             rest.append((key, text))
@@ -119,6 +121,13 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     sweep = Sweep(path, raw, base, settings, space, given, tuple(notes))
     _check_together(sweep)
     return sweep
+
+
+def _is_setting(name: str) -> bool:
+    """Whether a key of the command line is meant for `sweep`, also where it is mistyped."""
+    settings = list(SweepConfig.model_fields)
+    near = difflib.get_close_matches(name, settings, n=1, cutoff=0.8)
+    return name in settings or (find_leaf(name) is None and bool(near))
 
 
 def is_nested(config: Config) -> bool:

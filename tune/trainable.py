@@ -25,6 +25,7 @@ from ray.exceptions import RayError
 from datasets_src.errors import UserError
 from trainers.board import Fault
 from trainers.config import Config
+from trainers.peft_import import import_peft
 from trainers.progress import Order
 from trainers.run_dir import append_jsonl, read_json, read_jsonl, write_json
 from trainers.run_facts import PROGRESS, run_facts
@@ -44,6 +45,7 @@ def perform(config: dict[str, str], board: Any) -> None:
     """
     told: dict[str, Any] = json.loads(config["told"]) | {"board": board}
     os.environ.update(told["environment"])
+    import_peft()
     started, cpu = time.monotonic(), _cpu_s()
     ending: dict[str, Any] = {"left": False, "fault": None}
     try:

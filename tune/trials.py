@@ -19,7 +19,7 @@ from typing import Any
 from datasets_src.errors import UserError
 from datasets_src.plan import steps_per_epoch
 from trainers.config import Config, ExportConfig, HubConfig, TrainConfig
-from trainers.config_load import set_leaf, validate
+from trainers.config_load import set_key, validate
 from trainers.run_state import settings_that_count
 from trainers.schedule import num_steps
 from tune.config import Sweep, SweepConfig
@@ -100,7 +100,7 @@ def effective_config(sweep: Sweep, values: Values) -> Config:
     """
     raw: dict[str, Any] = json.loads(json.dumps(sweep.raw))
     for name, value in values.items():
-        set_leaf(raw, name, value)
+        set_key(raw, name, value)
     return validate(raw, "sweep")
 
 

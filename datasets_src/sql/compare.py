@@ -22,11 +22,13 @@ class Result:
     """Rows of one run, of cells from JSON.
 
     `caseless`: which of several spellings stands for a group is left open, so case cannot count.
+    `names` are those of the columns, "" where one has none.
     """
 
     num_columns: int
     rows: tuple[Row, ...]
     caseless: bool = False
+    names: tuple[str, ...] = ()
 
 
 def relate(expected: Sequence[Result], found: Sequence[Result]) -> tuple[Relation, bool]:

@@ -2,7 +2,7 @@
 
 pool = pool_for(database, "tsql")
 pool.run(["SELECT COUNT(*) FROM dbo.Rutas"], "sqlite")
--> Outcome(status="ok", results=(Result(num_columns=1, rows=((64,),)),), detail="", cpu_s=0.004)
+-> Outcome(status="ok", results=(Result(num_columns=1, rows=((64,),)), …), detail="", cpu_s=0.004)
 """
 
 import atexit
@@ -108,7 +108,10 @@ class _Worker:
         if said["is_worn"]:
             self.stop()
             self.spawn()
-        results = tuple(Result(n, tuple(map(tuple, rows)), c) for n, rows, c in said["results"])
+        results = tuple(
+            Result(len(names), tuple(map(tuple, rows)), caseless, tuple(names))
+            for names, rows, caseless in said["results"]
+        )
         return Outcome(said["status"], results, said["detail"], said["cpu_s"])
 
     def _wait_ready(self) -> None:
@@ -163,15 +166,26 @@ class Pool:
     _idle: "queue.SimpleQueue[_Worker]" = field(default_factory=queue.SimpleQueue)
     _all: list[_Worker] = field(default_factory=list)
 
-    def run(self, texts: Sequence[str], engine: Engine, limit_s: float = TIME_LIMIT_S) -> Outcome:
-        """Run `texts` in `engine`, all in `limit_s`; never raises because of them."""
+    def run(
+        self,
+        texts: Sequence[str],
+        engine: Engine,
+        limit_s: float = TIME_LIMIT_S,
+        *,
+        max_rows: int | None = None,
+    ) -> Outcome:
+        """Run `texts` in `engine`, all in `limit_s`; never raises because of them.
+
+        With `max_rows` the first so many rows are the result; else too many are "too_large".
+        """
         num_chars = max(map(len, texts))
         if num_chars > MAX_SQL_CHARS:
             said = f"{num_chars} characters, more than {MAX_SQL_CHARS}"
             return Outcome("invalid", (), said, 0.0)
         worker = self._idle.get()
         try:
-            return worker.ask({"texts": list(texts), "engine": engine, "limit_s": limit_s})
+            request = {"texts": list(texts), "engine": engine, "limit_s": limit_s}
+            return worker.ask({**request, "max_rows": max_rows})
         finally:
             self._idle.put(worker)
 

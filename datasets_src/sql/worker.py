@@ -1,8 +1,12 @@
 """The process that runs SQL of a model: one JSON line in, one JSON line out.
 
 python -m datasets_src.sql.worker ~/.cache/gallipato/db-1f0c... tsql
-< {"texts": ["SELECT COUNT(*) FROM rutas"], "engine": "sqlite", "limit_s": 1.0}
-> {"status": "ok", "results": [[1, [[64]], false]], "detail": "", "cpu_s": 0.004, "is_worn": false}
+< {"texts": ["SELECT COUNT(*) AS n FROM rutas"], "engine": "sqlite", "limit_s": 1.0,
+   "max_rows": null}
+> {"status": "ok", "results": [[["n"], [[64]], false]], "detail": "", "cpu_s": 0.004,
+   "is_worn": false}
+
+With `max_rows` the first so many rows are the result, else more than MAX_ROWS are too many.
 
 Both databases are open read-only, no file may be written, and time and memory have an end that the
 kernel sets: past its time the process is killed by SIGPROF. That is an answer too, as a crash is;
@@ -155,40 +159,55 @@ def plain_value(value: Any) -> Any:
     return text
 
 
-def read_rows(cursor: Any, left_chars: int) -> tuple[list[list[Any]], int]:
+def read_rows(
+    cursor: Any, left_chars: int, max_rows: int | None = None
+) -> tuple[list[list[Any]], int]:
     """The rows of a cursor, a few at a time, and how many characters are left; else TooLarge."""
     rows: list[list[Any]] = []
     while some := cursor.fetchmany(256):
-        for row in some:
+        for row in some[: None if max_rows is None else max_rows - len(rows)]:
             rows.append([plain_value(value) for value in row])
             left_chars -= sum(len(c) if isinstance(c, str) else 8 for c in rows[-1])
         if len(rows) > MAX_ROWS:
             raise TooLarge(f"more than {MAX_ROWS:,} rows")
         if left_chars < 0:
             raise TooLarge(f"more than {MAX_RESULT_CHARS:,} characters")
+        if len(rows) == max_rows:
+            break
     return rows, left_chars
 
 
-def results(engines: Engines, texts: list[str], engine: str) -> Iterator[list[Any]]:
-    """For each text the number of its columns, its rows, and whether their case is left open."""
+def results(
+    engines: Engines, texts: list[str], engine: str, max_rows: int | None = None
+) -> Iterator[list[Any]]:
+    """For each text the names of its columns, its rows, and whether their case is left open."""
     connection, dialect = engines.connections[engine], engines.dialect
     left_chars = MAX_RESULT_CHARS
     for sql in texts:
         tree = parse_select(sql, dialect)
         caseless = dialect == "tsql" and tree.find(*_SPELLING_OPEN) is not None
+        names = _tsql_names(tree) if dialect == "tsql" else []
         if dialect != engine:
             sql = for_engine(tree, dialect=dialect, engine=engine, kinds=engines.kinds)
         cursor = connection.execute(sql)
-        num_columns = len(cursor.description)
-        rows, left_chars = read_rows(cursor, left_chars)
-        yield [num_columns, rows, caseless]
+        names = names or [column[0] for column in cursor.description]
+        rows, left_chars = read_rows(cursor, left_chars, max_rows)
+        yield [names, rows, caseless]
 
 
-def answer(engines: Engines, texts: list[str], engine: str) -> dict[str, Any]:
+def _tsql_names(tree: exp.Expr) -> list[str]:
+    """What SQL Server calls the columns, "" where it gives no name; [] where a `*` hides them."""
+    selects = tree.selects if isinstance(tree, exp.Query) else []
+    return [] if any(s.is_star for s in selects) else [s.output_name for s in selects]
+
+
+def answer(
+    engines: Engines, texts: list[str], engine: str, max_rows: int | None = None
+) -> dict[str, Any]:
     """Run `texts` up to the first that fails, and say how it went."""
     status, found, detail = "ok", [], ""
     try:
-        found = list(results(engines, texts, engine))
+        found = list(results(engines, texts, engine, max_rows))
     except Refused as error:
         status, detail = error.status, str(error)
     except TooLarge as error:
@@ -240,7 +259,7 @@ def main(directory: str, dialect: str) -> None:
         started = time.process_time()
         request = json.loads(line)
         signal.setitimer(signal.ITIMER_PROF, request["limit_s"])
-        said = answer(engines, request["texts"], request["engine"])
+        said = answer(engines, request["texts"], request["engine"], request["max_rows"])
         said["cpu_s"] = time.process_time() - started
         said["is_worn"] = address_space_mib() - idle_mib > WORN_MIB
         line = json.dumps(said)

@@ -84,8 +84,8 @@ class Rows:
         )
 
 
-def sql_texts(config_name: str) -> list[tuple[str, str]]:
-    """Prompts and completions of a text2sql config of ours, in the plain form."""
+def sql_texts(config_name: str, split: str | None = None) -> list[tuple[str, str]]:
+    """Prompts and completions of a text2sql config of ours, in the plain form; of one split."""
     data = load_config(ROOT / f"jobs/configs/{config_name}.yaml")[0].data
     task, path = load_task(data.task), Path(data.train_file)
     rows = map_rows(
@@ -96,7 +96,8 @@ def sql_texts(config_name: str) -> list[tuple[str, str]]:
         key="data.train_file",
         id_prefix="",
     )
-    return [task.to_text(e) for e in task.load(rows, task_options(task, data.task_options))]
+    examples = task.load(rows, task_options(task, data.task_options))
+    return [task.to_text(e) for e in examples if split in (None, e.split)]
 
 
 def real_groups() -> list[list[dict[str, str]]]:

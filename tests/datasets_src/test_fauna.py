@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from datasets_src.fauna import generate
+from datasets_src.fauna import generate, material
 from datasets_src.fauna.wishes import WISHES
 from datasets_src.tasks import descriptions
 
@@ -18,6 +18,11 @@ EXAMPLES = list(descriptions.load(ROWS, descriptions.Options()))
 def test_the_script_gives_the_committed_bytes() -> None:
     for name, text in generate.generate().items():
         assert (FOLDER / name).read_bytes() == text.encode("utf-8"), name
+
+
+def test_the_raw_material_is_that_of_its_script() -> None:
+    for name, text in material.generate().items():
+        assert (FOLDER / "material" / name).read_bytes() == text.encode("utf-8"), name
 
 
 def test_counts() -> None:

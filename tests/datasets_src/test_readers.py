@@ -136,3 +136,36 @@ def test_files_that_are_not_what_they_are_called(tmp_path: Path) -> None:
     assert "not a Parquet file, or cut short" in fault(
         write(tmp_path / "cut.parquet", whole.read_bytes()[:-40])
     )
+
+
+def write_sheets(path: Path, sheets: dict[str, list[list[object]]]) -> Path:
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for name, lines in sheets.items():
+        sheet = book.create_sheet(name)
+        for line in lines:
+            sheet.append(line)
+    book.save(path)
+    return path
+
+
+def test_of_two_sheets_with_rows_one_must_be_named(tmp_path: Path) -> None:
+    head: list[object] = ["Prompt"]
+    sheets: dict[str, list[list[object]]] = {
+        "Train": [head, ["a"]],
+        "Test 2": [head, ["b"], ["c"]],
+        "Notes": [],
+    }
+    path = write_sheets(tmp_path / "rows.xlsx", sheets)
+    told = fault(path)
+    assert "2 sheets hold rows ('Train', 'Test 2')" in told
+    assert told.endswith("rows.xlsx#Train")
+    assert fault(tmp_path / "rows.xlsx#Tran").endswith("name one of 'Train', 'Test 2', 'Notes'")
+    assert "sheet 'Notes' is empty" in fault(tmp_path / "rows.xlsx#Notes")
+    named = tmp_path / "rows.xlsx#Test 2"
+    assert [row["Prompt"] for row in read_rows(named, key=KEY)] == ["b", "c"]
+
+
+def test_an_empty_sheet_beside_the_rows_does_not_count(tmp_path: Path) -> None:
+    path = write_sheets(tmp_path / "rows.xlsx", {"Notes": [], "Train": [["Prompt"], ["a"]]})
+    assert list(read_rows(path, key=KEY)) == [{"Prompt": "a"}]

@@ -16,6 +16,7 @@ CASES = {
     "sweep.learning_rat=[1e-3]": ["sweep.learning_rat", "did you mean train.learning_rate?"],
     "sweep.learning_rate={min: 1e-2, max: 1e-3}": ["0.01 to max 0.001 is empty"],
     "sweep.learning_rate=[]": ["sweep.learning_rate", "no values"],
+    "num_sampless=3": ["sweep.num_sampless", "did you mean sweep.num_samples?"],
     "metric=acuracy": ["sweep.metric: 'acuracy'", "known: execution_accuracy"],
     "max_disk_bytes=1000": ["sweep.max_disk_bytes: 1,000", "one checkpoint takes 1,695,744"],
     "max_concurrent_trials=4000": ["sweep.max_concurrent_trials: 4000", "fit"],

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from datasets_src.errors import UserError
+from datasets_src.waits import asked_wait_s
 from tests.fault_proxy import Rule
 from tests.object_stores import Bucket
 from trainers import remote
 from trainers.remote import RemoteError, RemoteStorage, Retry, is_remote
-from trainers.remote_fault import asked_wait_s, read_fault
+from trainers.remote_fault import read_fault
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -1,0 +1,138 @@
+"""A built dataset on disk: Parquet, a card and a record, whole or not there.
+
+write_dataset(Path("datasets/demo"), rows, record=record, output="target", license="CC-BY-4.0")
+datasets/demo/README.md               the card: counts, licences, recipe hash, lengths
+              build.json              the same for programs
+              data/train.parquet      what `data.train_file` of a config, or load_dataset, takes
+              data/validation.parquet where the recipe splits
+              data/unfilled.parquet   rows whose output nobody wrote yet
+
+A row has the fields of its task, id, group, split, and origin, sources, license, teacher and
+recipe_hash. Nothing in these files depends on the time, the place or the number of starts.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from datasets_src.recipes.card import card_text
+from datasets_src.recipes.recipe import TEACHER, Row
+from datasets_src.split import TEST, TRAIN, VALIDATION
+
+UNFILLED = "unfilled"
+ROWS_PER_GROUP = 1024
+RECORD = "build.json"
+Record = dict[str, Any]
+
+
+def find_built(directory: Path, recipe_hash: str) -> Record | None:
+    """The record of a whole dataset of this recipe; None where there is another, or none."""
+    try:
+        record: Record = json.loads((directory / RECORD).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    whole = all((directory / "data" / f"{name}.parquet").is_file() for name in record["num_rows"])
+    return record if whole and record["recipe_hash"] == recipe_hash else None
+
+
+def part_of(row: Row, output: str) -> str:
+    """The file of a row: that of its split, train where it has none."""
+    if row.fields[output] is None:
+        return UNFILLED
+    return row.split or TRAIN
+
+
+def write_dataset(directory: Path, rows: Sequence[Row], *, record: Record, output: str) -> None:
+    """Write beside `directory` and put it there, in place of an older one."""
+    part, old = (directory.with_name(f".{directory.name}.{end}") for end in ("part", "old"))
+    for left_over in (part, old):
+        shutil.rmtree(left_over, ignore_errors=True)
+    (part / "data").mkdir(parents=True)
+    schema = _schema(rows)
+    for name in record["num_rows"]:
+        here = (row for row in rows if part_of(row, output) == name)
+        _write(part / "data" / f"{name}.parquet", here, schema=schema, record=record)
+    (part / RECORD).write_text(json.dumps(record, ensure_ascii=False, indent=2) + "\n", "utf-8")
+    (part / "README.md").write_text(card_text(record), "utf-8")
+    _sync(part)
+    if directory.exists():
+        directory.rename(old)
+    part.rename(directory)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write(path: Path, rows: Iterator[Row], *, schema: pa.Schema, record: Record) -> None:
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        batch: list[Mapping[str, Any]] = []
+        for row in rows:
+            batch.append(_columns(row, record, schema))
+            if len(batch) == ROWS_PER_GROUP:
+                writer.write_table(pa.Table.from_pylist(batch, schema=schema))
+                batch = []
+        writer.write_table(pa.Table.from_pylist(batch, schema=schema))
+
+
+def _columns(row: Row, record: Record, schema: pa.Schema) -> dict[str, Any]:
+    fields = {
+        name: value
+        if value is None or isinstance(value, str) or schema.field(name).type != pa.string()
+        else json.dumps(value, ensure_ascii=False)
+        for name, value in row.fields.items()
+    }
+    return {
+        **fields,
+        "id": row.id,
+        "group": row.group,
+        "split": row.split,
+        "origin": row.origin,
+        "sources": list(row.sources),
+        "license": row.license or record["license"],
+        "teacher": record["teacher"]["model"] if row.origin == TEACHER else None,
+        "recipe_hash": record["recipe_hash"],
+    }
+
+
+def _schema(rows: Sequence[Row]) -> pa.Schema:
+    """Numbers where all values are numbers, else texts; a list or an object is its JSON."""
+    names = list(dict.fromkeys(name for row in rows for name in row.fields))
+    fields = [(name, _type({type(row.fields.get(name)) for row in rows})) for name in names]
+    texts = ["id", "group", "split", "origin"]
+    return pa.schema(
+        [
+            *((name, pa.string()) for name in texts[:2]),
+            *fields,
+            *((name, pa.string()) for name in texts[2:]),
+            ("sources", pa.list_(pa.string())),
+            *((name, pa.string()) for name in ("license", "teacher", "recipe_hash")),
+        ]
+    )
+
+
+def _type(types: set[type]) -> pa.DataType:
+    types -= {type(None)}
+    if types == {bool}:
+        return pa.bool_()
+    if types == {int}:
+        return pa.int64()
+    return pa.float64() if types and types <= {int, float} else pa.string()
+
+
+def _sync(directory: Path) -> None:
+    """Wait until all of it is on the disk."""
+    for path in [*directory.rglob("*"), directory]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def parts_in_order(names: set[str]) -> list[str]:
+    """The files that there are, train first."""
+    return [name for name in (TRAIN, VALIDATION, TEST, UNFILLED) if name in names]

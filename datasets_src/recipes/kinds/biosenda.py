@@ -1,0 +1,188 @@
+"""Descriptions rewritten to a wish: prompts x species x (descriptions x wordings), as BioSenda's.
+
+    prompts_file    {"group": "12", "wish": "Pon el grupo primero", "sql": "SELECT grupo FROM
+                     especies WHERE id = <id>", "split": "train"}       a line for each wording
+    species_file    {"id": "7", "science": "Mamífero …", "text_1": "La nutria …", "text_2": "…"}
+    makes           {"id": "12:7:0:2", "group": "12:7", "wish": "…", "description": "…",
+                     "science": "…", "context": "[{\\"grupo\\": \\"mamífero\\"}]", "target": "…"}
+
+Each prompt's SQL is run for each of its species, and the result is the context. What the teacher
+need not write is filled in: in a `copy` family the target is the description as it is (the wish is
+none that a text can fulfil), in a `prefix` or `suffix` family the description with a sentence made
+of the query's result; where that is empty it is a copy too. A `rewrite` is the teacher's, asked
+once for a description, for all wordings of the wish. Without a teacher those rows are unfilled.
+
+A held-out species is only asked for with a held-out prompt, so neither side knows the other's.
+"""
+
+import json
+import string
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from datasets_src.errors import UserError
+from datasets_src.recipes.recipe import TEACHER, Desk, Dropped, Item, NoAnswer, Row
+from datasets_src.recipes.species import (
+    Family,
+    Options,
+    Species,
+    Wish,
+    read_held_out,
+    read_pairs,
+    read_species,
+    read_wishes,
+)
+from datasets_src.recipes.sql_rows import QueryFault, Rows, SqlTable, open_table
+from datasets_src.split import VALIDATION, share_of
+
+TASK, OUTPUT = "descriptions", "target"
+DEPENDS_ON = ("description",)
+PLACEHOLDERS = {
+    "rewrite": {
+        "wish": "what the user asks for",
+        "description": "the text to adapt",
+        "science": "the scientific description",
+        "context": "rows of the database as JSON",
+    }
+}
+MUST_NAME = {"rewrite": ("wish", "description")}
+LICENSE = "CC-BY-SA-4.0"  # `license` of the options says another
+UNFILLED = "unfilled"
+NO_ROWS = "SQL that does not run"
+
+
+@dataclass(frozen=True)
+class Material:
+    """The files, read and checked."""
+
+    options: Options
+    wishes: Sequence[Wish]
+    species: Mapping[str, Species]
+    held_out: frozenset[str]
+    pairs: Mapping[str, tuple[str, ...]]  # by group; empty: they are drawn
+    table: SqlTable
+
+
+def open_material(options: Options) -> Material:
+    """Read the files and try each query once. UserError: what is wrong with any of them."""
+    wishes, species = read_wishes(options), read_species(options)
+    held_out = read_held_out(options, species)
+    table = open_table(
+        options.database,
+        dialect=options.dialect,
+        max_rows=options.max_rows,
+        limit_s=options.sql_limit_s,
+    )
+    first = next(iter(species))
+    faults = [fault for wish in wishes for fault in _query_faults(wish, first, table, options)]
+    unknown = sorted(options.families.keys() - {wish.group for wish in wishes})
+    faults += [f"options.families.{group}: no prompt has this group" for group in unknown]
+    if faults:
+        raise UserError(*faults)
+    return Material(options, wishes, species, held_out, read_pairs(options, species), table)
+
+
+def _query_faults(wish: Wish, id: str, table: SqlTable, options: Options) -> Iterator[str]:
+    """What is wrong with a prompt's SQL, and with what its affix names of it."""
+    named = {name for _, name, _, _ in string.Formatter().parse(wish.family.affix) if name}
+    try:
+        columns = table.columns(wish.sql.replace(options.placeholder, id))
+    except QueryFault as fault:
+        yield f"options.prompts_file: the sql of group {wish.group} does not run ({fault}); mend it"
+        return
+    if wish.family.form in ("prefix", "suffix") and not named:
+        yield f"options.families.{wish.group}.affix: names no column; known: {', '.join(columns)}"
+    for name in sorted(named - set(columns)):
+        yield (
+            f"options.families.{wish.group}.affix: the query has no column {{{name}}}; known:"
+            f" {', '.join(columns)}"
+        )
+
+
+def items(material: Material) -> Iterator[Item]:
+    """A prompt and a species each, prompts in the order of the file."""
+    for wish in material.wishes:
+        for id in _species_of(wish, material):
+            yield Item(f"{wish.group}:{id}", (wish, material.species[id]))
+
+
+def _species_of(wish: Wish, material: Material) -> Sequence[str]:
+    """The species of a prompt's own side, drawn by their shares: another number moves none."""
+    options = material.options
+    if material.pairs:
+        keys = (wish.group, *wish.wordings)  # pairs may name a prompt by what it says
+        return next((material.pairs[key] for key in keys if key in material.pairs), ())
+    is_held_out = wish.split == VALIDATION
+    num = options.species_per_held_out_prompt if is_held_out else options.species_per_prompt
+    here = [id for id in material.species if (id in material.held_out) == is_held_out]
+    here.sort(key=lambda id: (share_of(f"{wish.group}:{id}", seed=options.sample_seed), id))
+    return here[:num]
+
+
+def make(item: Item, material: Material, *, desk: Desk) -> Iterator[Row | Dropped]:
+    """A row for each description and wording."""
+    wish, species = item.data
+    options = material.options
+    try:
+        rows = material.table.rows(wish.sql.replace(options.placeholder, species.id))
+    except QueryFault as fault:
+        yield Dropped(item.id, NO_ROWS, str(fault), is_bad=True)
+        return
+    context = json.dumps(rows, indent=options.json_indent, ensure_ascii=options.json_ascii)
+    wordings = _wordings(wish, options, desk)
+    for number, description in enumerate(species.descriptions):
+        shown = {"description": description, "science": species.science, "context": context}
+        try:
+            target, origin = _target(wish, rows, shown, options, desk)
+        except NoAnswer as error:
+            yield Dropped(f"{item.id}:{number}", error.reason, error.detail, is_bad=True)
+            continue
+        for at, wording in enumerate(wordings):
+            yield Row(
+                id=f"{item.id}:{number}:{at}",
+                group=item.id,
+                fields={"wish": wording, **shown, "target": target},
+                origin=origin,
+                sources=(f"species:{species.id}", f"prompt:{wish.group}"),
+                license=options.license,
+                split=_split(wish, material),
+            )
+
+
+def _split(wish: Wish, material: Material) -> str | None:
+    """None where no prompt is held out: then rows are split by their groups."""
+    return wish.split if any(w.split == VALIDATION for w in material.wishes) else None
+
+
+def _wordings(wish: Wish, options: Options, desk: Desk) -> tuple[str, ...]:
+    num = options.num_wordings
+    if num is None or num <= len(wish.wordings):
+        return wish.wordings[:num]
+    return (*wish.wordings, *desk.reword(wish.wordings[0], num=num - len(wish.wordings)))
+
+
+def _target(
+    wish: Wish, rows: Rows, shown: Mapping[str, str], options: Options, desk: Desk
+) -> tuple[str | None, str]:
+    """The target of a description, None where nobody wrote it, and how it came about."""
+    family, description = wish.family, shown["description"]
+    if family.form == "rewrite":
+        if not desk.has_teacher:
+            return None, UNFILLED
+        fields = {"wish": wish.wordings[0], **shown}
+        return desk.teach(options.rewrite, fields).text, TEACHER
+    affix = "" if family.form == "copy" else _affix(family, rows)
+    if not affix:
+        return description, "copy"
+    parts = (affix, description) if family.form == "prefix" else (description, affix)
+    return " ".join(parts), family.form
+
+
+def _affix(family: Family, rows: Rows) -> str:
+    """The affix with the distinct values of each column; "" where one has none."""
+    values: dict[str, str] = {}
+    for _, name, _, _ in string.Formatter().parse(family.affix):
+        if name:
+            found = dict.fromkeys(str(row[name]) for row in rows if row[name] is not None)
+            values[name] = "; ".join(list(found)[: family.max_values])
+    return family.affix.format_map(values) if all(values.values()) else ""

@@ -1,0 +1,141 @@
+"""Queries to JSON from IMPULSE's batches, with other wordings of each query by the teacher.
+
+batches: [batches/], num_wordings: 2
+{"id": "Q1", "group": "Q1", "query": "projectes SIFECAT", "target": "{\\"filters\\": {…}, …}"}
+{"id": "Q1~1", "group": "Q1", "query": "quins projectes hi ha de SIFECAT?", "target": …}
+
+A query that lacks a required field or has a value that the schema does not know is left out and
+counted, and the quality report (build.json, the card) has all faults of all batches. A wording
+that loses a number or a name, or is in another language, would make its target wrong: it is left
+out. Wordings are in the group of their query, so that none is on the other side of a split.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field
+
+from datasets_src.config import Section
+from datasets_src.query_json.folding import all_words, fold
+from datasets_src.query_json.language import detect
+from datasets_src.query_json.schema import Query
+from datasets_src.recipes.query_batches import BatchQuery, quality, read_batches, twins
+from datasets_src.recipes.recipe import GIVEN, TEACHER, Desk, Dropped, Item, NoAnswer, Row
+
+TASK = "query_json"
+OUTPUT = "query"
+DEPENDS_ON = ("target",)
+PLACEHOLDERS: Mapping[str, Mapping[str, str]] = {}
+MUST_NAME: Mapping[str, tuple[str, ...]] = {}
+LICENSE = "Apache-2.0"  # IMPULSE's, as its README says
+# What cannot be said in other words: numbers, acronyms, words with digits within.
+_FIXED = re.compile(r"\b(?:\w*\d\w*|[^\W\d_a-zà-ÿ]{2,})\b")
+
+
+class Options(Section):
+    """`options:` of the kind."""
+
+    batches: tuple[str, ...] = Field(
+        min_length=1, description="files, or folders with batch*.json: a list, or {queries: []}"
+    )
+    num_wordings: int = Field(
+        0, ge=0, le=20, description="other wordings of each query, by the teacher"
+    )
+    license: str | None = Field(None, description=f"of the batches, if not {LICENSE}")
+
+
+@dataclass(frozen=True)
+class Material:
+    """All queries; `repeated` are ids of those that ask what an earlier one asks."""
+
+    options: Options
+    queries: Sequence[BatchQuery]
+    repeated: frozenset[str]
+
+
+def open_material(options: Options) -> Material:
+    """Read the batches. UserError: a file that is missing or not JSON."""
+    queries = read_batches(options.batches, key="options.batches")
+    return Material(options, queries, frozenset(twins(queries)))
+
+
+def report(material: Material) -> dict[str, Any]:
+    """The quality report of all batches."""
+    return quality(material.queries)
+
+
+def items(material: Material) -> Iterator[Item | Dropped]:
+    """A query without fault."""
+    for query in material.queries:
+        if query.faults:
+            first = query.faults[0]
+            yield Dropped(query.id, first.reason, first.detail, is_bad=True)
+        elif query.id in material.repeated:
+            yield Dropped(query.id, "the same query again", query.text)
+        else:
+            yield Item(query.id, query)
+
+
+def make(item: Item, material: Material, *, desk: Desk) -> Iterator[Row | Dropped]:
+    """The query as it was asked, and its other wordings."""
+    query, options = item.data, material.options
+    yield _row(query, query.text, item.id, GIVEN, options)
+    if not options.num_wordings or not desk.has_teacher:
+        return
+    try:
+        wordings = desk.reword(query.text, num=options.num_wordings)
+    except NoAnswer as error:
+        yield Dropped(item.id, error.reason, error.detail, is_bad=True)
+        return
+    for number, wording in enumerate(wordings, start=1):
+        id = f"{item.id}~{number}"
+        if lost := lost_by(wording, query):
+            yield Dropped(id, f"a wording that {lost}", wording)
+        else:
+            yield _row(query, wording, id, TEACHER, options)
+
+
+def _row(query: BatchQuery, text: str, id: str, origin: str, options: Options) -> Row:
+    target = {name: query.value[name] for name in query.value if name in Query.model_fields}
+    meta = {name: value for name, value in target["meta"].items() if name != "id"}
+    target["meta"] = {**meta, "original_query": text}
+    return Row(
+        id,
+        group=query.id,
+        fields={"query": text, "target": json.dumps(target, ensure_ascii=False)},
+        origin=origin,
+        sources=(query.id,),
+        license=options.license,
+    )
+
+
+def lost_by(wording: str, query: BatchQuery) -> str:
+    """What another wording must not do to a query, and does; "" for a good one."""
+    kept, asked = set(all_words(wording)), set(all_words(query.text))
+    if not {fold(word) for word in _FIXED.findall(query.text)} <= kept:
+        return "loses a number or an acronym"
+    names = [name for name in _names(query.value) if set(all_words(name)) <= asked]
+    if any(not set(all_words(name)) <= kept for name in names):
+        return "loses a name"
+    if set(_numbers(wording)) - set(_numbers(query.text)):
+        return "adds a number"
+    without = {word for name in _names(query.value) for word in all_words(name)}
+    if detect(wording, without=without) not in (query.language, None):
+        return "is in another language"
+    return ""
+
+
+def _names(value: Mapping[str, Any]) -> list[str]:
+    """Programmes, places and organisations of the target."""
+    filters = value["filters"]
+    found = [filters["programme"], filters["location"]]
+    for organisation in value["organisations"]:
+        found += [organisation["name"], organisation["location"]]
+    return [name for name in found if name]
+
+
+def _numbers(text: str) -> list[str]:
+    return re.findall(r"\d+", text)

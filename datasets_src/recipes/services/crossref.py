@@ -1,0 +1,91 @@
+"""Crossref's search for works, by habanero: https://api.crossref.org/works
+
+service = crossref_service(mailto="ana@example.org")
+service.call({"query": "On newts", "from_year": 2018, "until_year": 2020, "rows": 5})
+[{"DOI": "10.5555/n.1", "title": ["On newts"], "issued": {"date-parts": [[2019]]}}]
+
+An address puts requests into the polite pool. Crossref lowered its limits in December 2025, and
+each answer says those of today (x-rate-limit-limit, x-concurrency-limit); the defaults, three a
+second and three at a time, are cautious.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import habanero
+import httpx2
+from habanero.exceptions import RequestError
+
+from datasets_src.recipes.recipe import Service, ServiceFault
+from datasets_src.waits import asked_wait_s
+
+NAME = "crossref"
+URL = "https://api.crossref.org"
+FIELDS = ["DOI", "title", "subtitle", "issued", "published-print", "published-online"]
+REQUESTS_PER_MINUTE, MAX_PARALLEL = 180.0, 3
+MAX_TRIES = 8
+# What habanero makes of HTTP errors and broken connections, and of JSON of another form.
+FAULTS = (
+    *(RequestError, httpx2.HTTPError, RuntimeError),
+    *(ValueError, LookupError, TypeError, AttributeError),
+)
+
+
+def crossref_service(
+    *,
+    mailto: str,
+    base_url: str = URL,
+    timeout_s: float = 30.0,
+    requests_per_minute: float = REQUESTS_PER_MINUTE,
+    max_parallel: int = MAX_PARALLEL,
+) -> Service:
+    """The look-up `crossref`: items of /works for {"query", "from_year", "until_year", "rows"}."""
+    # habanero gives `timeout` to httpx2 as it is, which takes fractions of a second.
+    client = habanero.Crossref(
+        base_url=base_url.rstrip("/"), mailto=mailto, ua_string="gallipato", timeout=timeout_s
+    )
+
+    def call(request: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return search(client, request)
+
+    return Service(
+        NAME,
+        call,
+        requests_per_minute=requests_per_minute,
+        max_parallel=max_parallel,
+        max_tries=MAX_TRIES,
+    )
+
+
+def search(client: habanero.Crossref, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One try. ServiceFault: any answer but a list of works."""
+    years = {"from_pub_date": request["from_year"], "until_pub_date": request["until_year"]}
+    try:
+        reply = client.works(
+            query_bibliographic=request["query"],
+            filter={name: str(year) for name, year in years.items() if year is not None} or None,
+            limit=request["rows"],
+            select=FIELDS,
+        )
+        items = reply["message"]["items"]
+        return [{name: item[name] for name in FIELDS if name in item} for item in items]
+    except FAULTS as error:
+        raise _fault(error) from error
+
+
+def _fault(error: BaseException) -> ServiceFault:
+    """The status and what the answer asked to wait, where there was an answer."""
+    response = _response_of(error)
+    if response is None or response.is_success:
+        return ServiceFault(None, f"no list of works: {error!r:.200}")
+    wait_s = max(0.0, asked_wait_s(response.headers.get("retry-after", "")))
+    said = " ".join(response.text.split())[:200] or response.reason_phrase
+    return ServiceFault(response.status_code, said, retry_after_s=wait_s)
+
+
+def _response_of(error: BaseException | None) -> httpx2.Response | None:
+    while error is not None:
+        if isinstance(error, httpx2.HTTPStatusError):
+            return error.response
+        error = error.__cause__ or error.__context__
+    return None

@@ -1,0 +1,86 @@
+"""The items of a recipe, many at a time, their rows in the order of the items.
+
+for made in make_all(kind, items, material, desk=desk, num_threads=16, stop=stop): ...
+
+What stops the build (a cap, a service that is down, ctrl-C) lets the calls under way end and be
+kept, since they are paid for, and starts no other.
+"""
+
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import ModuleType
+from typing import Any
+
+from tqdm import tqdm
+
+from datasets_src.recipes.pace import Stopping
+from datasets_src.recipes.recipe import Desk, Dropped, Item, NoAnswer, Row
+
+WINDOW = 8  # items that wait to be written, for each thread
+
+Made = list[Row | Dropped]
+
+
+def make_all(
+    kind: ModuleType,
+    items: Sequence[Item | Dropped],
+    material: Any,
+    *,
+    desk: Desk,
+    num_threads: int,
+    stop: threading.Event,
+    told: Callable[[], str] = lambda: "",
+) -> Iterator[Made]:
+    """What each item gives, in order. `told` is shown beside the progress bar."""
+    waiting: deque[Future[Made]] = deque()
+    hidden = not sys.stderr.isatty()
+    bar = tqdm(total=len(items), unit="item", desc="build", disable=hidden)
+    pool = ThreadPoolExecutor(num_threads, thread_name_prefix="build")
+
+    def next_made() -> Made:
+        made = waiting.popleft().result()
+        bar.set_postfix_str(told(), refresh=False)
+        bar.update()
+        return made
+
+    try:
+        for item in items:
+            waiting.append(pool.submit(_make, kind, item, material, desk, stop))
+            if len(waiting) >= WINDOW * num_threads:
+                yield next_made()
+        while waiting:
+            yield next_made()
+    except BaseException as error:
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+        if isinstance(error, Stopping):
+            _raise_reason(waiting)
+        raise
+    finally:
+        bar.close()
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _raise_reason(waiting: deque[Future[Made]]) -> None:
+    """Raise what another item failed of, for which this one was told to stop."""
+    for future in waiting:
+        error = None if future.cancelled() else future.exception()
+        if error is not None and not isinstance(error, Stopping):
+            raise error
+
+
+def _make(
+    kind: ModuleType, item: Item | Dropped, material: Any, desk: Desk, stop: threading.Event
+) -> Made:
+    if isinstance(item, Dropped):
+        return [item]
+    try:
+        return list(kind.make(item, material, desk=desk))
+    except NoAnswer as error:
+        return [Dropped(item.id, error.reason, error.detail, is_bad=True)]
+    except BaseException:
+        stop.set()  # now, not when the turn of this item comes
+        raise
