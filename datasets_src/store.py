@@ -98,6 +98,7 @@ class Split:
     """One side of the data, memory-mapped; row groups are decoded when first asked for.
 
     `ids`, `groups`: one string a row. `lengths`, `prompt_lens`: int32 [num_rows], in tokens.
+    `defaults`: inputs of the first row, of which `example` holds what differs.
     """
 
     def __init__(self, path: Path, name: str) -> None:
@@ -108,7 +109,7 @@ class Split:
         self.groups: list[str] = table["group"].to_pylist()
         self.lengths: np.ndarray = table["length"].to_numpy()
         self.prompt_lens: np.ndarray = table["prompt_len"].to_numpy()
-        self._defaults = json.loads(self._file.schema_arrow.metadata[b"defaults"])
+        self.defaults = json.loads(self._file.schema_arrow.metadata[b"defaults"])
         num_groups = max(1, self._file.num_row_groups)
         mean_bytes = 1 + 4 * int(self.lengths.sum()) // num_groups
         self._token_group = lru_cache(max(2, CACHE_BYTES // mean_bytes))(self._read_tokens)
@@ -133,7 +134,7 @@ class Split:
         group, row = divmod(self._checked(index), ROWS_PER_GROUP)
         return decode_example(
             self._example_group(group)[row].as_py(),
-            self._defaults,
+            self.defaults,
             id=self.ids[index],
             group=self.groups[index],
             split=self.name,

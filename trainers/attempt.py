@@ -63,9 +63,11 @@ def run_attempt(
     cpus: int,
     stop: StopRequest,
     watcher: Watcher,
+    until: int | None = None,
     beside: Callable[[], object] = lambda: None,
 ) -> Ending:
-    """Train with so many workers until the plan's end, or until they leave or fail.
+    """Train with so many workers until the plan's end (or step `until`), or until they leave or
+    fail.
 
     `beside` is called all the while.
     """
@@ -78,6 +80,7 @@ def run_attempt(
         "prepared_dir": str(prepared_dir),
         "attempt": attempt,
         "num_threads": cpus,
+        "until": until,
         "board": board,
         "environment": failpoint_environment(),
     }

@@ -138,7 +138,7 @@ def prune(store: Path, *, keep: int, also: Iterable[int]) -> None:
             if damage(checkpoint.path, use_known=True) is None:
                 valid.add(checkpoint.step)
         elif checkpoint.step not in valid | best:
-            _delete(checkpoint.path, step=checkpoint.step)
+            delete_checkpoint(checkpoint.path, step=checkpoint.step)
 
 
 def sweep(store: Path) -> list[str]:
@@ -152,7 +152,7 @@ def sweep(store: Path) -> list[str]:
         if (match := LEFTOVER.fullmatch(path.name))
     }
     for path, step in leftovers.items():
-        _delete(path, step=step)
+        delete_checkpoint(path, step=step)
     return [path.name for path in leftovers]
 
 
@@ -180,7 +180,7 @@ def _quarantine(path: Path, reason: str) -> None:
     print(f"checkpoint {path.name} is damaged ({reason}); moved to {shelf}")
 
 
-def _delete(path: Path, *, step: int) -> None:
+def delete_checkpoint(path: Path, *, step: int) -> None:
     """Renamed first: a kill midway leaves no half checkpoint under a valid name, and a writer that
     still holds the directory can no longer give it one."""
     gone = path.with_name(f".{step_name(step)}.{uuid.uuid4().hex[:8]}.gone")

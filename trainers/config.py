@@ -75,10 +75,13 @@ class TrainConfig(Section):
     )
     sampling_group_size: int = Field(8, ge=2, description="rows kept together under `grouped`")
     learning_rate: float = Field(1e-4, gt=0, le=1, description="peak learning rate of AdamW")
-    lr_scheduler_type: Literal["cosine", "linear", "constant"] = Field(
+    lr_scheduler_type: Literal["cosine", "linear", "constant", "warmup_stable_decay"] = Field(
         "cosine", description="decay after the warm-up"
     )
     warmup_steps: float = Field(0.0, ge=0, description="steps of warm-up; below 1, a share of all")
+    decay_steps: float = Field(
+        0.2, gt=0, description="last steps of warmup_stable_decay; below 1, a share of all"
+    )
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay of AdamW")
     adam_beta1: float = Field(0.9, ge=0, lt=1, description="decay of the first moment")
     adam_beta2: float = Field(0.999, ge=0, lt=1, description="decay of the second moment")

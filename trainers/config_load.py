@@ -4,7 +4,7 @@ load_config(Path("jobs/configs/quickstart.yaml"), ["learning_rate=1e-4", "--lora
 """
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import UnionType
@@ -66,26 +66,30 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> tuple[Config, list
         UserError: with one line for each fault of the file and of the overrides.
     """
     raw = read_yaml(path)
-    notes: list[str] = []
+    notes, faults = rename_synonyms(raw), override(raw, override_pairs(overrides))
+    return validate(raw, str(path), faults), notes
+
+
+def override(raw: dict[str, Any], given: Iterable[tuple[str, str]]) -> list[str]:
+    """Put values under the keys that the command line names into `raw`; faults of the keys."""
     faults: list[str] = []
-    _rename_synonyms(raw, notes)
-    for key, text in override_pairs(overrides):
-        name = key.replace("-", "_")
-        target = _find_leaf(SYNONYMS.get(name, name))
+    for key, text in given:
+        target = find_leaf(key)
         if target is None:
-            faults.append(_unknown(key, method_type="lora"))
+            faults.append(unknown_key(key))
         else:
             set_key(raw, target, yaml.safe_load(text))
-    return _validate(raw, str(path), faults), notes
+    return faults
 
 
-def _validate(raw: dict[str, Any], where: str, faults: list[str]) -> Config:
+def validate(raw: dict[str, Any], where: str, faults: Sequence[str] = ()) -> Config:
+    """The config of `raw`; its faults, with `where` before each, join `faults` in a UserError."""
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
         method = raw.get("method")
         kind = method.get("method_type", "lora") if isinstance(method, dict) else "lora"
-        unknown = partial(_unknown, method_type=kind)
+        unknown = partial(unknown_key, method_type=kind)
         faults = [*faults, *explain(error, unknown=unknown, tagged="method")]
         raise UserError(*(f"{where}: {fault}" for fault in faults)) from None
     if faults:
@@ -98,8 +102,11 @@ def dump_config(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _unknown(key: str, *, method_type: str) -> str:
+def unknown_key(key: str, *, method_type: str = "lora") -> str:
+    """What is wrong with a key that is not known, and which is meant."""
     leaf = key.rsplit(".", 1)[-1].replace("-", "_")
+    if key == "sweep":
+        return "sweep: is read by python -m jobs.sweep; run that, or leave it out"
     if leaf in DIFFERENT:
         return f"{key}: unknown key; {DIFFERENT[leaf]}"
     if key == f"method.{leaf}" and (others := _methods_with(leaf)):
@@ -107,7 +114,7 @@ def _unknown(key: str, *, method_type: str) -> str:
             f"{key}: method_type={method_type} has no {leaf}; leave it out, or set method_type="
             f"{' or '.join(others)}"
         )
-    if (right := _find_leaf(SYNONYMS.get(leaf, leaf))) is not None:
+    if (right := find_leaf(leaf)) is not None:
         return f"{key}: unknown key here; it is {right}"
     names = {name.rsplit(".", 1)[-1]: name for name, _ in leaves()}
     names |= {name: name for name in Config.model_fields}
@@ -120,7 +127,10 @@ def _methods_with(leaf: str) -> list[str]:
     return [k.model_fields["method_type"].default for k in kinds if leaf in k.model_fields]
 
 
-def _find_leaf(key: str) -> str | None:
+def find_leaf(key: str) -> str | None:
+    """ "train.learning_rate" for that, "learning_rate", "learning-rate" or another tool's name."""
+    key = key.replace("-", "_")
+    key = SYNONYMS.get(key, key)
     for name, _ in leaves():
         if key in (name, name.rsplit(".", 1)[-1]):
             return name
@@ -153,12 +163,15 @@ def override_pairs(overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
         yield key, value
 
 
-def _rename_synonyms(raw: dict[str, Any], notes: list[str]) -> None:
+def rename_synonyms(raw: dict[str, Any]) -> list[str]:
+    """Replace other tools' names in the sections of `raw`; a note for each."""
+    notes = []
     for name, section in list(raw.items()):
         if isinstance(section, dict):
             for key in [k for k in section if k in SYNONYMS]:
                 section[SYNONYMS[key]] = section.pop(key)
                 notes.append(f"{name}.{key} is read as {name}.{SYNONYMS[key]}")
+    return notes
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -34,8 +34,9 @@ def fit(
     prepared_dir: Path,
     home: RunHome | None = None,
     stop: StopRequest | None = None,
+    until: int | None = None,
 ) -> None:
-    """Train until the plan's end.
+    """Train until the plan's end, or until the step `until` is saved.
 
     Raises:
         UserError: a fault that no restart mends (a row over the budget, too few resources, no
@@ -70,6 +71,7 @@ def fit(
                 cpus=cpus,
                 stop=stop,
                 watcher=watcher,
+                until=until,
                 beside=examiner.look,
             )
             home.refresh()

@@ -40,7 +40,9 @@ class Listeners:
 
 
 def run(job: Job, tell: Tell = hear_nothing, mirror: Mirror | None = None) -> bool:
-    """Train from the newest valid checkpoint to the plan's end; False if ordered to leave before.
+    """Train from the newest valid checkpoint to the plan's end, or to `job.until`.
+
+    False if ordered to leave before.
 
     `tell` is called a few times a second with this worker's progress, and gives the order. The run
     directory follows `mirror`'s store if there is one.
@@ -72,21 +74,22 @@ def run(job: Job, tell: Tell = hear_nothing, mirror: Mirror | None = None) -> bo
 def _run_plan(job: Job, it: Trainee, start: Start, listeners: Listeners) -> bool:
     plan = make_plan(job.config, it.train)
     saves = save_steps(job.config, it.train, len(plan))
-    beside = job.config.eval.num_eval_workers > 0
+    beside = job.config.eval.num_eval_workers > 0 or not job.scored
     if not beside:
         _score_what_is_missing(job, it, start, saves, listeners)
     if listeners.progress.agreed() == Order.SAVE_AND_LEAVE:
         return False
-    for step in plan[start.step :]:
+    end = len(plan) if job.until is None else job.until
+    for step in plan[start.step : end]:
         _train(job, it, step, len(plan), listeners)
         order = listeners.progress.agreed()
-        saved = step.step in saves or order == Order.SAVE_AND_LEAVE
+        saved = step.step in saves or step.step == end or order == Order.SAVE_AND_LEAVE
         if saved:
             listeners.progress.saving(step.step)
             save(job, it, step.step, listeners.records, listeners.keeper)
-        # A save that only an order asked for is never scored: what is chosen from must not
-        # depend on when a run was interrupted.
-        last = step is plan[-1]
+        # A save that only an order or `until` asked for is never scored: what is chosen from must
+        # not depend on when a run was interrupted.
+        last = step.step == end
         if order == Order.SAVE_AND_LEAVE or (
             saved and order == Order.LEAVE_AFTER_SAVE and not last
         ):
@@ -121,6 +124,7 @@ def _train(job: Job, it: Trainee, step: StepPlan, total_steps: int, listeners: L
         total_steps=total_steps,
         warmup_steps=train.warmup_steps,
         kind=train.lr_scheduler_type,
+        decay_steps=train.decay_steps,
     )
     num_targets = sum(num_target_tokens(len(row.input_ids), row.prompt_len) for row in rows)
     try:
@@ -194,7 +198,7 @@ def _prune(job: Job, step: int, saves: set[int], keeper: Keeper) -> None:
     if job.rank == 0:
         scored = {score.step for score in read_scores(job.run_dir)}
         best = best_step(job.run_dir)
-        waiting = {save for save in saves if save <= step} - scored
+        waiting = {save for save in saves if save <= step and job.scored} - scored
         keeper.prune(
             keep=job.config.checkpoint.save_total_limit,
             also=waiting if best is None else waiting | {best},

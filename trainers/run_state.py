@@ -6,7 +6,7 @@ with RunState.open(config, data_hash=..., model_dir=...) as run: ...; run.finish
 import importlib.metadata
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -46,8 +46,11 @@ class RunState:
         data_hash: str,
         model_dir: Path,
         on_lost: Callable[[str], None] | None = None,
+        base: Files | None = None,
     ) -> "RunState":
         """Take the directory of `config`, new or to be continued; `on_lost` hears of a lost lease.
+
+        `base` is what is known of the base's files already, as another run has read them.
 
         Raises:
             UserError: another driver writes it, or config, data or base differ from what it began
@@ -58,14 +61,14 @@ class RunState:
         state = cls(home, lease)
         with ExitStack() as undo:
             undo.callback(lease.release)
-            state._begin(config, data_hash, model_dir)
+            state._begin(config, data_hash, model_dir, base or {})
             undo.pop_all()  # begun: the lease is held until the run ends
         return state
 
-    def _begin(self, config: Config, data_hash: str, model_dir: Path) -> None:
+    def _begin(self, config: Config, data_hash: str, model_dir: Path, known: Files) -> None:
         self.home.begin()
         self.record = read_json(self.run_dir / "run.json")
-        base = describe_base(model_dir, known=self.record.get("base", {}))
+        base = describe_base(model_dir, known=self.record.get("base", known))
         _refuse_changes(self.run_dir, self.record, config, data_hash, base)
         write_text(self.run_dir / "config.yaml", dump_config(config))
         if self.record.get("status") != "finished":
@@ -129,12 +132,12 @@ def _refuse_changes(
     path = run_dir / "config.yaml"
     if not path.exists():
         return
-    old = _flat(yaml.safe_load(path.read_text(encoding="utf-8")))
-    new = _flat(config.model_dump(mode="json"))
+    old = settings_that_count(yaml.safe_load(path.read_text(encoding="utf-8")))
+    new = settings_that_count(config.model_dump(mode="json"))
     changes = [
         f"{key}: {old.get(key)!r} -> {new.get(key)!r}"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and not key.startswith(FREE)
+        if old.get(key) != new.get(key)
     ]
     known = record.get("data_hash", data_hash)
     if known != data_hash and not changes:
@@ -146,6 +149,11 @@ def _refuse_changes(
             f"run_name: {run_dir} was begun with other settings ({'; '.join(changes)}); choose "
             "another run_name, or put them back to continue it"
         )
+
+
+def settings_that_count(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys of a config as JSON values, without those that do not change the result."""
+    return {key: value for key, value in _flat(config).items() if not key.startswith(FREE)}
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -7,17 +7,32 @@ import math
 
 
 def learning_rate(
-    step: int, *, peak: float, total_steps: int, warmup_steps: float, kind: str
+    step: int,
+    *,
+    peak: float,
+    total_steps: int,
+    warmup_steps: float,
+    kind: str,
+    decay_steps: float = 0.0,
 ) -> float:
-    """Rate of step 1..total_steps: linear warm-up to `peak`, then constant, linear or cosine.
+    """Rate of step 1..total_steps: linear warm-up to `peak`, then constant, linear or cosine, or
+    constant until the last `decay_steps`, which are linear (warmup_stable_decay).
 
     As in transformers 5: `warmup_steps` below 1 is a share of all steps, a warm-up begins at 0
     with the first step, and the decay reaches 0 just after the last one.
     """
-    warmup = math.ceil(warmup_steps * total_steps) if warmup_steps < 1 else int(warmup_steps)
+    warmup = num_steps(warmup_steps, total_steps)
     if step - 1 < warmup:
         return peak * (step - 1) / warmup
     if kind == "constant":
         return peak
+    if kind == "warmup_stable_decay":
+        decay = num_steps(decay_steps, total_steps)
+        return peak * min(1.0, (total_steps - step + 1) / max(decay, 1))
     done = (step - 1 - warmup) / max(total_steps - warmup, 1)
     return peak * (1 - done if kind == "linear" else 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def num_steps(steps: float, total_steps: int) -> int:
+    """A number of steps; below 1, a share of all."""
+    return math.ceil(steps * total_steps) if steps < 1 else int(steps)

@@ -34,6 +34,10 @@ class Job:
     rank: int
     world: int
     num_threads: int
+    # Train up to this step and save it; the plan and its schedule stay those of the whole run.
+    until: int | None = None
+    # Where False nobody scores what is saved: its rows were trained on.
+    scored: bool = True
 
 
 @dataclass(frozen=True)

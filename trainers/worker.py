@@ -48,6 +48,7 @@ def work(told: dict[str, Any]) -> None:
         rank=context.get_world_rank(),
         world=context.get_world_size(),
         num_threads=told["num_threads"],
+        until=told["until"],
     )
     ray.get(board.place.remote(_place(job.rank)))
 

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psutil
 import yaml
@@ -39,6 +39,7 @@ class Runs:
 
     output_dir: Path
     env: Mapping[str, str]
+    verb: ClassVar[str] = "jobs.finetune"
 
     @classmethod
     def create(cls, folder: Path, **env: str) -> "Runs":
@@ -78,7 +79,7 @@ class Runs:
             **self.env,
         }
         config = str(self.output_dir / "config.yaml")
-        command = [sys.executable, "-m", "jobs.finetune", config, f"run_name={name}", *overrides]
+        command = [sys.executable, "-m", self.verb, config, f"run_name={name}", *overrides]
         log = self.output_dir / f"{name}.log"
         with log.open("ab") as file:
             process = subprocess.Popen(

@@ -29,7 +29,10 @@ def faults_of(tmp_path: Path, text: str, overrides: list[str] | None = None) -> 
         (GOOD + "train: {lora_r: 8}", ["train.lora_r", "it is method.lora_r"]),
         (GOOD + "train: {learning_rate: fast}", ["train.learning_rate", "'fast'", "valid number"]),
         (GOOD + "train: {learning_rate: -1}", ["train.learning_rate", "-1", "greater than 0"]),
-        (GOOD + "train: {lr_scheduler_type: sine}", ["'sine'", "'cosine', 'linear' or 'constant'"]),
+        (
+            GOOD + "train: {lr_scheduler_type: sine}",
+            ["'sine'", "'cosine', 'constant' or 'warmup_stable_decay'"],
+        ),
         (GOOD + "train: {micro_batch_size: 1}", ["train_batch_size", "over all workers"]),
         (
             GOOD + "method: {method_type: full, lora_r: 8}",

@@ -114,8 +114,10 @@ def line_chart(
     breaks: Sequence[float] = (),
     y_range: tuple[float, float] | None = None,
     size: tuple[float, float] = (360, 210),
+    x_name: str = "step",
 ) -> Markup:
-    """Lines over steps. `levels` are horizontal bands, `breaks` vertical lines (resumed there).
+    """Lines over steps, or what `x_name` says. `levels` are horizontal bands, `breaks` vertical
+    lines (resumed there).
 
     The y axis starts at 0 unless `y_range` says otherwise, so that heights may be compared.
     """
@@ -126,7 +128,7 @@ def line_chart(
     low = min(0.0, *(p.y for p in points)) if len(points) > 1 else 0.0
     right = max(max(p.x for p in points), 1.0)
     frame = Frame(*size, (0.0, right * 1.02), y_range or (low, top * 1.06 if top > 0 else 1.0))
-    parts = [_axes(frame, "step")]
+    parts = [_axes(frame, x_name)]
     parts += [_level(level, frame) for level in levels]
     parts += [
         f'<path class="break" d="M{frame.x(step):.1f} {TOP}V{size[1] - BOTTOM}">'
@@ -134,7 +136,7 @@ def line_chart(
         for step in breaks
     ]
     parts += [_series(one, frame) for one in series]
-    return _svg(parts, size, label)
+    return svg(parts, size, label)
 
 
 def histogram(
@@ -152,7 +154,7 @@ def histogram(
     num_bins = len(edges) - 1
     frame = Frame(*size, (0.0, float(num_bins)), (0.0, top * 1.08))
     width = 0.84 / len(counts)
-    parts = [_grid(frame, percent=True)]
+    parts = [grid(frame, percent=True)]
     for place, (name, values) in enumerate(shares.items()):
         for i, share in enumerate(values):
             x0, x1 = frame.x(i + 0.08 + place * width), frame.x(i + 0.08 + (place + 1) * width)
@@ -164,9 +166,9 @@ def histogram(
             )
     every = math.ceil(len(edges) / 8)
     for i in range(0, len(edges), every):
-        parts.append(_x_tick(frame, i, tick_text(edges[i])))
-    parts.append(_x_name(frame, "tokens in a row"))
-    return _svg(parts, size, label)
+        parts.append(x_tick(frame, i, tick_text(edges[i])))
+    parts.append(name_x(frame, "tokens in a row"))
+    return svg(parts, size, label)
 
 
 def figure(title: str, chart: Markup, *, legend: Sequence[tuple[str, str]] = ()) -> Markup:
@@ -180,18 +182,20 @@ def figure(title: str, chart: Markup, *, legend: Sequence[tuple[str, str]] = ())
     )
 
 
-def _svg(parts: Sequence[str], size: tuple[float, float], label: str) -> Markup:
+def svg(parts: Sequence[str], size: tuple[float, float], label: str) -> Markup:
+    """A chart of parts that are SVG already."""
     kind = "wide" if size[0] > 400 else "small"
     head = f'<svg class="{kind}" viewBox="0 0 {size[0]:g} {size[1]:g}" role="img" aria-label='
     return Markup(f'{head}"{escape(label)}">{"".join(parts)}</svg>')
 
 
 def _axes(frame: Frame, x_name: str) -> str:
-    labels = [_x_tick(frame, x, tick_text(x)) for x in ticks(*frame.x_range, 5) if x % 1 == 0]
-    return _grid(frame) + "".join(labels) + _x_name(frame, x_name)
+    labels = [x_tick(frame, x, tick_text(x)) for x in ticks(*frame.x_range, 5) if x % 1 == 0]
+    return grid(frame) + "".join(labels) + name_x(frame, x_name)
 
 
-def _grid(frame: Frame, *, percent: bool = False) -> str:
+def grid(frame: Frame, *, percent: bool = False) -> str:
+    """Horizontal lines with their values."""
     parts = []
     for value in ticks(*frame.y_range):
         y, text = frame.y(value), f"{value:.0%}" if percent else tick_text(value)
@@ -201,13 +205,15 @@ def _grid(frame: Frame, *, percent: bool = False) -> str:
     return "".join(parts)
 
 
-def _x_tick(frame: Frame, value: float, text: str) -> str:
+def x_tick(frame: Frame, value: float, text: str) -> str:
+    """A text below the plot at `value`."""
     return (
         f'<text class="x" x="{frame.x(value):.1f}" y="{frame.height - BOTTOM + 16}">{text}</text>'
     )
 
 
-def _x_name(frame: Frame, name: str) -> str:
+def name_x(frame: Frame, name: str) -> str:
+    """What the horizontal axis shows."""
     return (
         f'<text class="x name" x="{frame.width - RIGHT:g}" y="{frame.height - 4:g}">{name}</text>'
     )

@@ -74,10 +74,10 @@ def render(records: Records) -> str:
     return SURROGATE.sub("\ufffd", html)
 
 
-def environment() -> jinja2.Environment:
-    """Templates of this folder, everything escaped; an absent value prints as an en dash."""
+def environment(folder: Path = HERE) -> jinja2.Environment:
+    """Templates of a folder, everything escaped; an absent value prints as an en dash."""
     env = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
+        loader=jinja2.FileSystemLoader(folder),
         autoescape=True,
         undefined=jinja2.ChainableUndefined,
         trim_blocks=True,

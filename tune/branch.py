@@ -1,0 +1,53 @@
+"""A run that begins with another's checkpoint: the same bytes as if it had trained up to there.
+
+begin_with(trunk_dir, 84, run_dir)
+
+The two configs agree up to that step, so the records up to it are taken over too. The checkpoint
+comes last and under its final name only when it is whole: its being there says that all is.
+"""
+
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+from datasets_src.errors import UserError
+from trainers.checkpoints import damage, list_checkpoints
+from trainers.records import NAMES
+from trainers.run_dir import read_jsonl, write_jsonl
+
+
+def begin_with(parent: Path, step: int, run_dir: Path) -> None:
+    """Take over what `parent` did up to `step`, unless `run_dir` has gone on from there already.
+
+    Raises:
+        UserError: the parent's checkpoint is damaged or gone.
+    """
+    store = run_dir / "checkpoints"
+    if list_checkpoints(store):
+        return
+    of_step = [c for c in list_checkpoints(parent / "checkpoints") if c.step == step]
+    valid = next((c for c in of_step if damage(c.path) is None), None)
+    if valid is None:
+        raise UserError(
+            f"{parent}: the checkpoint of step {step}, from which {run_dir.name} begins, is "
+            f"damaged or gone; delete {parent} to train it again"
+        )
+    for name in NAMES:
+        rows = [r for r in read_jsonl(parent / f"{name}.jsonl") if (r["step"] or 0) <= step]
+        write_jsonl(run_dir / f"{name}.jsonl", rows)
+        for row in rows if name == "scores" else ():
+            (run_dir / "predictions").mkdir(exist_ok=True)
+            shutil.copyfile(parent / row["predictions"], run_dir / row["predictions"])
+    # A name that the loop sweeps away, if we are killed before it has the final one.
+    part = store / f".{valid.path.name}.{uuid.uuid4().hex[:8]}.part"
+    shutil.copytree(valid.path, part, copy_function=_link)
+    part.rename(store / valid.path.name)
+
+
+def _link(source: str, target: str) -> None:
+    """Checkpoints are never written again, so two runs may share the bytes."""
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without links
+        shutil.copyfile(source, target)

@@ -1,0 +1,178 @@
+"""A sweep's YAML: the config of a run, and under `sweep` what is searched and how.
+
+sweep: {learning_rate: {min: 1e-4, max: 1e-2, log: true}, lora_r: [8, 16], num_samples: 8}
+
+Keys of `sweep` that are not settings are config fields: leaf names are unique. No torch, no Ray.
+"""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from datasets_src.config import Section
+from datasets_src.errors import UserError
+from datasets_src.faults import explain
+from datasets_src.task import checked_metric, load_task
+from trainers.config import Config
+from trainers.config_load import (
+    find_leaf,
+    override,
+    override_pairs,
+    read_yaml,
+    rename_synonyms,
+    validate,
+)
+from trainers.remote import is_remote
+from tune.space import Space, parse_space, unknown_in_sweep
+
+
+class SweepConfig(Section):
+    """The settings of a sweep; names of leaves are unique here too."""
+
+    metric: str | None = Field(
+        None, description="metric of the task to choose by; default: its own"
+    )
+    mode: Literal["max"] = Field("max", description="max: the higher the better, as all metrics")
+    searcher: Literal["random", "grid", "optuna"] = Field(
+        "random", description="how values are drawn; optuna learns from the trials before"
+    )
+    num_samples: int = Field(8, ge=1, description="draws; under `grid` all combinations are tried")
+    search_seed: int = Field(42, ge=0, description="of the draws (`seed` is that of a run's data)")
+    scheduler: Literal["asha", "median", "none"] = Field(
+        "asha", description="which trials are stopped early"
+    )
+    grace_period: int = Field(1, ge=1, description="saves that every trial gets to")
+    reduction_factor: int = Field(
+        3, ge=2, description="under `asha`, the best one in so many goes on at each rung"
+    )
+    max_concurrent_trials: int | None = Field(
+        None, ge=1, description="trials at a time; default: as many as cores and memory hold"
+    )
+    max_disk_bytes: int | None = Field(
+        None, ge=1, description="of the sweep's directory; checkpoints are pruned by score"
+    )
+    refit: bool = Field(
+        False, description="train the winner once more, on training and validation rows together"
+    )
+
+
+# What may change when a sweep goes on: it changes no score.
+FREE = ("max_concurrent_trials", "max_disk_bytes", "num_samples", "refit")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """`raw` is the config's mapping before validation, without `sweep`; `base` the config of it."""
+
+    path: Path
+    raw: dict[str, Any]
+    base: Config
+    settings: SweepConfig
+    space: Space
+    given: dict[str, Any]
+    notes: tuple[str, ...]
+
+    @property
+    def metric(self) -> str:
+        """The name of the metric that chooses."""
+        task = load_task(self.base.data.task)
+        return checked_metric(task, self._metric_given, key="sweep.metric")
+
+    @property
+    def _metric_given(self) -> str | None:
+        return self.settings.metric or self.base.eval.metric_for_best_model
+
+
+def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
+    """The sweep of `path`; an override names a key of the config, a setting, or `sweep.<field>`.
+
+    Raises:
+        UserError: with one line for each fault.
+    """
+    raw = read_yaml(path)
+    notes = rename_synonyms(raw)
+    given = raw.pop("sweep", {})
+    if not isinstance(given, dict):
+        raise UserError(
+            f"{path}: sweep: {given!r} is no section; write sweep: {{learning_rate: [1e-4, 1e-3]}}"
+        )
+    rest = []
+    for key, text in override_pairs(overrides):
+        name = key.replace("-", "_").removeprefix("sweep.")
+        if key.startswith("sweep.") or _is_setting(name):
+            given[name] = yaml.safe_load(text)
+        else:
+            rest.append((key, text))
+    faults = override(raw, rest)
+    named = {key: given[key] for key in given if key in SweepConfig.model_fields}
+    settings, of_settings = _settings(named)
+    fields = {k: v for k, v in given.items() if k not in named}
+    space, of_space = parse_space(fields, settings=SweepConfig.model_fields)
+    base, of_base = _base(raw, str(path))
+    faults = [*faults, *of_base, *of_settings, *of_space]
+    if faults or base is None or settings is None:
+        raise UserError(*faults)
+    sweep = Sweep(path, raw, base, settings, space, given, tuple(notes))
+    _check_together(sweep)
+    return sweep
+
+
+def _is_setting(name: str) -> bool:
+    """Whether a key of the command line is meant for `sweep`, also where it is mistyped."""
+    settings = list(SweepConfig.model_fields)
+    near = difflib.get_close_matches(name, settings, n=1, cutoff=0.8)
+    return name in settings or (find_leaf(name) is None and bool(near))
+
+
+def is_nested(config: Config) -> bool:
+    """Whether a trial takes several processes, and so a run of Ray Train of its own."""
+    scaling = config.scaling
+    return scaling.num_workers != 1 or scaling.zero_stage > 0
+
+
+def _settings(named: dict[str, Any]) -> tuple[SweepConfig | None, list[str]]:
+    try:
+        return SweepConfig.model_validate(named), []
+    except ValidationError as error:
+        names = SweepConfig.model_fields
+        unknown = partial(unknown_in_sweep, settings=names)
+        return None, explain(error, prefix="sweep.", unknown=unknown)
+
+
+def _base(raw: dict[str, Any], where: str) -> tuple[Config | None, list[str]]:
+    try:
+        return validate(raw, where), []
+    except UserError as error:
+        return None, list(error.faults)
+
+
+def _check_together(sweep: Sweep) -> None:
+    """Refuse what single keys do not show."""
+    base, settings = sweep.base, sweep.settings
+    assert sweep.metric
+    faults = []
+    if is_remote(base.output_dir):
+        faults.append(
+            f"output_dir: {base.output_dir} is no directory, where trials find each other's "
+            "checkpoints; set output_dir to one that all machines see"
+        )
+    if base.eval.num_eval_workers:
+        faults.append(
+            f"eval.num_eval_workers: {base.eval.num_eval_workers}, but in a sweep others train "
+            "while a trial answers; set num_eval_workers=0"
+        )
+    if settings.refit and is_nested(base):
+        faults.append("sweep.refit: true, but it is for trials of one worker; set num_workers=1")
+    if settings.searcher == "grid" and (ranges := sweep.space.ranges()):
+        faults.append(
+            f"sweep.searcher: grid tries every value, and {', '.join(ranges)} is a range; list "
+            "its values, or set searcher=random"
+        )
+    if faults:
+        raise UserError(*faults)

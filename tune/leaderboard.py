@@ -1,0 +1,287 @@
+"""What a sweep has found: each trial by its best checkpoint, how sure, at what cost.
+
+board = read_board(director, num_threads=1)
+board.entries[0].score.name == "step-000220"      the best (trial, checkpoint) first
+write_board(board)          -> leaderboard.md, leaderboard.json, best.yaml
+
+Of equal scores the earlier epoch comes first, then the trial with the smaller number. Trials that
+share a run may have the same best checkpoint; it is the shorter one's.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets_src.paired import Comparison, compare_rows
+from datasets_src.types import Score
+from trainers.config import Config
+from trainers.config_load import dump_config
+from trainers.rivals import BASELINES
+from trainers.run_dir import read_jsonl, write_json, write_text
+from trainers.scores import read_scores
+from tune.config import Sweep, is_nested
+from tune.director import Director
+from tune.trials import Line, Run, Trial
+
+# A busy hardware thread of a Xeon 8272CL: 195 W over 52 of them. A figure to compare trials by.
+WATTS_PER_CORE = 3.75
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One trial: its run up to its last step, the best checkpoint there, its training so far.
+
+    `cpu_s` are its run's up to its end; where trials share a run, they are in each of them.
+    """
+
+    trial: Trial
+    run: Run
+    state: str
+    reason: str
+    score: Score | None
+    epoch: float
+    curve: tuple[tuple[float, float], ...]
+    cpu_s: float
+
+    @property
+    def value(self) -> float | None:
+        """Its best checkpoint's metric."""
+        return None if self.score is None else self.score.metrics[self.score.metric]
+
+    @property
+    def energy_wh(self) -> float:
+        """Of its CPU time, estimated."""
+        return self.cpu_s * WATTS_PER_CORE / 3600
+
+    @property
+    def name(self) -> str:
+        """What tables and tests call it."""
+        checkpoint = "" if self.score is None else f" {self.score.name}"
+        return f"trial {self.trial.number}{checkpoint}"
+
+
+@dataclass(frozen=True)
+class Board:
+    """All entries, the best first; `tests` compare the best with the rest, by name."""
+
+    sweep: Sweep
+    directory: Path
+    entries: tuple[Entry, ...]
+    baselines: tuple[Score, ...]
+    tests: dict[str, Comparison]
+    cpu_s: float
+    wall_s: float
+    num_threads: int
+
+    @property
+    def best(self) -> Entry | None:
+        """The winner; None before anything is scored."""
+        return self.entries[0] if self.entries and self.entries[0].score else None
+
+
+def read_board(director: Director, *, num_threads: int) -> Board:
+    """The board of a sweep as it stands."""
+    entries = sorted(_entries(director, num_threads), key=_rank)
+    baselines = [s for s in read_scores(director.directory) if s.name in BASELINES]
+    costs = director.ended.values()
+    return Board(
+        sweep=director.sweep,
+        directory=director.directory,
+        entries=tuple(entries),
+        baselines=tuple(baselines),
+        tests=_tests(director.directory, entries, baselines),
+        cpu_s=sum(row["cpu_s"] for row in costs),
+        wall_s=sum(row["wall_s"] for row in costs),
+        num_threads=num_threads,
+    )
+
+
+def _rank(entry: Entry) -> tuple[float, float, int]:
+    value = entry.value
+    return (float("inf") if value is None else -value, entry.epoch, entry.trial.number)
+
+
+def _entries(director: Director, num_threads: int) -> Iterator[Entry]:
+    for line in director.lines:
+        for trial, (run, last) in zip(line.trials, line.ends, strict=True):
+            state, reason = _state(director, line, run, last)
+            done = [
+                row for row in read_jsonl(run.directory / "metrics.jsonl") if row["step"] <= last
+            ]
+            scores = [s for s in read_scores(run.directory) if s.step and s.step <= last]
+            epochs = {row["step"]: row["epoch"] for row in done}
+            best = max(scores, key=lambda s: (s.metrics[s.metric], -(s.step or 0)), default=None)
+            yield Entry(
+                trial=trial,
+                run=run,
+                state=state,
+                reason=reason,
+                score=best,
+                epoch=epochs[best.step] if best and best.step else 0.0,
+                curve=tuple((epochs[s.step], s.metrics[s.metric]) for s in scores if s.step),
+                cpu_s=_cpu_s(director, run, last, num_threads),
+            )
+
+
+def _cpu_s(director: Director, run: Run, last: int, num_threads: int) -> float:
+    """CPU time of a run up to a step: measured, and shared out by the time of steps and scores."""
+    times = [
+        (row["step"], row["step_time_s"]) for row in read_jsonl(run.directory / "metrics.jsonl")
+    ]
+    times += [(s.step or 0, s.seconds) for s in read_scores(run.directory)]
+    whole, part = (sum(s for step, s in times if step <= end) for end in (float("inf"), last))
+    if is_nested(run.config):  # its workers are other processes, busy all the while
+        return round(part * run.config.scaling.max_workers * num_threads, 1)
+    measured = sum(row["cpu_s"] for (key, _), row in director.ended.items() if key == run.key)
+    return round(measured * part / whole, 1) if whole else 0.0
+
+
+def _state(director: Director, line: Line, run: Run, last: int) -> tuple[str, str]:
+    """State of a trial, and its reason where it has not come to its end."""
+    if any(key == run.key and until >= last for key, until in director.ended):
+        return "finished", ""
+    standing = director.standing(line)
+    if standing.state == "stopped":
+        scheduler = director.sweep.settings.scheduler
+        return "stopped", f"by {scheduler} after save {standing.rung}"
+    if standing.state == "failed":
+        whys = [director.failed[leg.run.key] for leg in line.legs if leg.run.key in director.failed]
+        return "failed", whys[0]
+    return standing.state, ""
+
+
+def _tests(directory: Path, entries: list[Entry], baselines: list[Score]) -> dict[str, Comparison]:
+    """The winner against the next other checkpoint and against the baselines, on the same rows."""
+    scored = [entry for entry in entries if entry.score is not None]
+    if not scored:
+        return {}
+    best = scored[0]
+    second = next((e for e in scored if _checkpoint(e) != _checkpoint(best)), None)
+    rivals = {} if second is None else {second.name: _replies(second)}
+    rivals |= {s.name: list(read_jsonl(directory / s.predictions)) for s in baselines}
+    mine = _replies(best)
+    assert best.score is not None
+    found = {
+        name: compare_rows(mine, rows, metric=best.score.metric) for name, rows in rivals.items()
+    }
+    return {name: comparison for name, comparison in found.items() if comparison is not None}
+
+
+def _checkpoint(entry: Entry) -> tuple[str, str]:
+    return (entry.run.key, entry.score.name if entry.score else "")
+
+
+def _replies(entry: Entry) -> list[dict[str, Any]]:
+    assert entry.score is not None
+    return list(read_jsonl(entry.run.directory / entry.score.predictions))
+
+
+def best_config(board: Board) -> Config:
+    """The winner as `jobs.finetune` runs it, to the same bytes: same threads, same metric."""
+    assert board.best is not None
+    config = board.best.trial.config
+    scaling = config.scaling.model_copy(update={"cpus_per_worker": board.num_threads})
+    scored = config.eval.model_copy(update={"metric_for_best_model": board.sweep.metric})
+    return config.model_copy(
+        update={"run_name": f"{config.run_name}-best", "scaling": scaling, "eval": scored}
+    )
+
+
+def write_board(board: Board) -> None:
+    """Write leaderboard.json, leaderboard.md and, once something is scored, best.yaml."""
+    write_json(board.directory / "leaderboard.json", board_json(board))
+    write_text(board.directory / "leaderboard.md", board_markdown(board))
+    if board.best is not None:
+        path = board.directory / "best.yaml"
+        head = f"# {board.best.name} of the sweep: python -m jobs.finetune {path}\n"
+        write_text(path, head + dump_config(best_config(board)))
+
+
+def board_json(board: Board) -> dict[str, Any]:
+    """The board as JSON values."""
+    return {
+        "metric": board.sweep.metric,
+        "mode": board.sweep.settings.mode,
+        "best": None if board.best is None else _row(board.best),
+        "trials": [_row(entry) for entry in board.entries],
+        "baselines": {s.name: _figures(s) for s in board.baselines},
+        "tests": {name: test.told(_best_name(board), name) for name, test in board.tests.items()},
+        "cpu_s": round(board.cpu_s, 1),
+        "wall_s": round(board.wall_s, 1),
+        "energy_wh_estimated": round(board.cpu_s * WATTS_PER_CORE / 3600, 3),
+    }
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    figures = {} if entry.score is None else _figures(entry.score)
+    return {
+        "trial": entry.trial.number,
+        "key": entry.trial.key,
+        "run": f"trials/{entry.run.key}",
+        "values": entry.trial.values,
+        "state": entry.state,
+        "reason": entry.reason,
+        "checkpoint": entry.score.name if entry.score else None,
+        "epoch": entry.epoch if entry.score else None,
+        **figures,
+        "cpu_s": entry.cpu_s,
+        "energy_wh_estimated": round(entry.energy_wh, 3),
+    }
+
+
+def _figures(score: Score) -> dict[str, Any]:
+    return {
+        "value": score.metrics[score.metric],
+        "interval": list(score.intervals[score.metric]),
+        "n": score.n,
+        "num_groups": score.num_groups,
+    }
+
+
+def _best_name(board: Board) -> str:
+    return "nothing" if board.best is None else board.best.name
+
+
+def board_markdown(board: Board) -> str:
+    """The board as a Markdown table with what the tests say below."""
+    names = board.sweep.space.names
+    leaves = [name.rsplit(".", 1)[-1] for name in names]
+    head = ["", "trial", *leaves, board.sweep.metric, "95 % interval", "checkpoint", "epoch"]
+    head += ["state", "CPU-s", "Wh (est.)"]
+    rows = [_cells(place, entry, names) for place, entry in enumerate(board.entries, start=1)]
+    rows += [
+        ["", s.name, *("" for _ in names), *_score_cells(s), "", "", "baseline", "", ""]
+        for s in board.baselines
+    ]
+    lines = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
+    n = next((e.score for e in board.entries if e.score), None)
+    said = [test.told(_best_name(board), name) for name, test in board.tests.items()]
+    title = f"# {board.sweep.base.run_name}: {board.sweep.metric}"
+    on = "" if n is None else f"on {n.n:,} rows in {n.num_groups:,} groups"
+    return "\n".join([title, on, "", *lines, "", *(f"- {line}" for line in said), ""])
+
+
+def _cells(place: int, entry: Entry, names: list[str]) -> list[str]:
+    values = [told(entry.trial.values.get(name)) for name in names]
+    state = f"{entry.state} {entry.reason}".strip()
+    cost = [f"{entry.cpu_s:,.0f}", f"{entry.energy_wh:.2f}"]
+    if entry.score is None:
+        return ["", str(entry.trial.number), *values, "–", "", "", "", state, *cost]
+    checkpoint = [entry.score.name, f"{entry.epoch:g}"]
+    head = [str(place), str(entry.trial.number), *values]
+    return [*head, *_score_cells(entry.score), *checkpoint, state, *cost]
+
+
+def _score_cells(score: Score) -> list[str]:
+    low, high = score.intervals[score.metric]
+    return [f"{score.metrics[score.metric]:.3f}", f"[{low:.3f}, {high:.3f}]"]
+
+
+def told(value: Any) -> str:
+    """0.0003 -> 3e-04 … as a table shows a value."""
+    if value is None:
+        return "–"
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
