@@ -77,14 +77,10 @@ ORGANISATIONS = (
     ),
 )
 PLACES = (
-    _place("city", "Valdoro", ca="Valldor"),
-    _place("city", "Calmera"),
-    _place("province", "Fuensanta", ca="Fontsanta"),
-    _place("province", "Ribalta"),
+    _place("city", "Valdoro"),
+    _place("province", "Fuensanta"),
     _place("region", "Umbría", ca="Ombria", en="Umbria"),
-    _place("region", "Brañeda"),
-    _place("country", "Monteviejo", ca="Montvell"),
-    _place("country", "Ocredal"),
+    _place("country", "Monteviejo"),
 )
 KINDS = (
     _each("university", "universitats", "universidades", "universities"),
@@ -98,11 +94,7 @@ LEVELS = (
     _each("european", "europeus", "europeos", "European"),
 )
 TOPICS = tuple(
-    _same(name)
-    for name in (
-        *("acebo", "alcotán", "buitre", "búho", "culebra", "gallipato"),
-        *("genciana", "jabalí", "lagarto", "nutria", "sapillo"),
-    )
+    _same(name) for name in ("acebo", "buitre", "culebra", "gallipato", "lagarto", "nutria")
 )
 YEARS = tuple(_same(str(year)) for year in range(2019, 2023))
 COUNTS = tuple(_same(str(count)) for count in (3, 5, 7))
