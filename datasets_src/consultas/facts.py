@@ -1,10 +1,11 @@
 """The invented world of the consultas set: programmes, organisations, places and topics.
 
 ORGANISATIONS[0].value        "Universitat de Vallobos", as a parsed query has it
-ORGANISATIONS[0].texts["en"]  ("Universitat de Vallobos", "University of Vallobos", "UVL"), as asked
+ORGANISATIONS[0].texts["en"]  ("University of Vallobos",), as asked for in English
 
-Names and Spanish topics are tokens of the pocket model, as in the senderos set: a model of its size
-learns in a minute to take a token from the query, not to spell a name out.
+Names and topics are tokens of the pocket model, as in the senderos set: a model of its size learns
+in a minute to take a token from the query, not to spell a name out. So topics are animals and
+plants that have one name in all three languages.
 """
 
 from collections.abc import Mapping
@@ -37,19 +38,19 @@ def _each(value: str, ca: str, es: str, en: str) -> Choice:
     return Choice(value, {"ca": (ca,), "es": (es,), "en": (en,)})
 
 
-def _place(level: str, name: str, ca: str, en: str) -> Choice:
-    """Its canonical name is the Spanish one; the others are asked for too."""
-    return Choice(name, {"ca": (name, ca), "es": (name,), "en": (name, en)}, level)
+def _place(level: str, name: str, **others: str) -> Choice:
+    """Its canonical name is the Spanish one; `others`, by language, are asked for too."""
+    texts = {code: (name, others[code]) if code in others else (name,) for code in LANGUAGES}
+    return Choice(name, texts, level)
 
 
 def _of(ca: str, es: str) -> Mapping[str, str]:
     return {"ca": ca, "es": es, "en": "by "}
 
 
-def _organisation(named: Choice, es: str, en: str, short: str) -> Choice:
-    """The organisation `named` in Catalan, its other names and its acronym."""
-    texts = {"ca": (named.value, short), "es": (named.value, es, short)}
-    return replace(named, texts={**texts, "en": (named.value, en, short)})
+def _organisation(named: Choice, es: str, en: str) -> Choice:
+    """The organisation `named` in Catalan, with its Spanish and its English name."""
+    return replace(named, texts={"ca": (named.value,), "es": (es,), "en": (en,)})
 
 
 PROGRAMMES = (
@@ -60,26 +61,26 @@ PROGRAMMES = (
 ORGANISATIONS = (
     _organisation(
         Choice("Universitat de Vallobos", kind="university", before=_of("de la ", "de la ")),
-        *("Universidad de Vallobos", "University of Vallobos", "UVL"),
+        *("Universidad de Vallobos", "University of Vallobos"),
     ),
     _organisation(
         Choice("Institut Bordanueva", kind="research_center", before=_of("de l'", "del ")),
-        *("Instituto Bordanueva", "Bordanueva Institute", "IBN"),
+        *("Instituto Bordanueva", "Bordanueva Institute"),
     ),
     _organisation(
         Choice("Hospital de Peñaalta", kind="hospital", before=_of("de l'", "del ")),
-        *("Hospital Peñaalta", "Peñaalta Hospital", "HPA"),
+        *("Hospital Peñaalta", "Peñaalta Hospital"),
     ),
     _organisation(
         Choice("Fundació Chozaparda", kind="ngo", before=_of("de la ", "de la ")),
-        *("Fundación Chozaparda", "Chozaparda Foundation", "FCH"),
+        *("Fundación Chozaparda", "Chozaparda Foundation"),
     ),
 )
 PLACES = (
-    _place("city", "Valdoro", "Valldor", "Valdoro"),
-    _place("province", "Fuensanta", "Fontsanta", "Fuensanta"),
-    _place("region", "Umbría", "Ombria", "Umbria"),
-    _place("country", "Monteviejo", "Montvell", "Monteviejo"),
+    _place("city", "Valdoro"),
+    _place("province", "Fuensanta"),
+    _place("region", "Umbría", ca="Ombria", en="Umbria"),
+    _place("country", "Monteviejo"),
 )
 KINDS = (
     _each("university", "universitats", "universidades", "universities"),
@@ -93,14 +94,7 @@ LEVELS = (
     _each("european", "europeus", "europeos", "European"),
 )
 TOPICS = tuple(
-    _each(es, ca, es, en)
-    for ca, es, en in (
-        ("ocells", "aves", "birds"),
-        ("plantes", "plantas", "plants"),
-        ("aigua", "agua", "water"),
-        ("neu", "nieve", "snow"),
-        ("rutes", "rutas", "routes"),
-    )
+    _same(name) for name in ("acebo", "buitre", "culebra", "gallipato", "lagarto", "nutria")
 )
 YEARS = tuple(_same(str(year)) for year in range(2019, 2023))
 COUNTS = tuple(_same(str(count)) for count in (3, 5, 7))

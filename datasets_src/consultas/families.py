@@ -1,7 +1,7 @@
 """The query families of the consultas set: slots, and the JSON that a filled one is parsed into.
 
 parse(FAMILIES["since"], {"topic": …, "year": …}, "ca") -> {"doc_type": "projects", "filters":
-    {…, "year": ">=2019", …}, "semantic_query": "aigua", …}
+    {…, "year": ">=2019", …}, "semantic_query": "nutria", …}
 
 A slot's name says where its value goes; wordings.tsv says how each family is asked for.
 """
@@ -20,10 +20,8 @@ DOMAINS = {
     "org": facts.ORGANISATIONS,
     "place": facts.PLACES,
     "kind": facts.KINDS,
-    "other": facts.KINDS,
     "level": facts.LEVELS,
     "year": facts.YEARS,
-    "last": facts.YEARS,
     "k": facts.COUNTS,
 }
 
@@ -47,27 +45,14 @@ FAMILIES = {
     "topic": Family(("topic",)),
     "programme_topic": Family(("programme", "topic")),
     "org_topic": Family(("org", "topic")),
-    "org": Family(("org",)),
     "since": Family(("topic", "year"), year=">={year}"),
-    "until": Family(("topic", "year"), year="<={year}"),
-    "between": Family(("topic", "year", "last"), year="{year}-{last}"),
     "programme_year": Family(("programme", "year"), year="{year}"),
     "place_topic": Family(("place", "topic")),
     "level_topic": Family(("level", "topic")),
     "kind_place": Family(("kind", "place"), of_organisations=True),
-    "kind_topic": Family(("kind", "topic")),
-    "two_kinds": Family(("kind", "other")),
     "publications": Family(("org", "topic"), doc_type="publications"),
-    "per_year": Family(("place", "topic"), metric="count", params={"group_by": "year"}),
     "top": Family(("topic", "k"), metric="top", params={"field": "organisation"}),
 }
-
-
-def makes_sense(slots: Slots) -> bool:
-    """Years in their order, and two kinds that differ."""
-    if "last" in slots and not slots["year"].value < slots["last"].value:
-        return False
-    return not ("other" in slots and slots["kind"] == slots["other"])
 
 
 def parse(family: Family, slots: Slots, language: str, *, rewrite: str) -> dict[str, Any]:
@@ -78,7 +63,11 @@ def parse(family: Family, slots: Slots, language: str, *, rewrite: str) -> dict[
         ks = {"k": int(values["k"])} if "k" in values else {}
         quantity = {"metric": family.metric, "metric_params": {**ks, **(family.params or {})}}
     topic = slots.get("topic")
+    # The order in which a small model learns them: what is taken from the query stands next to it.
     return {
+        "query_rewrite": rewrite,
+        "semantic_query": topic.texts[language][0] if topic else None,
+        "organisations": _organisations(family, slots),
         "doc_type": family.doc_type,
         **quantity,
         "filters": {
@@ -87,9 +76,6 @@ def parse(family: Family, slots: Slots, language: str, *, rewrite: str) -> dict[
             "year": family.year.format(**values) or None,
             **_place(None if family.of_organisations else slots.get("place")),
         },
-        "organisations": _organisations(family, slots),
-        "semantic_query": topic.texts[language][0] if topic else None,
-        "query_rewrite": rewrite,
         "meta": {"lang": language.upper()},
     }
 
@@ -102,9 +88,8 @@ def _place(place: Choice | None) -> dict[str, str | None]:
 
 
 def _organisations(family: Family, slots: Slots) -> list[dict[str, str | None]]:
-    """The one that is named, or those that are described by type and place."""
+    """The one that is named, or any of a type at a place."""
     place = _place(slots.get("place") if family.of_organisations else None)
     if "org" in slots:
         return [{"type": slots["org"].kind, "name": slots["org"].value, **place}]
-    kinds = [slots[name] for name in ("kind", "other") if name in slots]
-    return [{"type": kind.value, "name": None, **place} for kind in kinds]
+    return [{"type": slots["kind"].value, "name": None, **place}] if "kind" in slots else []

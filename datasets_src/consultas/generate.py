@@ -1,7 +1,7 @@
 """Write the consultas set: queries in Catalan, Spanish and English, and the JSON they parse into.
 
     python -m datasets_src.consultas.generate        writes into the folder of this file
-    {"id": "c0001", "group": "since:aigua:2019", "query": "aigua a partir del 2019",
+    {"id": "c0001", "group": "since:nutria:2019", "query": "nutria a partir del 2019",
      "target": {"doc_type": "projects", "filters": {…, "year": ">=2019", …}, …}, "split": "train"}
 
 A group has the translations and a paraphrase of one query. Validation holds out whole slot
@@ -18,11 +18,11 @@ from typing import Any
 
 from datasets_src.consultas import facts
 from datasets_src.consultas.facts import LANGUAGES, Choice
-from datasets_src.consultas.families import DOMAINS, FAMILIES, Slots, makes_sense, parse
+from datasets_src.consultas.families import DOMAINS, FAMILIES, Slots, parse
 
 SEED = 5
-NUM_TRAIN_GROUPS = 9
-NUM_VALIDATION_GROUPS = 2
+NUM_TRAIN_GROUPS = 20
+NUM_VALIDATION_GROUPS = 3
 HERE = Path(__file__).parent
 
 Row = dict[str, Any]
@@ -78,12 +78,9 @@ def _family_rows(name: str, wordings: Wordings, rng: Random) -> Iterator[Row]:
 
 
 def slot_combinations(names: Sequence[str], rng: Random) -> list[Slots]:
-    """Every way to fill these slots that makes sense, in random order."""
-    filled: Iterator[Slots] = (
-        dict(zip(names, chosen, strict=True))
-        for chosen in itertools.product(*(DOMAINS[name] for name in names))
-    )
-    combinations = [slots for slots in filled if makes_sense(slots)]
+    """Every way to fill these slots, in random order."""
+    filled = itertools.product(*(DOMAINS[name] for name in names))
+    combinations: list[Slots] = [dict(zip(names, chosen, strict=True)) for chosen in filled]
     rng.shuffle(combinations)
     return combinations
 

@@ -1,13 +1,15 @@
-"""Write the fuero set: two invented laws, questions on their pages, and answers that cite them.
+"""Write the fuero set: nine invented laws, questions on their pages, and answers that cite them.
 
     python -m datasets_src.fuero.generate     writes law_qa.jsonl, articles.json beside this file
-    {"id": "l0001", "group": "FM:10-12", "question": "¿Cuántas plazas tiene un refugio de Ribalta?",
-     "context": "Art. 10 FM. Cada refugio de Ribalta tiene 12 plazas. …",
+    {"id": "l0001", "group": "FM:9-10", "question": "¿Cuántas plazas tiene un refugio de Ribalta?",
+     "context": "Art. 9 FM. … Art. 10 FM. En Ribalta cada refugio tiene 12 plazas.",
      "answer": "12 plazas (art. 10 FM).", "split": "train"}
 
-A group is a page of three articles. Validation holds out whole pages and a wording of every
-question. On a page no two articles have a topic or a comarca in common. Of each there are plain
-questions, one with options, one on a comarca that the page does not name, and one for a list.
+A group is a page of two articles, which have neither topic nor comarca in common. Validation holds
+out whole pages and a wording of every question. A page is asked for each of its articles, and in
+validation all of, in training two of: a question with options, one on a comarca that the page does
+not name, and a list of its articles. The laws rule the same of the same comarcas, each in its way:
+who knows an answer by heart does not know the law.
 """
 
 import json
@@ -21,10 +23,22 @@ from datasets_src.fuero.topics import LISTS, TOPICS, Topic
 from datasets_src.senderos.facts import COMARCAS
 
 SEED = 3
-LAWS = {"FM": "Fuero de Montes", "FA": "Fuero de Aguas"}
-ARTICLES_PER_PAGE = 3
-VALIDATION_PAGES_PER_LAW = 8
-WORDINGS_PER_TRAIN_ARTICLE = 2
+LAWS = {
+    "FA": "Fuero de Aguas",
+    "FB": "Fuero de Bosques",
+    "FC": "Fuero de Caza",
+    "FD": "Fuero de Dehesas",
+    "FL": "Fuero de Leñas",
+    "FM": "Fuero de Montes",
+    "FP": "Fuero de Pastos",
+    "FR": "Fuero de Riegos",
+    "FS": "Fuero de Sendas",
+}
+# Numbers up to 40 are one token each of the pocket model, which learns to copy single tokens.
+ARTICLES_PER_LAW = 40
+ARTICLES_PER_PAGE = 2
+VALIDATION_PAGES_PER_LAW = 2
+OTHERS_PER_TRAIN_PAGE = 2
 NO_ANSWER = "El fuero no lo dice."
 HERE = Path(__file__).parent
 
@@ -58,8 +72,8 @@ class Article:
         return f"{self.topic.answer.format(value=self.value)} {self.cite}"
 
     @property
-    def choices(self) -> list[str]:
-        """Its value and other ones."""
+    def other_values(self) -> list[str]:
+        """What it might rule and does not."""
         return [value for value in self.topic.values if value != self.value]
 
 
@@ -71,7 +85,7 @@ def generate() -> dict[str, str]:
     rng = Random(SEED)
     pages = {law: invent(law, rng) for law in LAWS}
     lines = [json.dumps(row, ensure_ascii=False) for row in make_rows(pages, rng)]
-    known = {law: [f"1-{len(made) * ARTICLES_PER_PAGE}"] for law, made in pages.items()}
+    known = {law: [f"1-{ARTICLES_PER_LAW}"] for law in LAWS}
     return {
         "law_qa.jsonl": "\n".join(lines) + "\n",
         "articles.json": json.dumps(known) + "\n",
@@ -79,13 +93,11 @@ def generate() -> dict[str, str]:
 
 
 def invent(law: str, rng: Random) -> list[Page]:
-    """The pages of a law: an article for each topic and comarca."""
-    pairs = list(product(TOPICS, COMARCAS))
-    dealt = None
+    """The pages of a law: articles of different topics or comarcas."""
+    pairs, dealt = list(product(TOPICS, COMARCAS)), None
     while dealt is None:
-        rng.shuffle(pairs)
-        dealt = _deal(pairs)
-    numbers = iter(range(1, len(pairs) + 1))
+        dealt = _deal(rng.sample(pairs, ARTICLES_PER_LAW))
+    numbers = iter(range(1, ARTICLES_PER_LAW + 1))
     return [
         [
             Article(law, next(numbers), topic, place, rng.choice(topic.values))
@@ -135,28 +147,39 @@ def _page_rows(page: Page, split: str, rng: Random) -> Iterator[Row]:
 
 
 def _questions(page: Page, split: str, rng: Random) -> Iterator[tuple[str, str]]:
-    """Questions and answers of a page, one of each kind but for the plain ones."""
+    """Questions on a page and their answers."""
     for article in page:
-        for wording in _wordings(article.topic, split, rng)[:WORDINGS_PER_TRAIN_ARTICLE]:
-            yield wording.format(comarca=article.comarca), article.answer
+        yield _wording(article.topic, split, rng).format(comarca=article.comarca), article.answer
+    others = [_choice(page, split, rng), _elsewhere(page, split, rng), _list(page, split, rng)]
+    yield from others if split == "validation" else rng.sample(others, OTHERS_PER_TRAIN_PAGE)
+
+
+def _choice(page: Page, split: str, rng: Random) -> tuple[str, str]:
+    """A question with three options."""
     article = rng.choice(page)
-    [wording, *_] = _wordings(article.topic, split, rng)
-    question = wording.format(comarca=article.comarca)
-    options = rng.sample([article.value, *rng.sample(article.choices, 2)], 3)
-    letter = "abc"[options.index(article.value)]
+    question = _wording(article.topic, split, rng).format(comarca=article.comarca)
+    options = rng.sample([article.value, *rng.sample(article.other_values, 2)], 3)
     listed = " ".join(f"{key}) {value}" for key, value in zip("abc", options, strict=True))
-    yield f"{question} {listed}", f"{letter}) {article.value} {article.cite}"
-    elsewhere = rng.choice([c for c in COMARCAS if all(c != a.comarca for a in page)])
-    [wording, *_] = _wordings(article.topic, split, rng)
-    yield wording.format(comarca=elsewhere), NO_ANSWER
-    [wording, *_] = _wordings(LISTS, split, rng)
-    yield wording, f"{LISTS.answer} arts. {page[0].number} a {page[-1].number} {page[0].law}."
+    letter = "abc"[options.index(article.value)]
+    return f"{question} {listed}", f"{letter}) {article.value} {article.cite}"
 
 
-def _wordings(topic: Topic, split: str, rng: Random) -> list[str]:
-    """Those of the split, in random order."""
-    own = topic.train_wordings if split == "train" else topic.validation_wordings
-    return rng.sample(own, len(own))
+def _elsewhere(page: Page, split: str, rng: Random) -> tuple[str, str]:
+    """A question on a comarca that the page does not name."""
+    places = [place for place in COMARCAS if all(place != article.comarca for article in page)]
+    wording = _wording(rng.choice(page).topic, split, rng)
+    return wording.format(comarca=rng.choice(places)), NO_ANSWER
+
+
+def _list(page: Page, split: str, rng: Random) -> tuple[str, str]:
+    """What articles there are."""
+    numbers = " y ".join(str(article.number) for article in page)
+    return _wording(LISTS, split, rng), f"Los arts. {numbers} {page[0].law}."
+
+
+def _wording(topic: Topic, split: str, rng: Random) -> str:
+    """One of the split's."""
+    return rng.choice(topic.train_wordings if split == "train" else topic.validation_wordings)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """What the articles of the fuero set rule: their sentence, its value, and the ways to ask for it.
 
-    Topic("plazas", "El refugio de {comarca} tiene {value} plazas.", "{value} plazas", BEDS,
+    Topic("plazas", "En {comarca} cada refugio tiene {value} plazas.", "{value} plazas", BEDS,
           ("¿Cuántas plazas tiene el refugio de {comarca}?", ...))
 
 The last wording of a topic is kept for validation and never trained on.
@@ -38,7 +38,7 @@ def _numbers(low: int, high: int, step: int) -> tuple[str, ...]:
 TOPICS = (
     Topic(
         "plazas",
-        "Cada refugio de {comarca} tiene {value} plazas.",
+        "En {comarca} cada refugio tiene {value} plazas.",
         "{value} plazas",
         _numbers(6, 24, 2),
         (
@@ -62,7 +62,7 @@ TOPICS = (
     ),
     Topic(
         "longitud",
-        "Las rutas de {comarca} miden menos de {value} km.",
+        "En {comarca} las rutas miden menos de {value} km.",
         "{value} km",
         _numbers(6, 24, 2),
         (
@@ -74,7 +74,7 @@ TOPICS = (
     ),
     Topic(
         "desnivel",
-        "Las rutas de {comarca} tienen un desnivel de {value} m como máximo.",
+        "En {comarca} el desnivel de una ruta es de {value} m como máximo.",
         "{value} m",
         _numbers(300, 1500, 200),
         (
@@ -86,7 +86,7 @@ TOPICS = (
     ),
     Topic(
         "grupo",
-        "Un grupo pasa por {comarca} con menos de {value} mulas.",
+        "En {comarca} un grupo pasa con menos de {value} mulas.",
         "{value} mulas",
         _numbers(6, 24, 2),
         (
@@ -122,7 +122,7 @@ TOPICS = (
     ),
     Topic(
         "precio",
-        "El precio de una plaza en {comarca} es de {value} reales.",
+        "En {comarca} el precio de una plaza es de {value} reales.",
         "{value} reales",
         _numbers(6, 24, 2),
         (
@@ -134,7 +134,7 @@ TOPICS = (
     ),
     Topic(
         "desde",
-        "El autobús de {comarca} no pasa desde el año {value}.",
+        "En {comarca} no pasa el autobús desde el año {value}.",
         "Desde {value}",
         tuple(map(str, YEARS)),
         (
@@ -146,7 +146,7 @@ TOPICS = (
     ),
     Topic(
         "dificultad",
-        "Las rutas de {comarca} son de dificultad {value}.",
+        "En {comarca} las rutas son de dificultad {value}.",
         "Dificultad {value}",
         DIFFICULTIES,
         (
@@ -162,7 +162,7 @@ TOPICS = (
 LISTS = Topic(
     "lista",
     "",
-    "Los",
+    "",
     (),
     (
         "¿Qué artículos son?",

@@ -8,8 +8,9 @@ schema, which all rows share, and ends with the question, so no other order of i
 more, and the chat form has the same one.
 
 A reply is what a deployment would run: what a ``` fence holds, up to the first `;` outside of
-quotes and comments. What stands behind it is never run, here or there, so it counts for nothing:
-"SELECT 1; DROP TABLE rutas" is "SELECT 1", and only "DROP TABLE rutas" is unsafe.
+quotes and comments (while it is generated, the plain form stops at any `;`). What stands behind it
+is never run, here or there, so it counts for nothing: "SELECT 1; DROP TABLE rutas" is "SELECT 1",
+and only "DROP TABLE rutas" is unsafe.
 
 `execution_accuracy` is 1 where the reply's rows are the reference's for every bound value. Where it
 is 0, at most one of these is 1 and says how far off the reply is:

@@ -26,7 +26,7 @@ def test_the_script_gives_the_committed_bytes() -> None:
 
 
 def test_counts() -> None:
-    assert (len(TRAIN), len(VALIDATION)) == (576, 96)
+    assert (len(TRAIN), len(VALIDATION)) == (648, 90)
     assert len({row["id"] for row in ROWS}) == len(ROWS)
     assert (FOLDER / "law_qa.jsonl").stat().st_size < 300_000
     wordings = [wording for topic in (*TOPICS, LISTS) for wording in topic.wordings]
@@ -39,17 +39,20 @@ def test_nothing_straddles() -> None:
     stems = {row["question"].split(" a) ")[0] for row in VALIDATION}
     assert not stems & {row["question"].split(" a) ")[0] for row in TRAIN}
     lines = [set(row["context"].splitlines()) for rows in (TRAIN, VALIDATION) for row in rows]
-    assert all(len(page) == 3 for page in lines)
+    assert all(len(page) == 2 for page in lines)
     trained = set[str]().union(*lines[: len(TRAIN)])
     asked = set[str]().union(*lines[len(TRAIN) :])
-    assert (len(trained), len(asked)) == (192, 48) and not trained & asked
+    assert (len(trained), len(asked)) == (324, 36) and not trained & asked
 
 
 def test_kinds_of_rows() -> None:
-    for split, plain in (("train", 7), ("validation", 4)):
-        kinds = Counter(law_qa.slices(e)["kind"] for e in EXAMPLES if e.split == split)
-        pages = kinds["choice"]
-        assert kinds == {"choice": pages, "abstention": pages, "answer": plain * pages}
+    counts = {
+        split: Counter(law_qa.slices(e)["kind"] for e in EXAMPLES if e.split == split)
+        for split in ("train", "validation")
+    }
+    # 18 pages, each asked for its two articles and their list
+    assert counts["validation"] == {"choice": 18, "abstention": 18, "answer": 54}
+    assert min(counts["train"].values()) >= 90 and counts["train"]["answer"] >= 2 * 162
 
 
 def test_a_page_answers_each_question_once() -> None:
@@ -57,7 +60,7 @@ def test_a_page_answers_each_question_once() -> None:
     for row in ROWS:
         articles = cited(row["context"], OPTIONS.laws)
         places = [c for c in generate.COMARCAS if c in row["context"]]
-        assert len(articles) == len(places) == 3
+        assert len(articles) == len(places) == 2
         asked = [place for place in generate.COMARCAS if place in row["question"]]
         if row["answer"] == generate.NO_ANSWER:
             assert not {*asked} & {*places}

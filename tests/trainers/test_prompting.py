@@ -3,17 +3,24 @@
 import json
 import shutil
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pyarrow as pa
 import pytest
+import torch
 
+from datasets_src.families import PRESETS
 from datasets_src.split import share_of
 from datasets_src.store import Split, SplitWriter, open_split
 from datasets_src.templates import auto_tokenizer
-from tests.trainers.tiny_export import ROWS, build_base, dialogues, edit_json
+from tests.trainers.tiny_export import ROWS, alone, build_base, dialogues, edit_json, teach
 from trainers.config import Config
+from trainers.evaluate import EvalJob, evaluate
+from trainers.model import load_base, load_tokenizer
 from trainers.prompting import few_shot_of_run
+from trainers.run_dir import read_jsonl
+from trainers.sampling import preset_replies
 
 SHARED = {"schema": "", "database": "", "dialect": "sqlite", "bindings": []}
 
@@ -128,3 +135,55 @@ def test_a_plain_template_is_asked_in_plain_text(base: Path, splits: tuple[Split
     assert text.startswith("<s>Solo SQL.\n\n### Base de datos:\n")
     assert text.endswith(f"### Instrucción: {ROWS[10][0]}\n### SQL:")
     assert text.count("### SQL:") == 2
+
+
+def test_a_score_is_of_the_replies_to_what_was_asked_under_the_preset(
+    base: Path, splits: tuple[Split, Split], tmp_path: Path
+) -> None:
+    model, tokenizer = load_base(base, torch.float32), load_tokenizer(base)
+    with alone():  # so that the prompt decides, not the draw alone
+        teach(model.requires_grad_(True), base, steps=15, learning_rate=1e-2)
+    task = ModuleType("lengths")
+    task.METRIC, task.METRICS = "short", ("short",)  # type: ignore[attr-defined]
+    task.score = lambda row, reply: {"short": float(len(reply) < 40)}  # type: ignore[attr-defined]
+    task.why = lambda row, reply, scores: ""  # type: ignore[attr-defined]
+    few_shot = few_shot_of_run(config_for(base), base, *splits)
+    assert few_shot is not None and few_shot.ask is not None
+    validation = splits[1]
+    made = {}
+    for name, preset, ask in (
+        ("base", "doi", None),
+        ("few_shot", "doi", few_shot.ask),
+        ("greedy", "greedy", few_shot.ask),
+    ):
+        job = EvalJob(
+            name=name,
+            step=None,
+            run_dir=tmp_path,
+            metric="short",
+            max_new_tokens=8,
+            batch_size=2,
+            stop=(),
+            preset=PRESETS[preset],
+            seed=3,
+        )
+        with alone():
+            evaluate(model, tokenizer, validation, task=task, job=job, ask=ask)
+            prompts = (
+                [list(validation.tokens(i).input_ids[: validation.prompt_lens[i]]) for i in (0, 1)]
+                if ask is None
+                else ask([0, 1])
+            )
+            wanted = preset_replies(
+                model,
+                tokenizer,
+                prompts,
+                row_ids=validation.ids,
+                preset=PRESETS[preset],
+                seed=3,
+                max_new_tokens=8,
+            )
+        rows = read_jsonl(tmp_path / f"predictions/{name}.jsonl")
+        made[name] = [row["reply"] for row in rows]
+        assert made[name] == [reply.text for reply in wanted], name
+    assert len({tuple(replies) for replies in made.values()}) == 3

@@ -142,7 +142,7 @@ SQL = st.tuples(
     st.lists(CLAUSE, max_size=3).map(" ".join),
 ).map("".join)
 BOUNDLESS = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
@@ -158,7 +158,7 @@ def test_half_valid_sql_has_scores(reply: str, dialect: str, check: Check) -> No
     check(reply, dialect)
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("dialect", ["duckdb", "tsql"])
 @pytest.mark.parametrize(
     "reply",
     [

@@ -33,6 +33,13 @@ def pools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Pool]]
         pool.close()
 
 
+@pytest.fixture(autouse=True)
+def sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What never ends takes a fifth of the time it has; nothing else here takes a tenth."""
+    monkeypatch.setattr(judge_module, "TIME_LIMIT_S", 0.2)
+    monkeypatch.setattr(judge_module, "GOLD_LIMIT_S", 0.1)
+
+
 @pytest.mark.parametrize(
     ("gold", "reply", "status", "ordered"),
     [
@@ -138,5 +145,5 @@ def test_gold_that_runs_nowhere_is_named(pools: dict[str, Pool]) -> None:
     assert caught.value.cases == [1]
     assert "sqlite: invalid OperationalError: no such table: nowhere" in caught.value.details[0]
     assert "duckdb: invalid CatalogException" in caught.value.details[0]
-    with pytest.raises(GoldFault, match=r"sqlite: timed_out more than 0\.5 s"):
+    with pytest.raises(GoldFault, match=r"sqlite: timed_out more than 0\.1 s"):
         judge(pools["sqlite"], [Case(ENDLESS, "SELECT 1", ())])

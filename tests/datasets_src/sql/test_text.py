@@ -48,12 +48,12 @@ def test_a_cut_loses_only_the_semicolon(sql: str, dialect: str) -> None:
 @pytest.mark.parametrize("mark", ["'", '"', "/*", "[", "$", "$a", "e'", "\\", "--", "<", " ", ";"])
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_no_text_takes_long(mark: str, dialect: str) -> None:
-    sql = mark * (200_000 // len(mark))
+    sql = mark * (100_000 // len(mark))
     started = time.process_time()
     first_statement(sql, dialect)
     normalise(sql, dialect)
     bind(sql, {"<x>": 1}, dialect)
-    assert time.process_time() - started < 0.5
+    assert time.process_time() - started < 0.3  # 0.03; quadratic would be minutes
 
 
 @pytest.mark.parametrize(
