@@ -74,14 +74,13 @@ class Legs(Searcher):
         """Take in how a task ended."""
         task = self._tasks.pop(trial_id)
         try:
-            if error or result is None or "left" not in result:
-                self._judge(task, {"fault": None})
-            elif result["fault"] is not None:
-                self._judge(task, result)
-            elif result["left"]:
+            ending = {} if error or result is None else json.loads(result["ending"])
+            if not ending or ending["fault"] is not None:
+                self._judge(task, ending)
+            elif ending["left"]:
                 self._director.interrupt(task)
             else:
-                self._finish(task, result)
+                self._finish(task, ending)
         except BaseException as failure:  # Tune would log it and go on
             self.fatal = self.fatal or failure
 

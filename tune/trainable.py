@@ -57,7 +57,7 @@ def perform(config: dict[str, str], board: Any) -> None:
         ending["fault"] = asdict(describe(error, rank=0))
     ending["wall_s"] = round(time.monotonic() - started, 2)
     ending["cpu_s"] = round(_cpu_s() - cpu, 2)
-    ray_tune.report(ending)
+    ray_tune.report({"ending": json.dumps(ending)})
 
 
 def fault_of(ending: dict[str, Any]) -> Fault | None:
