@@ -8,7 +8,7 @@ book.messages(prompt, {"wish": "Más corto", "description": "La nutria …"})
 import difflib
 import json
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ class PromptBook:
             messages.append({"role": "assistant", "content": example[ANSWER]})
         return [*messages, {"role": "user", "content": fill(prompt, fields)}]
 
-    def _shown(self, prompt: Prompt, fields: Fields) -> list[Fields]:
+    def _shown(self, prompt: Prompt, fields: Fields) -> Sequence[Fields]:
         """The first so many examples; those that match the question, where some do."""
         examples = self._examples[prompt.model_dump_json()]
         name = prompt.examples_match

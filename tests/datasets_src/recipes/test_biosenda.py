@@ -36,7 +36,7 @@ def test_the_work_is_44_prompts_of_50_species_and_7_held_out(material: biosenda.
     sides = Counter(item.data[0].split for item in items if isinstance(item, Item))
     assert sides == {"train": 44 * 50, "validation": 7 * 5}
     for item in items:
-        wish, species = item.data  # type: ignore[union-attr]
+        wish, species = item.data
         assert (species.id in material.held_out) == (wish.split == "validation")
         assert (len(wish.wordings), len(species.descriptions)) == (3, 3)
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ def test_a_reply_is_found_again(tmp_path: Path) -> None:
 
 
 def test_keys_tell_all_of_a_request() -> None:
-    request = {"model": "m", "messages": [{"role": "user", "content": "hola"}]}
+    request: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hola"}]}
     assert request_key("t", request) == request_key("t", dict(reversed(request.items())))
     others = [{**request, "seed": 1}, {**request, "model": "n"}]
     keys = {request_key("t", r) for r in [request, *others]} | {request_key("u", request)}

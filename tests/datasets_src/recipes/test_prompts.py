@@ -1,6 +1,7 @@
 """Prompts: every fault of a template before the first call, examples as solved turns."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def test_braces_of_the_text() -> None:
     assert book.messages(prompt, {"description": "{wish}"})[0]["content"] == '{wish} {"a": 1}'
 
 
-def write(path: Path, rows: list[dict[str, object]]) -> str:
+def write(path: Path, rows: Sequence[Mapping[str, object]]) -> str:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return str(path)
 
