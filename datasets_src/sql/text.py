@@ -31,6 +31,8 @@ _PIECES = {
     dialect: re.compile(f"(?P<comment>{_COMMENT})|(?P<quoted>{quotes})", re.DOTALL)
     for dialect, quotes in _QUOTES.items()
 }
+# But for one whose ends would make the mark of a comment.
+_BLANK_AT_MARK = re.compile(r"(?<![-*/]) (?=[(),=<>+*/-])|(?<=[(),=<>+*/-]) (?![-*/])")
 # How a quote that opens with this ends; that mark is doubled inside it, but for dollar quotes.
 _CLOSES = {"[": "]", "e": "'", "E": "'", "$": ""}
 
@@ -73,7 +75,7 @@ def normalise(sql: str, dialect: str) -> str:
             merged[-1] += piece if kind == "code" else " "
     for i in range(0, len(merged), 2):
         code = re.sub(r"\s+", " ", merged[i].lower())
-        merged[i] = re.sub(r" ?([(),=<>+*/-]) ?", r"\1", code)
+        merged[i] = _BLANK_AT_MARK.sub("", code)
     return "".join(merged).strip()
 
 

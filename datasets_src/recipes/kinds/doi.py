@@ -159,7 +159,7 @@ def items(material: Material) -> Iterator[Item | Dropped]:
         try:
             paper = read_pdf(path, name) if is_pdf else read_xml_paper(path.read_bytes(), name)
         except Unreadable as error:
-            yield Dropped(name, error.reason, f"{path}: {error.detail}", is_bad=True)
+            yield Dropped(name, error.reason, f"{error.detail}, of {path}", is_bad=True)
             continue
         yield from _claims(paper)
 

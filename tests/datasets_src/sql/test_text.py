@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from datasets_src.sql.text import bind, bound_texts, first_statement, normalise, pieces
@@ -36,6 +36,8 @@ def test_first_statement(sql: str, dialect: str, statement: str, rest: str) -> N
     assert first_statement(sql, dialect) == (statement, rest)
 
 
+@example(sql="*/\n*/", dialect="sqlite")
+@example(sql="1 - -1", dialect="sqlite")
 @given(sql=SQL, dialect=st.sampled_from(DIALECTS))
 def test_a_cut_loses_only_the_semicolon(sql: str, dialect: str) -> None:
     assert "".join(piece for _, piece in pieces(sql, dialect)) == sql
