@@ -35,7 +35,7 @@ class Sweeps(Runs):
         folder.mkdir(parents=True, exist_ok=True)
         lines = (ROOT / "datasets_src/senderos/text2sql.jsonl").read_text().splitlines()
         train = [line for line in lines if json.loads(line)["split"] == "train"][:NUM_ROWS]
-        held_out = [line for line in lines if json.loads(line)["split"] != "train"][:8]
+        held_out = [line for line in lines if json.loads(line)["split"] != "train"][:24]
         (folder / "rows.jsonl").write_text("\n".join(train + held_out) + "\n")
         raw = yaml.safe_load((ROOT / "jobs/configs/sweep_text2sql.yaml").read_text())
         raw |= {"run_name": "undisturbed", "output_dir": str(folder)}
@@ -44,8 +44,7 @@ class Sweeps(Runs):
         for key in ("database", "schema_file"):
             raw["data"]["task_options"][key] = str(ROOT / raw["data"]["task_options"][key])
         raw["train"] |= {"train_batch_size": 8}
-        raw["eval"] = {"eval_batch_size": 8, "max_new_tokens": 12, "num_few_shot": 0}
-        raw["sweep"]["metric"] = "valid_sql"
+        raw["eval"] = {"eval_batch_size": 24, "max_new_tokens": 40, "num_few_shot": 0}
         (folder / "config.yaml").write_text(yaml.safe_dump(raw))
         return cls(folder, env)
 

@@ -13,11 +13,10 @@ SIZE = 100_000
 
 
 def save(run_dir: Path, step: int) -> None:
-    save_checkpoint(run_dir / "checkpoints", step=step, attempt="a", write=write_weights)
+    def write(folder: Path) -> None:
+        (folder / "weights.bin").write_bytes(b"x" * SIZE)
 
-
-def write_weights(folder: Path) -> None:
-    (folder / "weights.bin").write_bytes(b"x" * SIZE)
+    save_checkpoint(run_dir / "checkpoints", step=step, attempt="a", write=write)
 
 
 def steps_of(run_dir: Path) -> list[int]:
