@@ -23,7 +23,6 @@ from trainers.run_dir import read_json, read_jsonl
 Tell = Callable[[Held], None]
 
 
-@pytest.mark.slice
 def test_R0_two_undisturbed_runs(runs: Runs, tell: Tell) -> None:
     runs.finish("second")
     assert final_hashes(runs.run_dir("second")) == final_hashes(runs.run_dir("undisturbed"))
