@@ -184,28 +184,32 @@ def pools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Pool]]
         pool.close()
 
 
-def means(pool: Pool, sql: str, rows: list[tuple[Any, ...]], engines: tuple[str, ...]) -> None:
+def engines_that_find(pool: Pool, sql: str, rows: list[tuple[Any, ...]]) -> set[str]:
+    """Those that run it, each with these rows; the others say that they cannot."""
+    able = set()
     for engine in ENGINES[pool.dialect]:
         outcome = pool.run([sql], engine)
-        assert outcome.status == ("ok" if engine in engines else "unsupported"), (engine, outcome)
+        assert outcome.status in ("ok", "unsupported"), (engine, outcome)
         if outcome.status == "ok":
+            able.add(engine)
             found = list(outcome.results[0].rows)
             assert found == rows or sorted(found, key=repr) == sorted(rows, key=repr), engine
             assert "ORDER BY" not in sql.upper() or found == rows, engine
+    return able
 
 
 @pytest.mark.parametrize(("sql", "rows", "engines"), TSQL)
 def test_tsql(
     sql: str, rows: list[tuple[Any, ...]], engines: tuple[str, ...], pools: dict[str, Pool]
 ) -> None:
-    means(pools["tsql"], sql, rows, engines)
+    assert engines_that_find(pools["tsql"], sql, rows) == set(engines)
 
 
 @pytest.mark.parametrize(("sql", "rows", "engines"), POSTGRES)
 def test_postgres(
     sql: str, rows: list[tuple[Any, ...]], engines: tuple[str, ...], pools: dict[str, Pool]
 ) -> None:
-    means(pools["postgres"], sql, rows, engines)
+    assert engines_that_find(pools["postgres"], sql, rows) == set(engines)
 
 
 @pytest.mark.parametrize(("dialect", "sql", "rows"), OWN)
@@ -213,7 +217,7 @@ def test_an_engine_runs_its_own_dialect_as_it_is_written(
     dialect: str, sql: str, rows: list[tuple[Any, ...]], pools: dict[str, Pool]
 ) -> None:
     assert ENGINES[dialect] == (dialect,)
-    means(pools[dialect], sql, rows, (dialect,))
+    assert engines_that_find(pools[dialect], sql, rows) == {dialect}
 
 
 @pytest.mark.parametrize("dialect", ENGINES)
