@@ -13,7 +13,8 @@ from datasets_src.errors import UserError
 from datasets_src.recipes.kinds.doi import Options
 from datasets_src.senderos.facts import COMARCAS
 from datasets_src.tasks import doi as task
-from tests.lookup_server import LookUpServer, crossref, grobid
+from tests.lookup_answers import crossref, grobid
+from tests.lookup_server import LookUpServer
 from tests.recipe_tools import Row, build_recipe, build_rows, left_out, rows_of
 from tests.teacher_server import TeacherServer, last_user
 

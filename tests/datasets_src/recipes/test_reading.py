@@ -9,7 +9,8 @@ import pytest
 from datasets_src.errors import UserError
 from datasets_src.lecturas import generate
 from datasets_src.tasks import questions as task
-from tests.lookup_server import LookUpServer, mediawiki
+from tests.lookup_answers import mediawiki
+from tests.lookup_server import LookUpServer
 from tests.recipe_tools import build_recipe, build_rows, left_out, rows_of
 from tests.teacher_server import TeacherServer, last_user
 

@@ -17,7 +17,8 @@ from datasets_src.recipes.services.crossref import crossref_service
 from datasets_src.recipes.services.grobid import grobid_service
 from datasets_src.recipes.services.wikipedia import wikipedia_service
 from tests.benchmarks.bench_lookups import measure
-from tests.lookup_server import CUT, STALL, LookUpServer, crossref, grobid, mediawiki
+from tests.lookup_answers import crossref, grobid, mediawiki
+from tests.lookup_server import CUT, STALL, LookUpServer
 
 BOLETIN = Path("datasets_src/boletin")
 WORKS = [json.loads(line) for line in (BOLETIN / "works.jsonl").read_text("utf-8").splitlines()]

@@ -186,7 +186,7 @@ def pools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Pool]]
 
 def engines_that_find(pool: Pool, sql: str, rows: list[tuple[Any, ...]]) -> set[str]:
     """Those that run it, each with these rows; the others say that they cannot."""
-    able = set()
+    able: set[str] = set()
     for engine in ENGINES[pool.dialect]:
         outcome = pool.run([sql], engine)
         assert outcome.status in ("ok", "unsupported"), (engine, outcome)
