@@ -75,8 +75,8 @@ def with_replies(args: argparse.Namespace, overrides: Sequence[str]) -> argparse
     config = subject.config
     held = load_sides(config.data)
     train, rows = held.train, held.validation
+    from trainers.base import resolve_base
     from trainers.chat_template import describe_tokens
-    from trainers.model import resolve_base
     from trainers.prompting import open_asker
 
     model_dir = resolve_base(config)
@@ -151,7 +151,7 @@ def _config(args: argparse.Namespace, overrides: Sequence[str]) -> Config:
 def _any_model(name: str, config: Config) -> Subject:
     """A model in place of the config's base; the config's chat template is for one without."""
     from datasets_src.templates import auto_tokenizer
-    from trainers.model import resolve_model
+    from trainers.base import resolve_model
 
     has_own = bool(auto_tokenizer(resolve_model(name)).chat_template)
     model = config.model.model_copy(

@@ -19,9 +19,10 @@ from jobs.preflight import check_metric, check_storage, check_zero
 from jobs.prepare import prepare_rows, show_example
 from jobs.ray_session import start_ray
 from jobs.summary import gate_lines, summary_table
+from trainers.base import attention_of, resolve_base
 from trainers.config import Config
-from trainers.peft_import import import_peft
-from trainers.run_state import RunState, can_go_on
+from trainers.run_state import RunState, base_to_go_on_with
+from trainers.score_names import FEW_SHOT
 from trainers.scores import find_score
 from trainers.stop import StopRequest
 
@@ -39,17 +40,17 @@ def finetune(config: Config) -> int:
     _check_hub(config)
     check_metric(config)
     check_zero(config)
-    if can_go_on(config):
+    # What is checked of the base and shown of the rows held, and was shown, when the run began.
+    model_dir = base_to_go_on_with(config)
+    goes_on = model_dir is not None
+    if model_dir is None:
+        model_dir = resolve_base(config)
+        _check_base(config, model_dir)
+    else:
         _start_ray_beside_imports(stop)
-    from trainers.methods.choose import method_module
-    from trainers.model import attention_of, resolve_base
-
-    model_dir = resolve_base(config)
-    attention_of(model_dir)
-    method_module(config.method).check(model_dir, config.method)
     check_storage(config, model_dir)
     started = time.monotonic()
-    prepared = prepare_rows(config, model_dir)
+    prepared = prepare_rows(config, model_dir, shown=goes_on)
     run = RunState.open(
         config, data_hash=prepared.data_hash, model_dir=model_dir, on_lost=stop.lose
     )
@@ -60,6 +61,9 @@ def finetune(config: Config) -> int:
                 print(f"{config.run_name} is finished; nothing is trained again")
             else:
                 run.set_time("prepare", time.monotonic() - started)
+                if not goes_on:
+                    show_example(config, prepared, model_dir)
+                    _tell_few_shot(config, run, prepared, model_dir)
                 _train(config, run, prepared, model_dir, stop)
             _export(config, run, prepared, model_dir)
             if run.record["status"] != "finished":
@@ -69,6 +73,14 @@ def finetune(config: Config) -> int:
         run.home.push()
     run.home.push_folder("export")
     return 0
+
+
+def _check_base(config: Config, model_dir: Path) -> None:
+    """Refuse a base or a method that cannot be trained."""
+    from trainers.methods.choose import method_module
+
+    attention_of(model_dir)
+    method_module(config.method).check(model_dir, config.method)
 
 
 def _train(
@@ -83,8 +95,6 @@ def _train(
         prepared_dir=str(prepared.directory),
         num_workers=config.scaling.num_workers,
     )
-    show_example(config, prepared, model_dir)
-    _tell_few_shot(config, run, prepared, model_dir)
     start_ray()
     stop.install()  # Ray has put its own handlers in their place
     try:
@@ -99,7 +109,7 @@ def _train(
 
 def _tell_few_shot(config: Config, run: RunState, prepared: Prepared, model_dir: Path) -> None:
     """Say what the untuned base is shown; a template that refuses it is told before Ray starts."""
-    from trainers.prompting import FEW_SHOT, few_shot_of_run
+    from trainers.prompting import few_shot_of_run
 
     if find_score(run.run_dir, FEW_SHOT) is not None:
         return
@@ -109,17 +119,12 @@ def _tell_few_shot(config: Config, run: RunState, prepared: Prepared, model_dir:
 
 
 def _start_ray_beside_imports(stop: StopRequest) -> None:
-    """What is checked before Ray starts held when the run began; so 4 s of imports cost none."""
-    imports = threading.Thread(target=_import_driver, daemon=True)
+    """Saves seconds of each restart: what could keep Ray from being started was checked before."""
+    imports = threading.Thread(target=import_module, args=("trainers.driver",), daemon=True)
     imports.start()
     start_ray()
     stop.install()  # Ray has put its own handlers in their place
     imports.join()
-
-
-def _import_driver() -> None:
-    import_peft()
-    import_module("trainers.driver")
 
 
 def _give_up(run: RunState, why: str) -> None:

@@ -59,8 +59,8 @@ def has_sweep(path: Path) -> bool:
 
 def plan(config: Config, sweep: Sweep | None) -> int:
     """Print what `config` takes on this machine."""
+    from trainers.base import attention_of, resolve_base
     from trainers.footprint import available_bytes, footprint, num_cores, num_trained
-    from trainers.model import attention_of, resolve_base
 
     model_dir = resolve_base(config)
     attention_of(model_dir)

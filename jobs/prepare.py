@@ -25,15 +25,18 @@ def main(argv: list[str]) -> int:
     parser = config_parser("prepare", "Read, split and tokenise the rows of a config.")
     config = parse_config(parser, argv)
 
-    from trainers.model import resolve_base
+    from trainers.base import resolve_base
 
     model_dir = resolve_base(config)
     show_example(config, prepare_rows(config, model_dir), model_dir)
     return 0
 
 
-def prepare_rows(config: Config, model_dir: Path) -> Prepared:
-    """The tokenised rows of `config`, those already there or made now on Ray, and their report."""
+def prepare_rows(config: Config, model_dir: Path, *, shown: bool = False) -> Prepared:
+    """The tokenised rows of `config`, those already there or made now on Ray, and their report.
+
+    Of rows that were `shown` before, no more is said than where they are.
+    """
     output_dir = output_directory(config)
     prepared = find_prepared(config.data, model_dir=model_dir, output_dir=output_dir)
     note = " (already prepared)" if prepared else ""
@@ -41,6 +44,8 @@ def prepare_rows(config: Config, model_dir: Path) -> Prepared:
         start_ray()
         prepared = prepare(config.data, model_dir=model_dir, output_dir=output_dir)
     print(f"data      {prepared.directory}{note}")
+    if shown and note:
+        return prepared
     report = json.loads((prepared.directory / "data.json").read_text(encoding="utf-8"))
     if told := format_bad_rows(report, prepared.directory):
         print(f"data      {told}")

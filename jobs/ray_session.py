@@ -8,7 +8,6 @@ import os
 from pathlib import Path
 
 import ray
-import ray.data
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -28,8 +27,6 @@ def start_ray() -> None:
         logging_level=logging.ERROR,  # it warns of the token that it makes by default
         log_to_driver=False,
     )
-    # Ray Data tells of every dataset it has run; its faults are raised, not logged.
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
     _hide_token()
 
 

@@ -58,7 +58,7 @@ def sweep(sweep: Sweep) -> int:
     stop.install()
     trials = check_trials(sweep)
     check_zero(sweep.base)
-    from trainers.model import resolve_base
+    from trainers.base import resolve_base
 
     model_dir = resolve_base(sweep.base)
     check_models(trials, model_dir)
@@ -87,8 +87,8 @@ def check_trials(sweep: Sweep) -> list[Config]:
 
 def check_models(configs: list[Config], model_dir: Path) -> None:
     """Refuse a base or a method that cannot work."""
+    from trainers.base import attention_of
     from trainers.methods.choose import method_module
-    from trainers.model import attention_of
 
     attention_of(model_dir)
     for method in {config.method.model_dump_json(): config.method for config in configs}.values():

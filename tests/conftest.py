@@ -1,9 +1,19 @@
-"""Fixtures every test may ask for: one Ray for the whole session."""
+"""Fixtures every test may ask for: one Ray for the whole session; which tests share a process."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+FAULTS = Path(__file__).parent / "faults"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes test, a file stays in one, and all faults in one: they are compared
+    with the same undisturbed run."""
+    for item in items:
+        group = FAULTS if FAULTS in item.path.parents else item.path
+        item.add_marker(pytest.mark.xdist_group(str(group)))
 
 
 @pytest.fixture(scope="session")

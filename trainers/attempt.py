@@ -19,19 +19,19 @@ from typing import Any, Literal
 import ray
 import ray.train
 from ray.exceptions import GetTimeoutError, RayActorError
-from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
+from ray.train.torch import TorchConfig
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from trainers.board import Fault, Word, start_board
 from trainers.config import Config
 from trainers.failpoints import failpoint_environment
 from trainers.guard import Guard, remove_empty_stacks
+from trainers.lean_train import LeanTrainer
 from trainers.stop import StopRequest
 from trainers.watcher import Watcher
 from trainers.worker import work
 
-POLL_S = 0.25
+POLL_S = 0.5
 BOARD_LIMIT_S = 5.0
 
 
@@ -108,27 +108,16 @@ def run_attempt(
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-class RowsTrainer(TorchTrainer):
-    """Ray Train whose workers read their rows themselves.
-
-    Its actor for datasets, of which there are none here, would hold up each start by 2 s.
-    """
-
-    def _create_default_callbacks(self) -> list[Any]:
-        callbacks = super()._create_default_callbacks()  # type: ignore[misc]
-        return [each for each in callbacks if not isinstance(each, DatasetsCallback)]
-
-
 def make_trainer(
     config: Config, told: dict[str, Any], *, num_workers: int, cpus: int, scratch: Path
-) -> TorchTrainer:
+) -> LeanTrainer:
     """Ray Train without restarts of its own: those are the driver's, which knows the reason."""
     # Drained nodes are the guard's: Ray's own watcher would restart workers before they saved.
     os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"
     # Seconds until a dead worker is noticed.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     gpu = config.scaling.use_gpu
-    return RowsTrainer(
+    return LeanTrainer(
         work,
         train_loop_config=told,
         scaling_config=ray.train.ScalingConfig(

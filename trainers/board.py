@@ -1,7 +1,7 @@
 """The board of one attempt: a Ray actor beside the driver, where workers and driver leave word.
 
     workers  ->  beats (here I am, this far), places (node, process), faults
-    driver   ->  the order that stands (progress.Order)
+    driver   ->  the order that stands (orders.py)
 
 board = start_board(); ray.get(board.read.remote())
 """
@@ -12,7 +12,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from trainers.progress import Order
+from trainers.orders import Order
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,16 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
-from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from datasets_src.errors import UserError
 from datasets_src.families import ALL_PADS, FAMILIES, choose_pad, fitting_families
 from datasets_src.templates import TextFormat, auto_tokenizer, read_format
+
+if TYPE_CHECKING:  # transformers takes seconds to import; the driver of most runs needs none of it
+    from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 TOKENIZER, GENERATION = "tokenizer_config.json", "generation_config.json"
 # What would have its say beside tokenizer_config.json.
@@ -78,7 +80,7 @@ def with_its_stop(model_dir: Path) -> Path:
     return _linked(model_dir, Speech("stop", fmt.chat_template, stops, pad), ids)
 
 
-def special_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+def special_ids(tokenizer: "PreTrainedTokenizerBase") -> dict[str, int]:
     """The tokens that are never cut into pieces, by their text."""
     decoder = tokenizer.added_tokens_decoder
     return {token.content: id for id, token in decoder.items() if token.special}
@@ -91,7 +93,7 @@ def stop_ids(model_dir: Path, fmt: TextFormat) -> list[int]:
     return [id for id in dict.fromkeys([*found, fmt.eos_id]) if isinstance(id, int)]
 
 
-def reserve_pad(tokenizer: PreTrainedTokenizerBase) -> None:
+def reserve_pad(tokenizer: "PreTrainedTokenizerBase") -> None:
     """Let padding be a reserved token: padding that is the end of a text, masked by its id by
     whoever trains on, makes a model that never stops. None where no reserved token is known."""
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):

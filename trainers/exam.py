@@ -20,14 +20,15 @@ from datasets_src.families import PRESETS
 from datasets_src.store import Split, open_split
 from datasets_src.task import load_task
 from datasets_src.types import Score
+from trainers.base import resolve_base
 from trainers.checkpoints import step_of_score
 from trainers.config import Config
 from trainers.evaluate import EvalJob, constant_score, evaluate
 from trainers.methods.choose import method_module
-from trainers.model import LanguageModel, compute_dtype, load_tokenizer, resolve_base
-from trainers.prompting import FEW_SHOT, few_shot_of_run
+from trainers.model import LanguageModel, compute_dtype, load_tokenizer
+from trainers.prompting import few_shot_of_run
+from trainers.score_names import CONSTANT, FEW_SHOT
 
-BASE, CONSTANT = "base", "constant"
 OnBatch = Callable[[int], object]
 
 
@@ -40,13 +41,6 @@ class Examinee:
     model_dir: Path
     train: Split
     validation: Split
-
-
-def first_names(config: Config) -> list[str]:
-    """What stands beside the checkpoints: names of scores, in their order."""
-    if not config.eval.eval_on_start:
-        return []
-    return [BASE, *([FEW_SHOT] if config.eval.num_few_shot else []), CONSTANT]
 
 
 def exam(

@@ -21,9 +21,9 @@ from datasets_src.store import open_split
 from datasets_src.types import Score
 from trainers.checkpoints import damage, list_checkpoints, step_name
 from trainers.config import Config
-from trainers.exam import Answerer, first_names
 from trainers.run_dir import append_jsonl, read_jsonl, write_jsonl
 from trainers.run_plan import make_plan, save_steps
+from trainers.score_names import first_names
 from trainers.stop import RunFailed
 
 LOOK_EVERY_S = 0.5
@@ -125,6 +125,8 @@ class Examiner:
         self._actors[self._actors.index(actor)] = self._actor()
 
     def _actor(self) -> Any:
+        from trainers.exam import Answerer  # torch, which the driver of most runs needs not
+
         gpus = 1 if self._config.scaling.use_gpu else 0
         make = ray.remote(Answerer).options(num_cpus=self._cpus, num_gpus=gpus)
         told = self._config.model_dump(mode="json")

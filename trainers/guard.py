@@ -18,7 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from trainers.board import Place, Word
 from trainers.config import Config
 from trainers.head import answers, head_address
-from trainers.progress import Order
+from trainers.orders import Order
 from trainers.resources import nodes, room_for
 from trainers.stop import StopRequest
 from trainers.worker import STACKS_SIGNAL

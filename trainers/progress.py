@@ -9,8 +9,7 @@ order that stands; on Ray it is a message to the board (board.py), in a test any
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from enum import IntEnum
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 import torch
@@ -18,29 +17,14 @@ import torch.distributed as dist
 from torch import nn
 
 from datasets_src.types import Score
+from trainers.orders import Order, Tell
 
-TELL_EVERY_S = 0.2
+TELL_EVERY_S = 0.5
 Item = TypeVar("Item")
-
-
-class Order(IntEnum):
-    """What the driver wants of the workers; of two, the greater holds."""
-
-    GO_ON = 0
-    LEAVE_AFTER_SAVE = 1
-    SAVE_AND_LEAVE = 2
-
-
-Tell = Callable[[dict[str, Any]], Order]
 
 
 class Left(Exception):
     """A worker leaves before the plan's end, because it was ordered to; all is saved."""
-
-
-def hear_nothing(state: dict[str, Any]) -> Order:
-    """The `Tell` of a worker that nobody watches."""
-    return Order.GO_ON
 
 
 class Progress:

@@ -16,10 +16,9 @@ from datasets_src.task import load_task
 from datasets_src.templates import MIN_TRAINED, TextFormat, open_tokenizer, read_format, tokenise
 from datasets_src.types import Example
 from datasets_src.words import Encode
+from trainers.base import context_length
 from trainers.config import Config
-from trainers.model import context_length
 
-FEW_SHOT = "few_shot"  # the name of its score
 Ask = Callable[[Sequence[int]], list[list[int]]]
 
 

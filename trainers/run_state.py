@@ -115,11 +115,15 @@ class RunState:
         self.update(status=status, exit_code=exit_code, error=error, ended_at=_now())
 
 
-def can_go_on(config: Config) -> bool:
-    """Whether an unfinished run of this name lies on this machine that no driver writes now."""
+def base_to_go_on_with(config: Config) -> Path | None:
+    """The base's directory of an unfinished run of this name that began to train on this machine
+    and that no driver writes now; None where there is no such run."""
     home = RunHome(config)
-    status = read_json(home.run_dir / "run.json").get("status")
-    return home.mirror is None and status not in (None, "finished") and is_free(home.lease_storage)
+    record = read_json(home.run_dir / "run.json")
+    model_dir = Path(record.get("model_dir", ""))
+    unfinished = home.mirror is None and record.get("status") not in (None, "finished")
+    began = "model_dir" in record and model_dir.is_dir()
+    return model_dir if unfinished and began and is_free(home.lease_storage) else None
 
 
 def _packages(config: Config) -> tuple[str, ...]:

@@ -11,12 +11,13 @@ from safetensors.torch import load_file
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from datasets_src.store import Split, open_split
+from trainers.base import resolve_base
 from trainers.checkpoints import Checkpoint
 from trainers.config import Config
 from trainers.engine import make_engine
 from trainers.keeper import Keeper
 from trainers.methods.choose import method_module
-from trainers.model import compute_dtype, load_tokenizer, resolve_base
+from trainers.model import compute_dtype, load_tokenizer
 from trainers.optimizer import FILE as OPTIMIZER
 from trainers.progress import Progress
 from trainers.scores import read_scores

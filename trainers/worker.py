@@ -20,8 +20,8 @@ import ray.train
 from datasets_src.errors import UserError
 from trainers.board import Fault, Place
 from trainers.config import Config
+from trainers.orders import Order
 from trainers.peft_import import import_peft
-from trainers.progress import Order
 from trainers.run_home import RunHome, output_mirror, rows_name
 
 # With it the driver asks a worker that hangs where it is.

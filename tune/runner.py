@@ -27,7 +27,7 @@ from trainers.attempt import Ending, placement_groups
 from trainers.board import Word, start_board
 from trainers.driver import Patience
 from trainers.failpoints import failpoint_environment
-from trainers.progress import Order
+from trainers.orders import Order
 from trainers.run_home import RunHome
 from trainers.stop import RunFailed, StopRequest
 from tune.config import is_nested

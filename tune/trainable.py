@@ -25,8 +25,8 @@ from ray.exceptions import RayError
 from datasets_src.errors import UserError
 from trainers.board import Fault
 from trainers.config import Config
+from trainers.orders import Order
 from trainers.peft_import import import_peft
-from trainers.progress import Order
 from trainers.run_dir import append_jsonl, read_json, read_jsonl, write_json
 from trainers.run_facts import PROGRESS, run_facts
 from trainers.run_state import RunState
@@ -68,7 +68,7 @@ def fault_of(ending: dict[str, Any]) -> Fault | None:
 
 def _leg(told: dict[str, Any]) -> bool:
     """Train until the step that is asked for; False if ordered to leave before."""
-    from trainers.model import resolve_base
+    from trainers.base import resolve_base
 
     config, prepared_dir = Config.model_validate(told["config"]), Path(told["prepared_dir"])
     model_dir = resolve_base(config)
@@ -175,7 +175,8 @@ def _following(board: Any, stop: StopRequest) -> Iterator[None]:
 
 def _baselines(told: dict[str, Any]) -> bool:
     """Score what every trial is compared with, where it is not scored yet."""
-    from trainers.exam import Answerer, first_names
+    from trainers.exam import Answerer
+    from trainers.score_names import first_names
 
     config, sweep_dir = Config.model_validate(told["config"]), Path(told["sweep_dir"])
     path = sweep_dir / "scores.jsonl"

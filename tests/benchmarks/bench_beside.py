@@ -14,10 +14,10 @@ from pathlib import Path
 
 from datasets_src.pipeline import prepare
 from jobs.ray_session import start_ray
+from trainers.base import resolve_model
 from trainers.config import Config
 from trainers.config_load import load_config
 from trainers.driver import fit
-from trainers.model import resolve_model
 from trainers.run_dir import read_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]

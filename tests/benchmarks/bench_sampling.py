@@ -20,9 +20,9 @@ from datasets_src.plan import cut_step, plan_run, prefix_units
 from datasets_src.templates import open_tokenizer, plain_tokens, read_format
 from datasets_src.types import TokenizedExample
 from tests.benchmarks.step_rows import BIOSENDA, invented_groups, to_text
+from trainers.base import resolve_model
 from trainers.config import LoraMethod, TrainConfig
 from trainers.methods.lora import build
-from trainers.model import resolve_model
 from trainers.optimizer import make_optimizer
 from trainers.packing import num_target_tokens, pack
 from trainers.schedule import learning_rate

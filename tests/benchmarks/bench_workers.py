@@ -15,9 +15,9 @@ from pathlib import Path
 from datasets_src.pipeline import prepare
 from jobs.ray_session import start_ray
 from tests.benchmarks.bench_prepare import invented_rows
+from trainers.base import resolve_model
 from trainers.config import Config
 from trainers.driver import fit
-from trainers.model import resolve_model
 from trainers.run_dir import read_jsonl
 
 ROUNDS = 3

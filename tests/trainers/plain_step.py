@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from datasets_src.types import TokenizedExample
-from trainers.model import FAMILIES
+from trainers.base import FAMILIES
 from trainers.packing import num_target_tokens
 from trainers.tree_attention import register
 

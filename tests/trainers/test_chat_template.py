@@ -16,11 +16,12 @@ from datasets_src.templates import auto_tokenizer, chat_tokens, open_tokenizer, 
 from datasets_src.types import Message
 from tests.family_tokenizers import build_tokenizer
 from tests.trainers.tiny_export import build_adapter, build_base, edit_json
+from trainers.base import resolve_base
 from trainers.chat_template import describe_tokens, with_chat_template, with_its_stop
 from trainers.config import Config
 from trainers.generate import end_of_turn_ids
 from trainers.merge import merge_adapter
-from trainers.model import load_base, load_tokenizer, resolve_base
+from trainers.model import load_base, load_tokenizer
 
 TURNS = [
     Message(role="system", content="Sé breve."),

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainers.guard import Quiet
-from trainers.progress import TELL_EVERY_S, Order, Progress
+from trainers.orders import Order
+from trainers.progress import TELL_EVERY_S, Progress
 
 
 def heard_at(quiet: Quiet, *times: float) -> None:

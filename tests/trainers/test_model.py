@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from datasets_src.errors import UserError
-from trainers.model import attention_of, compute_dtype
+from trainers.base import attention_of
+from trainers.model import compute_dtype
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,14 +8,12 @@ with how.untuned(model): ...
 how.merge(model_dir, folder, Path("merged")); how.reload(model_dir, folder)
 """
 
+from importlib import import_module
 from types import ModuleType
 
 from trainers.config import Method
-from trainers.methods import dora, full, lora, qlora
-
-METHODS: dict[str, ModuleType] = {"lora": lora, "dora": dora, "qlora": qlora, "full": full}
 
 
 def method_module(method: Method) -> ModuleType:
     """FILES and the functions of `method`: check, build, save, load, untuned, merge, reload."""
-    return METHODS[method.method_type]
+    return import_module(f"trainers.methods.{method.method_type}")

@@ -9,12 +9,13 @@ import pyarrow as pa
 import pytest
 
 from datasets_src.store import SplitWriter
+from tests.trainers.methods.tiny_train import CONFIGS
 from tests.trainers.tiny_export import ROWS, build_base, dialogues
 from trainers.checkpoints import list_checkpoints
 from trainers.config import Config
 from trainers.export import export_best
 from trainers.loop import run
-from trainers.methods.choose import METHODS
+from trainers.methods.choose import method_module
 from trainers.run_dir import read_json, read_jsonl
 from trainers.trainee import Job
 
@@ -79,7 +80,7 @@ def saved_bytes(run_dir: Path, name: str) -> list[bytes]:
     [last] = [c for c in list_checkpoints(run_dir / "checkpoints") if c.step == 6]
     return [
         (last.path / file).read_bytes()
-        for file in (METHODS[name].FILES[1], "optimizer.safetensors")
+        for file in (method_module(CONFIGS[name]).FILES[1], "optimizer.safetensors")
     ]
 
 

@@ -4,6 +4,7 @@ import hashlib
 import inspect
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -17,16 +18,19 @@ from tests.trainers.methods.tiny_train import (
     optimizer_of,
     train,
 )
-from trainers.methods.choose import METHODS, method_module
+from trainers.config import Method
+from trainers.methods.choose import method_module
 from trainers.model import load_base
 from trainers.optimizer import FILE, load_optimizer_state, optimizer_state
 
+METHODS = {name: method_module(config) for name, config in CONFIGS.items()}
 FUNCTIONS = ("check", "build", "save", "load", "untuned", "merge", "reload")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def test_every_method_has_the_same_functions() -> None:
-    assert METHODS.keys() == CONFIGS.keys()
+    known = get_args(Method)
+    assert METHODS.keys() == {kind.model_fields["method_type"].default for kind in known}
     for function in FUNCTIONS:
         shapes = {_shape(getattr(how, function)) for how in METHODS.values()}
         assert len(shapes) == 1, (function, shapes)

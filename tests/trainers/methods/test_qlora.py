@@ -15,9 +15,10 @@ from datasets_src.errors import UserError
 from tests.trainers.methods.tiny_train import build, packed_gradients, plain_gradients, rows, train
 from tests.trainers.methods.tiny_train import optimizer_of as optimizer_for
 from tests.trainers.tiny_export import edit_json
+from trainers.base import attention_of
 from trainers.config import LoraMethod, QloraMethod
 from trainers.methods import lora, qlora
-from trainers.model import attention_of, load_base
+from trainers.model import load_base
 
 
 def quantised_weights(model: nn.Module) -> dict[str, Any]:
