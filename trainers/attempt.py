@@ -115,7 +115,7 @@ def make_trainer(
     # Drained nodes are the guard's: Ray's own watcher would restart workers before they saved.
     os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"
     # Seconds until a dead worker is noticed.
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
     gpu = config.scaling.use_gpu
     return LeanTrainer(
         work,

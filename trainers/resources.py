@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import ray
 from ray._private import state as ray_state
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 
 from datasets_src.errors import UserError
 from trainers.config import Config, ScalingConfig
@@ -27,11 +28,48 @@ def wait_for_workers(
 ) -> tuple[int, int]:
     """Number of workers and CPUs of each, once they are free; says every 30 s what is missing.
 
+    A cluster that grows is asked for as many as there may be.
+
     `beside`: so many actors of a worker's size, that have no place yet, fit too.
 
     Raises:
         UserError: after `scaling.resource_wait_s`; at once where a local Ray is too small.
     """
+    with Demand() as demand:
+        return _wait(config, demand, stop=stop, say=say, beside=beside)
+
+
+class Demand:
+    """Resources that a cluster is asked for: an autoscaler starts nodes for a placement group that
+    waits. It ends with the driver, whatever ends that."""
+
+    def __init__(self) -> None:
+        self._group: PlacementGroup | None = None
+
+    def __enter__(self) -> "Demand":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.withdraw()
+
+    def ask(self, scaling: ScalingConfig, num: int, cpus: int) -> None:
+        """Ask for `num` workers once. When all are there they are let go, for who waits to take."""
+        if self._group is None:
+            each = {"CPU": cpus} | ({"GPU": 1} if scaling.use_gpu else {})
+            self._group = placement_group([each] * num, strategy="PACK")
+        elif self._group.wait(0):
+            self.withdraw()
+
+    def withdraw(self) -> None:
+        """Ask for nothing any more."""
+        if self._group is not None:
+            remove_placement_group(self._group)
+            self._group = None
+
+
+def _wait(
+    config: Config, demand: Demand, *, stop: StopRequest, say: Callable[[str], None], beside: int
+) -> tuple[int, int]:
     scaling, started, said = config.scaling, time.monotonic(), 0.0
     grows = bool(os.environ.get("RAY_ADDRESS"))
     while True:
@@ -51,8 +89,11 @@ def wait_for_workers(
             raise UserError(
                 f"scaling.num_workers: {scaling.min_workers} workers"
                 f"{_and_beside(config.eval.num_eval_workers)} do not fit the cluster "
-                f"({missing}; {reason}); lower num_workers or cpus_per_worker"
+                f"({missing}; {reason}); lower num_workers or cpus_per_worker, or set a longer "
+                "resource_wait_s"
             )
+        if grows:
+            demand.ask(scaling, scaling.max_workers + beside, cpus)
         if waited - said > SAY_EVERY_S:
             said = waited
             say(f"waiting   {missing}; {waited:.0f} s of {scaling.resource_wait_s:g} s")

@@ -9,15 +9,20 @@ import os
 import secrets
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import psutil
+import yaml
 
-from tests.faults.harness import ROOT, is_worker
+from tests.faults.harness import ROOT, is_worker, marked
+from tests.ray_head import free_port
 
 
 @dataclass
@@ -88,4 +93,73 @@ def ray_cluster(*, num_nodes: int, cpus_per_node: int = 1) -> Iterator[RayCluste
         cluster.shutdown()
         os.environ.clear()
         os.environ.update(before)
+        shutil.rmtree(temp_dir, ignore_errors=True)
+
+
+# Ray's configs of clusters have these keys; its checks fill them in, but not those of `ray start`.
+NOTHING_TO_RUN = (
+    *("cluster_synced_files", "rsync_exclude", "rsync_filter", "initialization_commands"),
+    *("setup_commands", "head_setup_commands", "worker_setup_commands"),
+    *("head_start_ray_commands", "worker_start_ray_commands"),
+)
+
+
+@contextmanager
+def autoscaled_cluster(folder: Path, *, cpus_per_node: int, max_nodes: int) -> Iterator[str]:
+    """A head without CPUs, whose autoscaler starts nodes of this machine; its address."""
+    from ray._private.services import get_node_ip_address
+
+    address, mark = f"{get_node_ip_address()}:{free_port()}", folder / "autoscaled"
+    head_id = "fffffffffffffffffffffffffffffffffffffffffffffffffff00000"  # Ray's fake provider's
+    config = {
+        "cluster_name": "autoscaled",
+        "max_workers": max_nodes,
+        "idle_timeout_minutes": 10,
+        "provider": {
+            "type": "fake_multinode",  # its nodes are real ones of this machine
+            "gcs_address": address,
+            "use_node_id_as_ip": True,
+            "disable_node_updaters": True,
+            "disable_launch_config_check": True,
+        },
+        "available_node_types": {
+            "ray.head.default": {"resources": {}, "node_config": {}, "max_workers": 0},
+            "spot": {
+                "resources": {"CPU": cpus_per_node},
+                "node_config": {},
+                "min_workers": 0,
+                "max_workers": max_nodes,
+            },
+        },
+        "head_node_type": "ray.head.default",
+        "upscaling_speed": 1.0,
+        "file_mounts_sync_continuously": False,
+        **dict.fromkeys(("auth", "docker", "file_mounts"), {}),
+        **dict.fromkeys(NOTHING_TO_RUN, []),
+    }
+    mark.mkdir()
+    path = mark / "cluster.yaml"
+    path.write_text(yaml.safe_dump(config))
+    env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {
+        "RAY_FAKE_CLUSTER": "1",
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_OVERRIDE_NODE_ID_FOR_TESTING": head_id,
+        "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+        "GALLIPATO_FAILPOINTS_DIR": str(mark),
+        "PYTHONPATH": str(ROOT),
+    }
+    temp_dir = f"/tmp/g{os.getpid()}-{secrets.token_hex(2)}"
+    command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block"]
+    command += ["--num-cpus=0", "--include-dashboard=false"]
+    command += [f"--port={address.rsplit(':')[-1]}", f"--temp-dir={temp_dir}"]
+    command += [f"--autoscaling-config={path}"]
+    with (mark / "head.log").open("w") as log:
+        head = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
+    try:
+        yield address
+    finally:
+        head.terminate()
+        for process in marked(mark):
+            process.kill()
+        head.wait()
         shutil.rmtree(temp_dir, ignore_errors=True)

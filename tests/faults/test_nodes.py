@@ -3,10 +3,11 @@
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from tests.faults.cluster import RayCluster, ray_cluster
+from tests.faults.cluster import RayCluster, autoscaled_cluster, ray_cluster
 from tests.faults.harness import Driver, Held, Runs, held
 from trainers.checkpoints import list_checkpoints
 from trainers.run_dir import read_jsonl
@@ -64,6 +65,17 @@ def test_node_drained_with_notice(runs: Runs, tell: Tell) -> None:
         driver.wait(0)
     cost = held(runs, "drained", kills=0)
     assert cost.redone == 0, "a notice was there, and yet work was lost"
+    tell(cost)
+
+
+def test_nodes_that_an_autoscaler_starts(runs: Runs, tell: Tell, tmp_path: Path) -> None:
+    """There is no worker when the run asks; the run is the same as on nodes that were there."""
+    with autoscaled_cluster(tmp_path, cpus_per_node=1, max_nodes=2) as address:
+        env = {"RAY_ADDRESS": address, "RAY_AUTH_MODE": "disabled"}
+        there = Runs(runs.output_dir, env)
+        there.finish("autoscaled", "cpus_per_worker=1", LONG)
+    cost = held(runs, "autoscaled", kills=0)
+    assert cost.attempts == 1
     tell(cost)
 
 
