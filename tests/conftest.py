@@ -8,12 +8,13 @@ import pytest
 FAULTS = Path(__file__).parent / "faults"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where several processes test, a file stays in one, and all faults in one: they are compared
     with the same undisturbed run."""
     for item in items:
         group = FAULTS if FAULTS in item.path.parents else item.path
-        item.add_marker(pytest.mark.xdist_group(str(group)))
+        item.add_marker(pytest.mark.xdist_group(str(group.relative_to(FAULTS.parent))))
 
 
 @pytest.fixture(scope="session")

@@ -134,8 +134,8 @@ def autoscaled_cluster(folder: Path, *, cpus_per_node: int, max_nodes: int) -> I
         "head_node_type": "ray.head.default",
         "upscaling_speed": 1.0,
         "file_mounts_sync_continuously": False,
-        **dict.fromkeys(("auth", "docker", "file_mounts"), {}),
-        **dict.fromkeys(NOTHING_TO_RUN, []),
+        **{key: {} for key in ("auth", "docker", "file_mounts")},
+        **{key: [] for key in NOTHING_TO_RUN},
     }
     mark.mkdir()
     path = mark / "cluster.yaml"

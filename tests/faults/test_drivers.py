@@ -30,6 +30,17 @@ def test_R0_two_undisturbed_runs(runs: Runs, tell: Tell) -> None:
 
 
 @pytest.mark.slice
+def test_driver_killed_and_then_a_worker(runs: Runs, tell: Tell) -> None:
+    """The two that happen most, in one run: what `make test` tries."""
+    driver = runs.start("both")
+    driver.wait_for_step(8)
+    driver.kill()
+    runs.finish("both", failpoints="after_manifest:step=10:SIGKILL")
+    cost = held(runs, "both", kills=2)
+    assert cost.attempts == 3
+    tell(cost)
+
+
 def test_driver_killed(runs: Runs, tell: Tell) -> None:
     driver = runs.start("driver")
     driver.wait_for_step(8)

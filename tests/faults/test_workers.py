@@ -17,7 +17,7 @@ PLACES = [
     "after_step:step=8:rank=0",
     "after_shard_write:step=10",
     "before_manifest:step=10",
-    pytest.param("after_manifest:step=10", marks=pytest.mark.slice),
+    "after_manifest:step=10",
     "after_rename:step=10",
     "after_record:step=10",
     "after_save:step=10:rank=1",
