@@ -6,6 +6,7 @@ exam(config, it, "base", run_dir=run_dir); exam(config, it, "step-000140", run_d
 Every training worker takes part in it, or an actor of its own does it alone (examiner.py).
 """
 
+import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from trainers.model import LanguageModel, compute_dtype, load_tokenizer
 from trainers.prompting import few_shot_of_run
 from trainers.score_names import CONSTANT, FEW_SHOT
 
+LEAVES_CORES = 4  # beyond Ray's workers, which are at 15 of 19
 OnBatch = Callable[[int], object]
 
 
@@ -95,11 +97,22 @@ def eval_job(config: Config, name: str, *, run_dir: Path) -> EvalJob:
 
 
 class Answerer:
-    """An actor beside training: a model of its own, which takes on one checkpoint after another."""
+    """An actor with a model of its own, which takes on one checkpoint after another.
+
+    One that is there `beside` training leaves it the cores that both want.
+    """
 
     def __init__(
-        self, config: dict[str, Any], run_dir: str, prepared_dir: str, num_threads: int
+        self,
+        config: dict[str, Any],
+        run_dir: str,
+        prepared_dir: str,
+        num_threads: int,
+        *,
+        beside: bool = False,
     ) -> None:
+        if beside:
+            os.nice(LEAVES_CORES)
         torch.set_num_threads(num_threads)
         self._config, self._run_dir = Config.model_validate(config), Path(run_dir)
         model_dir = resolve_base(self._config)

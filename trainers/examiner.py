@@ -130,4 +130,5 @@ class Examiner:
         gpus = 1 if self._config.scaling.use_gpu else 0
         make = ray.remote(Answerer).options(num_cpus=self._cpus, num_gpus=gpus)
         told = self._config.model_dump(mode="json")
-        return make.remote(told, str(self._run_dir), str(self._prepared_dir), self._cpus)
+        where = (str(self._run_dir), str(self._prepared_dir))
+        return make.remote(told, *where, self._cpus, beside=True)
