@@ -4,7 +4,8 @@
 
 One worker on one core, and a spare core. On one side an actor answers the 136 shipped validation
 rows for one checkpoint after the other all the while (`eval.num_eval_workers`), on the other nobody
-uses that core. Real `fit` runs, interleaved.
+uses that core. Real `fit` runs, interleaved; steps that are taken while the actor starts are no part of
+the figure.
 """
 
 import json
@@ -22,8 +23,8 @@ from trainers.run_dir import read_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = 3
-STEPS = 120
-WARM_UP_STEPS = 10
+STEPS = 300
+WARM_UP_STEPS = 60
 # The last save is the only one of the side that scores nothing beside; what it scores comes after.
 SAVE_STEPS = {0: STEPS, 1: 20}
 
