@@ -5,11 +5,18 @@ start_ray()      # RAY_ADDRESS set (by `ray job submit` or the user): join; else
 
 import logging
 import os
+import re
+import time
 from pathlib import Path
 
 import ray
 
+from datasets_src.errors import UserError
+from trainers.head import answers
+
 ROOT = Path(__file__).resolve().parents[1]
+HOST_PORT = re.compile(r"[\w.-]+:\d+")
+HEAD_LIMIT_S = 10.0
 # What Ray counts for its dashboard, which a local one has not; it takes a tenth of a core.
 UNREAD = {
     "RAY_enable_metrics_collection": "0",
@@ -23,6 +30,8 @@ def start_ray() -> None:
     if ray.is_initialized():
         return
     address = os.environ.get("RAY_ADDRESS")
+    if address and HOST_PORT.fullmatch(address):
+        _wait_for_head(address)
     if not address:
         # Not as a runtime environment: Ray would start each worker process anew for it.
         path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -36,6 +45,22 @@ def start_ray() -> None:
         log_to_driver=False,
     )
     _hide_token()
+
+
+def _wait_for_head(address: str) -> None:
+    """Ray itself asks without end where nobody answers.
+
+    Raises:
+        UserError: nobody has for HEAD_LIMIT_S.
+    """
+    deadline = time.monotonic() + HEAD_LIMIT_S
+    while not answers(address):
+        if time.monotonic() > deadline:
+            raise UserError(
+                f"RAY_ADDRESS: {address} has not answered for {HEAD_LIMIT_S:.0f} s; start the "
+                "head, name another one, or unset RAY_ADDRESS for a local Ray"
+            )
+        time.sleep(0.5)
 
 
 def _hide_token() -> None:

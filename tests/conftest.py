@@ -33,3 +33,11 @@ def pocket() -> Path:
     from trainers.pocket import pocket_dir
 
     return pocket_dir()
+
+
+@pytest.fixture(scope="session")
+def small_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rows of a run that ends in seconds (tests/trainers/small_run.py)."""
+    from tests.trainers.small_run import write_rows
+
+    return write_rows(tmp_path_factory.mktemp("small"))

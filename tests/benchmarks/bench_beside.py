@@ -3,9 +3,8 @@
     python -m tests.benchmarks.bench_beside      # last line: one JSON object
 
 One worker on one core, and a spare core. On one side an actor answers the 136 shipped validation
-rows for one checkpoint after the other all the while (`eval.num_eval_workers`), on the other nobody
-uses that core. Real `fit` runs, interleaved; steps that are taken while the actor starts are no part of
-the figure.
+rows for one checkpoint after the other (`eval.num_eval_workers`), on the other nobody uses that
+core. Real `fit` runs, interleaved. Steps that are taken while the actor starts are left out.
 """
 
 import json

@@ -13,7 +13,7 @@ import torch
 from datasets_src.errors import UserError
 from datasets_src.pipeline import prepare
 from jobs.evaluate import main
-from tests.trainers.test_loop import config_for, rows  # noqa: F401  (rows is a fixture)
+from tests.trainers.small_run import config_for
 from tests.trainers.tiny_export import build_base
 from trainers.config import Config
 from trainers.config_load import dump_config
@@ -41,13 +41,13 @@ class Made:
 
 @pytest.fixture(scope="module")
 def made(
-    rows: Path,  # noqa: F811
+    small_rows: Path,
     pocket: Path,
     ray_local: None,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Made:
     folder = tmp_path_factory.mktemp("evaluated")
-    config = config_for(folder, rows)
+    config = config_for(folder, small_rows)
     prepared = prepare(config.data, model_dir=pocket, output_dir=folder).directory
     run_dir = folder / config.run_name
     run(Job(config, run_dir, prepared, "one", rank=0, world=1, num_threads=2))

@@ -1,7 +1,6 @@
 """The loop on a real model and real rows: it learns, resumes to the same bytes, and Ray runs it."""
 
 import hashlib
-import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -10,11 +9,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-import yaml
 
 from datasets_src.errors import UserError
 from datasets_src.pipeline import prepare
 from tests.hub_server import HubServer
+from tests.trainers.small_run import config_for
 from trainers.checkpoints import list_checkpoints
 from trainers.config import Config, HubConfig
 from trainers.driver import fit
@@ -26,46 +25,20 @@ from trainers.run_state import RunState
 from trainers.save_push import SavePusher
 from trainers.trainee import Job
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def config_for(output_dir: Path, rows: Path, **train: object) -> Config:
-    """The quickstart's settings on a few of its rows, two epochs, four steps each."""
-    raw = yaml.safe_load((ROOT / "jobs/configs/quickstart.yaml").read_text())
-    raw |= {"run_name": "small", "output_dir": str(output_dir)}
-    raw["data"]["train_file"] = str(rows)
-    for key in ("database", "schema_file"):
-        raw["data"]["task_options"][key] = str(ROOT / raw["data"]["task_options"][key])
-    raw["train"] |= {"num_train_epochs": 2, "train_batch_size": 8} | train
-    raw["eval"] = {"eval_batch_size": 8, "max_new_tokens": 16}
-    raw["checkpoint"] = {"save_strategy": "steps", "save_steps": 3, "save_total_limit": 4}
-    return Config.model_validate(raw)
-
-
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """32 training and 6 validation rows of the set we ship."""
-    lines = (ROOT / "datasets_src/senderos/text2sql.jsonl").read_text().splitlines()
-    train = [line for line in lines if json.loads(line)["split"] == "train"][:32]
-    held = [line for line in lines if json.loads(line)["split"] != "train"][:6]
-    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
-    path.write_text("\n".join(train + held) + "\n")
-    return path
-
 
 @pytest.fixture(scope="module")
 def prepared(
-    rows: Path, pocket: Path, ray_local: None, tmp_path_factory: pytest.TempPathFactory
+    small_rows: Path, pocket: Path, ray_local: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     output_dir = tmp_path_factory.mktemp("prepared")
-    data = config_for(output_dir, rows).data
+    data = config_for(output_dir, small_rows).data
     return prepare(data, model_dir=pocket, output_dir=output_dir).directory
 
 
 @pytest.fixture(scope="module")
-def finished(prepared: Path, rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(prepared: Path, small_rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run directory of an undisturbed run of one worker, without Ray."""
-    config = config_for(tmp_path_factory.mktemp("runs"), rows)
+    config = config_for(tmp_path_factory.mktemp("runs"), small_rows)
     run_dir = Path(config.output_dir) / config.run_name
     run(alone(config, run_dir, prepared))
     return run_dir
@@ -102,9 +75,9 @@ def test_a_run_learns_and_records_one_line_a_step(finished: Path) -> None:
 
 @pytest.mark.parametrize("lost", [["8"], ["8", "6"], ["8", "6", "3"], ["damaged"]])
 def test_a_resumed_run_ends_with_the_same_bytes(
-    finished: Path, prepared: Path, rows: Path, tmp_path: Path, lost: list[str]
+    finished: Path, prepared: Path, small_rows: Path, tmp_path: Path, lost: list[str]
 ) -> None:
-    config = config_for(tmp_path, rows)
+    config = config_for(tmp_path, small_rows)
     run_dir = tmp_path / config.run_name
     shutil.copytree(finished, run_dir)
     for checkpoint in list_checkpoints(run_dir / "checkpoints"):
@@ -121,10 +94,10 @@ def test_a_resumed_run_ends_with_the_same_bytes(
 
 
 def test_the_base_is_asked_by_examples_exactly_once(
-    finished: Path, prepared: Path, rows: Path, tmp_path: Path
+    finished: Path, prepared: Path, small_rows: Path, tmp_path: Path
 ) -> None:
     """Killed after the base was scored and before it was asked by examples; killed after both."""
-    config = config_for(tmp_path, rows)
+    config = config_for(tmp_path, small_rows)
     run_dir = tmp_path / config.run_name
     shutil.copytree(finished, run_dir)
     shutil.rmtree(run_dir / "checkpoints")
@@ -149,8 +122,10 @@ def test_the_base_is_asked_by_examples_exactly_once(
     assert ours == theirs and ours.count("few_shot") == 1
 
 
-def test_without_examples_there_is_no_such_row(prepared: Path, rows: Path, tmp_path: Path) -> None:
-    config = config_for(tmp_path, rows, max_steps=1)
+def test_without_examples_there_is_no_such_row(
+    prepared: Path, small_rows: Path, tmp_path: Path
+) -> None:
+    config = config_for(tmp_path, small_rows, max_steps=1)
     off = config.eval.model_copy(update={"num_few_shot": 0, "max_new_tokens": 2})
     run_dir = tmp_path / config.run_name
     run(alone(config.model_copy(update={"eval": off}), run_dir, prepared))
@@ -159,9 +134,9 @@ def test_without_examples_there_is_no_such_row(prepared: Path, rows: Path, tmp_p
 
 
 def test_two_ray_workers_take_the_same_steps_as_one(
-    finished: Path, prepared: Path, rows: Path, tmp_path: Path, ray_local: None
+    finished: Path, prepared: Path, small_rows: Path, tmp_path: Path, ray_local: None
 ) -> None:
-    config = config_for(tmp_path, rows)
+    config = config_for(tmp_path, small_rows)
     run_dir = tmp_path / config.run_name
     fit(config, prepared_dir=prepared)
     assert losses(run_dir) == pytest.approx(losses(finished), rel=1e-5)
@@ -187,9 +162,9 @@ def replies(run_dir: Path) -> dict[str, list[dict[str, object]]]:
 
 
 def test_scores_made_beside_training_are_those_of_the_workers(
-    finished: Path, prepared: Path, rows: Path, tmp_path: Path, ray_local: None
+    finished: Path, prepared: Path, small_rows: Path, tmp_path: Path, ray_local: None
 ) -> None:
-    fit(beside(config_for(tmp_path, rows)), prepared_dir=prepared)
+    fit(beside(config_for(tmp_path, small_rows)), prepared_dir=prepared)
     assert replies(tmp_path / "small") == replies(finished)
     ours, theirs = (list(read_jsonl(d / "scores.jsonl")) for d in (tmp_path / "small", finished))
     assert [row["name"] for row in ours] == [row["name"] for row in theirs]
@@ -197,12 +172,12 @@ def test_scores_made_beside_training_are_those_of_the_workers(
 
 
 def test_a_killed_actors_checkpoint_is_scored_by_another(
-    finished: Path, prepared: Path, rows: Path, tmp_path: Path, ray_local: None
+    finished: Path, prepared: Path, small_rows: Path, tmp_path: Path, ray_local: None
 ) -> None:
     run_dir = shutil.copytree(finished, tmp_path / "small")
     (run_dir / "scores.jsonl").unlink()
     shutil.rmtree(run_dir / "predictions")
-    config = beside(config_for(tmp_path, rows))
+    config = beside(config_for(tmp_path, small_rows))
     with Examiner(config, run_dir=run_dir, prepared_dir=prepared) as examiner:
         examiner.start(1)
         examiner.look()
@@ -218,10 +193,10 @@ def test_a_killed_actors_checkpoint_is_scored_by_another(
 
 @pytest.mark.skipif(find_spec("deepspeed") is None, reason="deepspeed is not installed")
 def test_two_ray_workers_under_zero_take_the_same_steps(
-    finished: Path, prepared: Path, rows: Path, tmp_path: Path, ray_local: None
+    finished: Path, prepared: Path, small_rows: Path, tmp_path: Path, ray_local: None
 ) -> None:
     """Stage 3 on two workers, the last checkpoint lost, its steps taken again by one of stage 2."""
-    config = config_for(tmp_path, rows)
+    config = config_for(tmp_path, small_rows)
     run_dir = tmp_path / config.run_name
     parts = config.scaling.model_copy(update={"zero_stage": 3})
     fit(
@@ -244,10 +219,12 @@ def test_two_ray_workers_under_zero_take_the_same_steps(
 
 
 def test_every_scored_save_is_pushed_to_a_branch_of_its_step(
-    prepared: Path, rows: Path, tmp_path: Path, hub: HubServer, pocket: Path
+    prepared: Path, small_rows: Path, tmp_path: Path, hub: HubServer, pocket: Path
 ) -> None:
     pushed = {"push": "every_save", "hub_model_id": "tester/small"}
-    config = config_for(tmp_path, rows).model_copy(update={"hub": HubConfig.model_validate(pushed)})
+    config = config_for(tmp_path, small_rows).model_copy(
+        update={"hub": HubConfig.model_validate(pushed)}
+    )
     check_hub(config.hub, kinds=("adapter",))
     with RunState.open(config, data_hash="d" * 64, model_dir=pocket) as state:
         shutil.copyfile(prepared / "data.json", state.run_dir / "data.json")
@@ -262,44 +239,19 @@ def test_every_scored_save_is_pushed_to_a_branch_of_its_step(
 
 
 def test_a_fault_in_a_worker_is_told_not_retried(
-    prepared: Path, rows: Path, tmp_path: Path, ray_local: None
+    prepared: Path, small_rows: Path, tmp_path: Path, ray_local: None
 ) -> None:
-    config = config_for(tmp_path, rows, max_tokens_per_micro_batch=8)
+    config = config_for(tmp_path, small_rows, max_tokens_per_micro_batch=8)
     with pytest.raises(UserError, match=r"longest row has \d+ tokens; set max_tokens_per_micro_b"):
         fit(config, prepared_dir=prepared)
     wide = config.model_copy(
         update={
-            "train": config_for(tmp_path, rows).train,
+            "train": config_for(tmp_path, small_rows).train,
             "scaling": config.scaling.model_copy(update={"num_workers": 3}),
         }
     )
     with pytest.raises(UserError, match=r"3 workers .*3 CPUs asked, 2 there.*lower num_workers"):
         fit(wide, prepared_dir=prepared)
-
-
-def test_a_changed_config_or_a_second_writer_is_refused(
-    rows: Path, tmp_path: Path, pocket: Path
-) -> None:
-    config = config_for(tmp_path, rows)
-    with RunState.open(config, data_hash="d" * 64, model_dir=pocket) as first:
-        with pytest.raises(UserError, match=r"is being written by process \d+"):
-            RunState.open(config, data_hash="d" * 64, model_dir=pocket)
-        first.finish()
-    changed = config_for(tmp_path, rows, learning_rate=0.5)
-    with pytest.raises(UserError, match=r"train.learning_rate: 0.003 -> 0.5"):
-        RunState.open(changed, data_hash="d" * 64, model_dir=pocket)
-    with pytest.raises(UserError, match="data: dddddddddddddddd -> eeeeeeeeeeeeeeee"):
-        RunState.open(config, data_hash="e" * 64, model_dir=pocket)
-    other = shutil.copytree(pocket, tmp_path / "base")
-    with (other / "config.json").open("a") as file:
-        file.write(" ")
-    with pytest.raises(UserError, match=r"base: config.json with other bytes"):
-        RunState.open(config, data_hash="d" * 64, model_dir=other)
-    scaled = config.model_copy(
-        update={"scaling": config.scaling.model_copy(update={"num_workers": 1})}
-    )
-    with RunState.open(scaled, data_hash="d" * 64, model_dir=pocket) as again:
-        assert again.record["status"] == "finished"
 
 
 @pytest.fixture(autouse=True)
@@ -309,8 +261,3 @@ def _threads_as_before() -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
-
-
-def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
-    write_text(tmp_path / "metrics.jsonl", '{"step": 1}\n{"step": 2}\n{"ste')
-    assert [row["step"] for row in read_jsonl(tmp_path / "metrics.jsonl")] == [1, 2]
