@@ -35,7 +35,7 @@ def test_driver_killed_and_then_a_worker(runs: Runs, tell: Tell) -> None:
     driver = runs.start("both")
     driver.wait_for_step(8)
     driver.kill()
-    runs.finish("both", failpoints="after_manifest:step=10:SIGKILL")
+    runs.finish("both", failpoints="after_manifest:step=20:SIGKILL")  # long after the first
     cost = held(runs, "both", kills=2)
     assert cost.attempts == 3
     tell(cost)
