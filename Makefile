@@ -12,7 +12,7 @@ quickstart: .venv/run.stamp
 	$(BIN)/python -m jobs.quickstart
 
 test: .venv/dev.stamp
-	$(BIN)/python -m pytest tests --ignore=tests/benchmarks -m "slice or not fault" -n 2 --dist loadgroup
+	$(BIN)/python -m pytest tests --ignore=tests/benchmarks -m "slice or not fault" -n 2 --dist loadfile
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .

@@ -1,20 +1,9 @@
-"""Fixtures every test may ask for: one Ray for the whole session; which tests share a process."""
+"""Fixtures every test may ask for: one Ray for the whole session."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-FAULTS = Path(__file__).parent / "faults"
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several processes test, a file stays in one, and all faults in one: they are compared
-    with the same undisturbed run."""
-    for item in items:
-        group = FAULTS if FAULTS in item.path.parents else item.path
-        item.add_marker(pytest.mark.xdist_group(str(group.relative_to(FAULTS.parent))))
 
 
 @pytest.fixture(scope="session")
