@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from types import ModuleType
 from typing import Any
 
@@ -39,6 +40,8 @@ def make_all(
     hidden = not sys.stderr.isatty()
     bar = tqdm(total=len(items), unit="item", desc="build", disable=hidden)
     pool = ThreadPoolExecutor(num_threads, thread_name_prefix="build")
+    at_a_fault = ExitStack()
+    at_a_fault.callback(stop.set)
 
     def next_made() -> Made:
         made = waiting.popleft().result()
@@ -53,13 +56,14 @@ def make_all(
                 yield next_made()
         while waiting:
             yield next_made()
-    except BaseException as error:
+        at_a_fault.pop_all()
+    except Stopping:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
-        if isinstance(error, Stopping):
-            _raise_reason(waiting)
+        _raise_reason(waiting)
         raise
     finally:
+        at_a_fault.close()
         bar.close()
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -77,10 +81,12 @@ def _make(
 ) -> Made:
     if isinstance(item, Dropped):
         return [item]
-    try:
-        return list(kind.make(item, material, desk=desk))
-    except NoAnswer as error:
-        return [Dropped(item.id, error.reason, error.detail, is_bad=True)]
-    except BaseException:
-        stop.set()  # now, not when the turn of this item comes
-        raise
+    with ExitStack() as at_a_fault:
+        at_a_fault.callback(stop.set)  # at once, not when the turn of this item comes
+        made: Made
+        try:
+            made = list(kind.make(item, material, desk=desk))
+        except NoAnswer as error:
+            made = [Dropped(item.id, error.reason, error.detail, is_bad=True)]
+        at_a_fault.pop_all()
+        return made
