@@ -31,8 +31,10 @@ from datasets_src.intervals import (
     bootstrap_interval,
     by_group,
     is_degenerate,
+    student_interval,
     wilson_interval,
 )
+from datasets_src.task import EVAL_LOSS
 
 ALPHA = 0.05
 NUM_FLIPS = 10_000
@@ -42,7 +44,10 @@ TOLERANCE = 1e-9  # sums equal but for rounding count as equal
 
 @dataclass(frozen=True)
 class Comparison:
-    """Mean of A less mean of B over `n` rows in `num_groups` groups, its 95 % interval, and p."""
+    """Mean of A less mean of B over `n` rows in `num_groups` groups, its 95 % interval, and p.
+
+    Where the lower value is the better one, it is B's less A's.
+    """
 
     difference: float
     interval: Interval
@@ -79,15 +84,19 @@ class Comparison:
         return "p < 0.001" if self.p < 0.001 else f"p = {self.p:.2g}"
 
 
-def compare(a: Sequence[float], b: Sequence[float], groups: Sequence[str]) -> Comparison:
-    """Scores of A and B in [0, 1] on the same rows, row i being of `groups[i]`."""
+def compare(
+    a: Sequence[float], b: Sequence[float], groups: Sequence[str], *, bounded: bool = True
+) -> Comparison:
+    """Scores of A and B on the same rows, row i being of `groups[i]`; `bounded`: in [0, 1]."""
     assert len(a) == len(b), (len(a), len(b))
     differences = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
     sums, sizes = by_group(differences, groups)
-    if is_degenerate(sums, sizes):
+    if not is_degenerate(sums, sizes):
+        interval = bootstrap_interval(sums, sizes)
+    elif bounded:
         interval = _wide_interval(differences, len(sums))
     else:
-        interval = bootstrap_interval(sums, sizes)
+        interval = student_interval(sums, sizes)
     return Comparison(
         difference=float(differences.mean()),
         interval=interval,
@@ -98,7 +107,11 @@ def compare(a: Sequence[float], b: Sequence[float], groups: Sequence[str]) -> Co
 
 
 def compare_rows(
-    a: Iterable[Mapping[str, Any]], b: Iterable[Mapping[str, Any]], *, metric: str
+    a: Iterable[Mapping[str, Any]],
+    b: Iterable[Mapping[str, Any]],
+    *,
+    metric: str,
+    greater_is_better: bool = True,
 ) -> Comparison | None:
     """Of two files of predictions, by the ids that both have with `metric`; None without any.
 
@@ -113,7 +126,8 @@ def compare_rows(
     if not pairs:
         return None
     mine, other, groups = zip(*pairs, strict=True)
-    return compare(mine, other, groups)
+    better, worse = (mine, other) if greater_is_better else (other, mine)
+    return compare(better, worse, groups, bounded=metric != EVAL_LOSS)
 
 
 def sign_flip_p(sums: Floats) -> float:

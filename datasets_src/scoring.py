@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 
 from datasets_src.errors import UserError
-from datasets_src.intervals import mean_interval
+from datasets_src.intervals import Interval, mean_interval
+from datasets_src.task import EVAL_LOSS
 from datasets_src.types import Example, Score, Slice
 
 NUM_CONSTANT_CANDIDATES = 8
@@ -58,14 +59,18 @@ def summarise(
     seconds: float = 0.0,
     step: int | None = None,
     constant_reply: str | None = None,
+    greater_is_better: bool = True,
 ) -> Score:
     """One line of scores.jsonl from the scores of `rows`, of which there is at least one.
+
+    Besides those of the task, a row may have its EVAL_LOSS.
 
     UserError: `metric` applies to none of the rows.
     """
     assert len(rows) == len(examples) > 0, (name, len(rows), len(examples))
     groups = [example.group for example in examples]
-    columns = {key: column for key in task.METRICS if (column := _column(rows, groups, key))[0]}
+    names = (*task.METRICS, EVAL_LOSS)
+    columns = {key: column for key in names if (column := _column(rows, groups, key))[0]}
     if metric not in columns:
         raise UserError(
             f"{metric} applies to none of the {len(rows)} rows, so nothing can be chosen by it; "
@@ -77,14 +82,20 @@ def summarise(
         n=len(rows),
         metric=metric,
         metrics={key: _mean(values) for key, (values, _) in columns.items()},
-        intervals={key: mean_interval(*column) for key, column in columns.items()},
+        intervals={key: _interval(key, *column) for key, column in columns.items()},
         predictions=predictions,
         seconds=seconds,
         constant_reply=constant_reply,
         num_groups=len(set(groups)),
         num_rows={key: len(values) for key, (values, _) in columns.items()},
         slices=_slices(task, metric, examples, rows),
+        greater_is_better=greater_is_better,
     )
+
+
+def _interval(metric: str, values: Sequence[float], groups: Sequence[str]) -> Interval:
+    low, high = mean_interval(values, groups, bounded=metric != EVAL_LOSS)
+    return max(low, 0.0), high
 
 
 def _column(
@@ -115,14 +126,19 @@ def _slices(
             n=len(scores),
             num_groups=len(set(groups[name, value])),
             value=_mean(scores),
-            interval=mean_interval(scores, groups[name, value]),
+            interval=_interval(metric, scores, groups[name, value]),
         )
         for (name, value), scores in sorted(values.items())
     }
 
 
 def best_constant(
-    task: ModuleType, train: Sequence[Example], validation: Sequence[Example], *, metric: str
+    task: ModuleType,
+    train: Sequence[Example],
+    validation: Sequence[Example],
+    *,
+    metric: str,
+    greater_is_better: bool = True,
 ) -> tuple[str, list[dict[str, float]]]:
     """The reply that scores best on `validation` when given to every row, and its scores.
 
@@ -139,7 +155,7 @@ def best_constant(
     )
     scored = [rows[i * num : (i + 1) * num] for i in range(len(candidates))]
     means = [_mean([row[metric] for row in part if metric in row]) for part in scored]
-    best = means.index(max(means))
+    best = means.index(max(means) if greater_is_better else min(means))
     return candidates[best], scored[best]
 
 

@@ -30,6 +30,8 @@ from datasets_src.errors import UserError
 from datasets_src.faults import explain
 
 PACKAGE = "datasets_src.tasks"
+# Of checkpoints, whatever the task: -log p per trained token of a row, in nats (eval_loss.py).
+EVAL_LOSS = "eval_loss"
 # What every task may be given besides its own FIELDS.
 COMMON_FIELDS = ("id", "group", "split")
 CONTRACT = (
@@ -88,15 +90,19 @@ def task_options(task: ModuleType, given: Mapping[str, Any]) -> Section:
     return options
 
 
-def checked_metric(task: ModuleType, name: str | None, *, key: str) -> str:
-    """`name`, if it is one of the task's METRICS; its METRIC where it is None. Else a UserError."""
+def checked_metric(
+    task: ModuleType, name: str | None, *, key: str, besides: tuple[str, ...] = ()
+) -> str:
+    """`name`, if it is one of the task's METRICS or of those `besides`; its METRIC where it is
+    None. Else a UserError."""
     if name is None:
         return str(task.METRIC)
-    if name not in task.METRICS:
-        near = difflib.get_close_matches(name, task.METRICS, n=1)
+    known = (*task.METRICS, *besides)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise UserError(
-            f"{key}: {name!r} is no metric of the task; {hint}known: {', '.join(task.METRICS)}"
+            f"{key}: {name!r} is no metric of the task; {hint}known: {', '.join(known)}"
         )
     return name
 

@@ -68,7 +68,7 @@ class Score:
     `n` rows in `num_groups` groups were scored. `metrics` are means over those of them,
     `num_rows` many, to which a metric applies, `intervals` their 95 % intervals (low, high);
     `slices` maps e.g. "language=ca" to the chosen metric there. `predictions` is the file of
-    replies, relative to the run directory.
+    replies, relative to the run directory. `greater_is_better` is of the chosen metric.
     """
 
     name: str
@@ -83,3 +83,10 @@ class Score:
     num_groups: int = 0
     num_rows: dict[str, int] = field(default_factory=dict)
     slices: dict[str, Slice] = field(default_factory=dict)
+    greater_is_better: bool = True
+
+    @property
+    def merit(self) -> float:
+        """The chosen metric, signed: the greater, the better."""
+        value = self.metrics[self.metric]
+        return value if self.greater_is_better else -value

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from datasets_src.errors import UserError
-from datasets_src.task import checked_metric, load_task
+from datasets_src.task import EVAL_LOSS, checked_metric, load_task
 from trainers.config import Config
 from trainers.remote import RemoteStorage, is_remote
 from trainers.run_home import output_directory
@@ -42,8 +42,8 @@ def check_storage(config: Config, model_dir: Path) -> None:
 
 def check_metric(config: Config) -> None:
     """Refuse a metric that the task does not have."""
-    name = config.eval.metric_for_best_model
-    checked_metric(load_task(config.data.task), name, key="eval.metric_for_best_model")
+    name, key = config.eval.metric_for_best_model, "eval.metric_for_best_model"
+    checked_metric(load_task(config.data.task), name, key=key, besides=(EVAL_LOSS,))
 
 
 def check_zero(config: Config) -> None:

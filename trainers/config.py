@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from datasets_src.config import DataConfig, ModelConfig, Section
 from datasets_src.families import PRESETS, checked_name
 from datasets_src.few_shot import read_system_prompt
+from datasets_src.task import EVAL_LOSS
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -107,8 +108,19 @@ class EvalConfig(Section):
     )
     generation_preset: str = Field("greedy", description=f"one of {', '.join(PRESETS)}")
     metric_for_best_model: str | None = Field(
-        None, description="metric that chooses the checkpoint; default: the task's"
+        None,
+        description="metric that chooses the checkpoint, of the task or eval_loss; default: the "
+        "task's own",
     )
+    greater_is_better: bool | None = Field(
+        None, description="of that metric; default: false for eval_loss, else true"
+    )
+
+    @property
+    def chooses_greatest(self) -> bool:
+        """Whether the greater value of the choosing metric is the better one."""
+        given = self.greater_is_better
+        return self.metric_for_best_model != EVAL_LOSS if given is None else given
 
     @model_validator(mode="before")
     @classmethod
@@ -118,6 +130,15 @@ class EvalConfig(Section):
         preset = PRESETS.get(str(raw.get("generation_preset")))
         given = {} if preset is None else {"max_new_tokens": preset.max_new_tokens}
         return raw | {key: value for key, value in given.items() if value is not None}
+
+    @model_validator(mode="after")
+    def _a_loss_is_to_be_low(self) -> "EvalConfig":
+        if self.metric_for_best_model == EVAL_LOSS and self.greater_is_better:
+            raise ValueError(
+                f"greater_is_better: true, but {EVAL_LOSS} is the better the lower it is; leave "
+                "greater_is_better out"
+            )
+        return self
 
     @field_validator("generation_preset")
     @classmethod

@@ -24,7 +24,7 @@ from datasets_src.types import Score
 from trainers.base import resolve_base
 from trainers.checkpoints import step_of_score
 from trainers.config import Config
-from trainers.evaluate import EvalJob, constant_score, evaluate
+from trainers.evaluate import EvalJob, Together, constant_score, evaluate
 from trainers.methods.choose import method_module
 from trainers.model import LanguageModel, compute_dtype, load_tokenizer
 from trainers.prompting import few_shot_of_run
@@ -52,6 +52,7 @@ def exam(
     *,
     run_dir: Path,
     on_batch: OnBatch = lambda done: None,
+    together: Together = nullcontext,
 ) -> Score | None:
     """The score of `name`; None on ranks other than 0, and where there is no such row.
 
@@ -76,7 +77,14 @@ def exam(
     with untuned(it.model) if job.step is None else nullcontext():
         it.model.eval()
         return evaluate(
-            it.model, it.tokenizer, it.validation, task=task, job=job, ask=ask, on_batch=on_batch
+            it.model,
+            it.tokenizer,
+            it.validation,
+            task=task,
+            job=job,
+            ask=ask,
+            on_batch=on_batch,
+            together=together,
         )
 
 
@@ -93,6 +101,9 @@ def eval_job(config: Config, name: str, *, run_dir: Path) -> EvalJob:
         stop=task.STOP if config.data.template == "plain" else (),
         preset=PRESETS[settings.generation_preset],
         seed=config.train.seed,
+        greater_is_better=settings.chooses_greatest,
+        max_tokens=config.train.max_tokens_per_micro_batch,
+        min_share=config.train.min_share,
     )
 
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
-import torch.distributed as dist
 
 from datasets_src.plan import steps_per_epoch
 from datasets_src.store import Split
@@ -67,9 +66,6 @@ def run(job: Job, tell: Tell = hear_nothing, mirror: Mirror | None = None) -> bo
             try:
                 return _run_plan(job, it, start, Listeners(progress, records, keeper))
             except Left:
-                # The others may wait for this worker's replies: their connections end here.
-                if dist.is_initialized():
-                    dist.destroy_process_group()
                 return False
 
 
@@ -188,6 +184,7 @@ def _evaluate(job: Job, it: Trainee, name: str, listeners: Listeners) -> None:
             name,
             run_dir=job.run_dir,
             on_batch=listeners.progress.answered,
+            together=listeners.progress.together,
         )
     if score is not None:
         listeners.records.append("scores", asdict(score))

@@ -77,7 +77,8 @@ class PackedBatch:
     """T packed tokens with N distinct targets.
 
     ids [T]; target n is targets[n], predicted from token src[n], and stands for weights[n] of
-    the rows' trained tokens. num_row_tokens: what the rows have without sharing.
+    the rows' trained tokens. num_row_tokens: what the rows have without sharing. of_rows: for each
+    row, in the order they were given, its trained tokens as targets n.
     """
 
     ids: Tensor
@@ -86,6 +87,7 @@ class PackedBatch:
     targets: Tensor
     weights: Tensor
     num_row_tokens: int
+    of_rows: tuple[Tensor, ...]
 
     def to(self, device: torch.device) -> "PackedBatch":
         """The batch with its tensors on `device`."""
@@ -96,6 +98,7 @@ class PackedBatch:
             self.targets.to(device),
             self.weights.to(device),
             self.num_row_tokens,
+            self.of_rows,
         )
 
 
@@ -111,7 +114,7 @@ def pack(examples: Sequence[TokenizedExample], *, min_share: int) -> PackedBatch
     lengths = [len(row) for row in rows]
     nodes = list(trie_nodes(lengths, shared_lengths(rows), min_share=min_share))
     starts = np.cumsum([0, *(node.end - node.start for node in nodes)])
-    src, targets, weights = _targets(rows, first_targets, nodes, starts)
+    src, targets, weights, of_sorted = _targets(rows, first_targets, nodes, starts)
     below = _ends(nodes, starts)
     sizes = np.diff(starts)
     tree = Tree(
@@ -128,6 +131,7 @@ def pack(examples: Sequence[TokenizedExample], *, min_share: int) -> PackedBatch
         targets=torch.from_numpy(targets),
         weights=torch.from_numpy(weights),
         num_row_tokens=sum(lengths),
+        of_rows=tuple(torch.from_numpy(of_sorted[place]) for place in np.argsort(order)),
     )
 
 
@@ -164,8 +168,8 @@ def _targets(
     first_targets: Sequence[int],
     nodes: Sequence[Node],
     starts: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Distinct (packed token, next token) pairs, and how many rows train each."""
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], list[NDArray[np.int64]]]:
+    """Distinct (packed token, next token) pairs, how many rows train each, and which each row."""
     paths = [np.empty(len(row), np.int64) for row in rows]
     for node, start in zip(nodes, starts.tolist(), strict=False):
         for path in paths[node.first : node.last]:
@@ -176,6 +180,8 @@ def _targets(
             for path, row, first in zip(paths, rows, first_targets, strict=True)
         ]
     )
-    distinct, counts = np.unique(pairs, axis=0, return_counts=True)
+    distinct, index, counts = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
     src, targets = distinct.T.copy()
-    return src, targets, counts.astype(np.float64)
+    num_targets = [len(row) - first for row, first in zip(rows, first_targets, strict=True)]
+    of_rows = np.split(index.reshape(-1), np.cumsum(num_targets)[:-1])
+    return src, targets, counts.astype(np.float64), of_rows

@@ -10,6 +10,7 @@ order that stands; on Ray it is a message to the board (board.py), in a test any
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -73,6 +74,24 @@ class Progress:
         """Replies are generated for a checkpoint."""
         self._state |= {"phase": f"answer {name}", "done": 0, "rows": num_rows}
         self._exchange(force=True)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Around a worker's share of the answers: where one leaves, all do; collective.
+
+        Else the others would wait for its replies: that its connections end is noticed late, or
+        never.
+
+        Raises:
+            Left: as `answered` does, on every worker.
+        """
+        try:
+            yield
+        except Left:
+            self.agreed()
+            raise
+        if self.agreed() == Order.SAVE_AND_LEAVE:
+            raise Left
 
     def answered(self, num_rows: int) -> None:
         """So many more replies of this worker are there.

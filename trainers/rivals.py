@@ -26,7 +26,12 @@ def compare_best(run_dir: Path) -> dict[str, Comparison]:
     rivals = [scores[name] for name in BASELINES if name in scores]
     mine = list(read_jsonl(run_dir / best.predictions))
     found = {
-        rival.name: compare_rows(mine, read_jsonl(run_dir / rival.predictions), metric=best.metric)
+        rival.name: compare_rows(
+            mine,
+            read_jsonl(run_dir / rival.predictions),
+            metric=best.metric,
+            greater_is_better=best.greater_is_better,
+        )
         for rival in [*rivals, *([second] if second else [])]
     }
     return {name: comparison for name, comparison in found.items() if comparison is not None}

@@ -33,14 +33,14 @@ def find_score(run_dir: Path, name: str) -> Score | None:
 
 
 def best_score(run_dir: Path) -> Score | None:
-    """The checkpoint with the highest chosen metric; of equals the earliest. None if unscored."""
+    """The checkpoint with the best chosen metric; of equals the earliest. None if unscored."""
     return best_of(read_scores(run_dir))
 
 
 def best_of(scores: Iterable[Score]) -> Score | None:
     """The best of the checkpoints among `scores`."""
     scored = [score for score in scores if score.step is not None]
-    return max(scored, key=lambda s: (s.metrics[s.metric], -(s.step or 0)), default=None)
+    return max(scored, key=lambda s: (s.merit, -(s.step or 0)), default=None)
 
 
 def best_step(run_dir: Path) -> int | None:

@@ -2,8 +2,9 @@
 
 begin_with(trunk_dir, 84, run_dir)
 
-The two configs agree up to that step, so the records up to it are taken over too. The checkpoint
-comes last and under its final name only when it is whole: its being there says that all is.
+The two configs agree up to that step, so the records up to it are taken over too, and the older
+checkpoints that are still there, one of which may be the best. The one of that step comes last, and
+under its final name only when it is whole: its being there says that all is.
 """
 
 import os
@@ -24,11 +25,11 @@ def begin_with(parent: Path, step: int, run_dir: Path) -> None:
         UserError: the parent's checkpoint is damaged or gone.
     """
     store = run_dir / "checkpoints"
-    if list_checkpoints(store):
+    if any(ours.step >= step for ours in list_checkpoints(store)):
         return
-    of_step = [c for c in list_checkpoints(parent / "checkpoints") if c.step == step]
-    valid = next((c for c in of_step if damage(c.path) is None), None)
-    if valid is None:
+    there = [c for c in list_checkpoints(parent / "checkpoints") if c.step <= step]
+    valid = [c for c in there if damage(c.path) is None]
+    if step not in {c.step for c in valid}:
         raise UserError(
             f"{parent}: the checkpoint of step {step}, from which {run_dir.name} begins, is "
             f"damaged or gone; delete {parent} to train it again"
@@ -39,10 +40,13 @@ def begin_with(parent: Path, step: int, run_dir: Path) -> None:
         for row in rows if name == "scores" else ():
             (run_dir / "predictions").mkdir(exist_ok=True)
             shutil.copyfile(parent / row["predictions"], run_dir / row["predictions"])
-    # A name that the loop sweeps away, if we are killed before it has the final one.
-    part = store / f".{valid.path.name}.{uuid.uuid4().hex[:8]}.part"
-    shutil.copytree(valid.path, part, copy_function=_link)
-    part.rename(store / valid.path.name)
+    for checkpoint in sorted(valid, key=lambda c: c.step):
+        target = store / checkpoint.path.name
+        if not target.exists():
+            # A name that the loop sweeps away, if we are killed before it has the final one.
+            part = store / f".{target.name}.{uuid.uuid4().hex[:8]}.part"
+            shutil.copytree(checkpoint.path, part, copy_function=_link)
+            part.rename(target)
 
 
 def _link(source: str, target: str) -> None:

@@ -24,6 +24,7 @@ from trainers.report.charts import (
     svg,
     x_tick,
 )
+from trainers.report.scores import y_range_of
 from tune.leaderboard import Board, Entry, told
 
 WIDE = (1120.0, 320.0)
@@ -112,7 +113,9 @@ def metric_against(board: Board, name: str) -> Markup | None:
     scaled = _scale(min(xs), max(xs))
     low, high = scaled(min(xs)), scaled(max(xs))
     margin = 0.06 * ((high - low) or 1.0)
-    frame = Frame(*MIDDLE, (low - margin, high + margin), (0.0, 1.04))
+    top = max(entry.score.intervals[entry.score.metric][1] for entry in entries if entry.score)
+    y_range = y_range_of(board.sweep.metric) or (0.0, 1.06 * top)
+    frame = Frame(*MIDDLE, (low - margin, high + margin), y_range)
     leaf = name.rsplit(".", 1)[-1]
     parts = [grid(frame), name_x(frame, leaf.replace("_", " "))]
     last = -math.inf
@@ -166,7 +169,7 @@ def curves(board: Board) -> Markup | None:
         series,
         label=f"{metric} over epochs",
         levels=levels,
-        y_range=(0, 1.04),
+        y_range=y_range_of(board.sweep.metric),
         size=MIDDLE,
         x_name="epoch",
     )

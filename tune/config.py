@@ -18,8 +18,8 @@ from pydantic import Field, ValidationError
 from datasets_src.config import Section
 from datasets_src.errors import UserError
 from datasets_src.faults import explain
-from datasets_src.task import checked_metric, load_task
-from trainers.config import Config
+from datasets_src.task import EVAL_LOSS, checked_metric, load_task
+from trainers.config import Config, EvalConfig
 from trainers.config_load import (
     find_leaf,
     override,
@@ -36,9 +36,11 @@ class SweepConfig(Section):
     """The settings of a sweep; names of leaves are unique here too."""
 
     metric: str | None = Field(
-        None, description="metric of the task to choose by; default: its own"
+        None, description="metric to choose by, of the task or eval_loss; default: the config's"
     )
-    mode: Literal["max"] = Field("max", description="max: the higher the better, as all metrics")
+    mode: Literal["max", "min"] | None = Field(
+        None, description="whether more or less of it is better; default: min for eval_loss"
+    )
     searcher: Literal["random", "grid", "optuna"] = Field(
         "random", description="how values are drawn; optuna learns from the trials before"
     )
@@ -82,11 +84,24 @@ class Sweep:
     def metric(self) -> str:
         """The name of the metric that chooses."""
         task = load_task(self.base.data.task)
-        return checked_metric(task, self._metric_given, key="sweep.metric")
+        name = self.settings.metric or self.base.eval.metric_for_best_model
+        return checked_metric(task, name, key="sweep.metric", besides=(EVAL_LOSS,))
 
     @property
-    def _metric_given(self) -> str | None:
-        return self.settings.metric or self.base.eval.metric_for_best_model
+    def scoring(self) -> EvalConfig:
+        """How each trial is scored: as the config says, but by the sweep's metric and mode."""
+        told, settings = self.base.eval, self.settings
+        another = settings.metric not in (None, told.metric_for_best_model)
+        greater = None if another else told.greater_is_better
+        if settings.mode is not None:
+            greater = settings.mode == "max"
+        changes = {"metric_for_best_model": self.metric, "greater_is_better": greater}
+        return told.model_copy(update=changes)
+
+    @property
+    def mode(self) -> str:
+        """max or min"""
+        return "max" if self.scoring.chooses_greatest else "min"
 
 
 def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
@@ -155,8 +170,11 @@ def _base(raw: dict[str, Any], where: str) -> tuple[Config | None, list[str]]:
 def _check_together(sweep: Sweep) -> None:
     """Refuse what single keys do not show."""
     base, settings = sweep.base, sweep.settings
-    assert sweep.metric
     faults = []
+    if sweep.metric == EVAL_LOSS and settings.mode == "max":
+        faults.append(
+            f"sweep.mode: max, but {EVAL_LOSS} is the better the lower it is; leave mode out"
+        )
     if is_remote(base.output_dir):
         faults.append(
             f"output_dir: {base.output_dir} is no directory, where trials find each other's "

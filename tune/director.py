@@ -168,12 +168,12 @@ class Director:
         return found
 
     def outcomes(self) -> list[float | None]:
-        """The best score of each draw, whose trials have all come to their end."""
+        """The best merit of each draw, whose trials have all come to their end."""
         best: dict[str, float] = {}
         for line in self.lines:
             for trial, (run, last) in zip(line.trials, line.ends, strict=True):
                 scores = [
-                    row["score"]
+                    self._merit(row["score"])
                     for (key, until), row in self.ended.items()
                     if key == run.key and until <= last and row["score"] is not None
                 ]
@@ -198,7 +198,7 @@ class Director:
         lines = make_lines(
             trials,
             settings=self.sweep.settings,
-            metric=self.sweep.metric,
+            scoring=self.sweep.scoring,
             num_rows=self.num_rows,
             directory=self.directory,
             first=len(self.lines),
@@ -220,7 +220,7 @@ class Director:
 
     def _new_judge(self) -> Judge:
         scores = {
-            (line.number, leg.rung): self.ended[leg.run.key, leg.until]["score"]
+            (line.number, leg.rung): self._merit(self.ended[leg.run.key, leg.until]["score"])
             for line in self.lines
             for leg in line.legs
             if leg.rung is not None and self.is_done(leg)
@@ -247,6 +247,10 @@ class Director:
         found = find_score(leg.run.directory, step_name(leg.until))
         assert found is not None, (leg.run.key, leg.until)
         return found.metrics[self.sweep.metric]
+
+    def _merit(self, score: float) -> float:
+        """Signed: the greater, the better."""
+        return score if self.sweep.scoring.chooses_greatest else -score
 
     def _note(self, row: dict[str, Any]) -> None:
         self._noted.add(self._identity(row))

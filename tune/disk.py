@@ -5,6 +5,7 @@ needs room for four checkpoints (its two newest, its best, and the one being wri
 free before it starts, so that the budget holds at every moment.
 """
 
+import math
 from collections.abc import Collection
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def used_bytes(directory: Path) -> int:
 
 def prune_settled(run_dir: Path) -> None:
     """Keep of a run that goes on no more its best checkpoint only."""
-    scored = {s.step: s.metrics[s.metric] for s in read_scores(run_dir) if s.step is not None}
+    scored = {s.step: s.merit for s in read_scores(run_dir) if s.step is not None}
     there = list_checkpoints(run_dir / "checkpoints")
     best = max(
         (c for c in there if c.step in scored),
@@ -70,9 +71,9 @@ def _spare(
     """Checkpoints that may go, each with its score; an unscored one is worth nothing."""
     found = []
     for run_dir in (directory / "trials").glob("*"):
-        scores = {s.step: s.metrics[s.metric] for s in read_scores(run_dir)}
+        scores = {s.step: s.merit for s in read_scores(run_dir)}
         for place, checkpoint in enumerate(list_checkpoints(run_dir / "checkpoints")):
             goes_on = run_dir.name in live and place == 0
             if not goes_on and (run_dir.name, step_name(checkpoint.step)) != leader:
-                found.append((scores.get(checkpoint.step, -1.0), checkpoint))
+                found.append((scores.get(checkpoint.step, -math.inf), checkpoint))
     return found

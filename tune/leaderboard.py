@@ -8,6 +8,7 @@ Of equal scores the earlier epoch comes first, then the trial with the smaller n
 share a run may have the same best checkpoint; it is the shorter one's.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from trainers.config import Config
 from trainers.config_load import dump_config
 from trainers.rivals import BASELINES
 from trainers.run_dir import read_jsonl, write_json, write_text
-from trainers.scores import read_scores
+from trainers.scores import best_of, read_scores
 from tune.config import Sweep, is_nested
 from tune.director import Director
 from tune.trials import Line, Run, Trial
@@ -98,8 +99,8 @@ def read_board(director: Director, *, num_threads: int) -> Board:
 
 
 def _rank(entry: Entry) -> tuple[float, float, int]:
-    value = entry.value
-    return (float("inf") if value is None else -value, entry.epoch, entry.trial.number)
+    merit = -math.inf if entry.score is None else entry.score.merit
+    return (-merit, entry.epoch, entry.trial.number)
 
 
 def _entries(director: Director, num_threads: int) -> Iterator[Entry]:
@@ -111,7 +112,7 @@ def _entries(director: Director, num_threads: int) -> Iterator[Entry]:
             ]
             scores = [s for s in read_scores(run.directory) if s.step and s.step <= last]
             epochs = {row["step"]: row["epoch"] for row in done}
-            best = max(scores, key=lambda s: (s.metrics[s.metric], -(s.step or 0)), default=None)
+            best = best_of(scores)
             yield Entry(
                 trial=trial,
                 run=run,
@@ -162,8 +163,10 @@ def _tests(directory: Path, entries: list[Entry], baselines: list[Score]) -> dic
     rivals |= {s.name: list(read_jsonl(directory / s.predictions)) for s in baselines}
     mine = _replies(best)
     assert best.score is not None
+    metric, greater = best.score.metric, best.score.greater_is_better
     found = {
-        name: compare_rows(mine, rows, metric=best.score.metric) for name, rows in rivals.items()
+        name: compare_rows(mine, rows, metric=metric, greater_is_better=greater)
+        for name, rows in rivals.items()
     }
     return {name: comparison for name, comparison in found.items() if comparison is not None}
 
@@ -182,10 +185,8 @@ def best_config(board: Board) -> Config:
     assert board.best is not None
     config = board.best.trial.config
     scaling = config.scaling.model_copy(update={"cpus_per_worker": board.num_threads})
-    scored = config.eval.model_copy(update={"metric_for_best_model": board.sweep.metric})
-    return config.model_copy(
-        update={"run_name": f"{config.run_name}-best", "scaling": scaling, "eval": scored}
-    )
+    name, scoring = f"{config.run_name}-best", board.sweep.scoring
+    return config.model_copy(update={"run_name": name, "scaling": scaling, "eval": scoring})
 
 
 def write_board(board: Board) -> None:
@@ -202,7 +203,7 @@ def board_json(board: Board) -> dict[str, Any]:
     """The board as JSON values."""
     return {
         "metric": board.sweep.metric,
-        "mode": board.sweep.settings.mode,
+        "mode": board.sweep.mode,
         "best": None if board.best is None else _row(board.best),
         "trials": [_row(entry) for entry in board.entries],
         "baselines": {s.name: _figures(s) for s in board.baselines},

@@ -76,5 +76,5 @@ def leader_of(director: Director) -> tuple[str, str] | None:
     ):
         best = best_of(read_scores(run.directory))
         if best is not None:
-            found.append((best.metrics[best.metric], -number, run.key, best.name))
+            found.append((best.merit, -number, run.key, best.name))
     return max(found)[2:] if found else None

@@ -138,7 +138,8 @@ class Legs(Searcher):
 
     def _told(self, task: Task) -> dict[str, Any]:
         director, work, leg = self._director, self._work, task.leg
-        config = director.sweep.base if leg is None else leg.run.config
+        beside = director.sweep.base.model_copy(update={"eval": director.sweep.scoring})
+        config = beside if leg is None else leg.run.config
         scaling = config.scaling.model_copy(update={"cpus_per_worker": work.num_threads})
         told: dict[str, Any] = {
             "kind": "baselines" if leg is None else "leg",

@@ -18,7 +18,7 @@ from typing import Any
 
 from datasets_src.errors import UserError
 from datasets_src.plan import steps_per_epoch
-from trainers.config import Config, ExportConfig, HubConfig, TrainConfig
+from trainers.config import Config, EvalConfig, ExportConfig, HubConfig, TrainConfig
 from trainers.config_load import set_key, validate
 from trainers.run_state import settings_that_count
 from trainers.schedule import num_steps
@@ -188,7 +188,7 @@ def make_lines(
     trials: Sequence[Trial],
     *,
     settings: SweepConfig,
-    metric: str,
+    scoring: EvalConfig,
     num_rows: int,
     directory: Path,
     first: int = 0,
@@ -204,7 +204,7 @@ def make_lines(
     for number, group in enumerate(groups.values(), start=first):
         group.sort(key=lambda trial: trial.config.train.num_train_epochs)
         make = _branches if _decays(group[-1].config) and len(group) > 1 else _one_run
-        maker = LineMaker(settings, metric, num_rows, directory)
+        maker = LineMaker(settings, scoring, num_rows, directory)
         lines.append(make(maker, number, tuple(group)))
     return lines
 
@@ -214,18 +214,17 @@ class LineMaker:
     """What the legs of a line depend on besides its trials."""
 
     settings: SweepConfig
-    metric: str
+    scoring: EvalConfig
     num_rows: int
     directory: Path
 
     def run(self, config: Config, key: str) -> Run:
         """The run of a config in the sweep's directory: scored by the sweep's metric, its base by
         the sweep alone, neither exported nor pushed."""
-        scored = {"eval_on_start": False, "metric_for_best_model": self.metric}
         changes: dict[str, Any] = {
             "run_name": key,
             "output_dir": str(self.directory / "trials"),
-            "eval": config.eval.model_copy(update=scored),
+            "eval": self.scoring.model_copy(update={"eval_on_start": False}),
             "checkpoint": config.checkpoint.model_copy(update={"save_total_limit": 2}),
             "hub": HubConfig(),
             "export": ExportConfig(export_best=False),

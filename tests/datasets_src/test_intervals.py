@@ -109,6 +109,22 @@ def test_nine_in_ten_intervals_hold_the_true_mean(
     assert num_held / num_trials > 0.89
 
 
+@pytest.mark.parametrize("num_groups", [2, 3, 4, 7, 8, 20])
+def test_losses_have_no_bound_and_still_nine_in_ten_hold_the_true_mean(num_groups: int) -> None:
+    """Fewer than MIN_GROUPS of them: Student's, exact for normal means of equal size."""
+    draw, num_trials, num_held = np.random.default_rng(1), 400, 0
+    for _ in range(num_trials):
+        groups = np.repeat(np.arange(num_groups), 3)
+        values = 5 + draw.normal(size=num_groups)[groups] + 0.2 * draw.normal(size=len(groups))
+        low, high = mean_interval(list(values), [str(g) for g in groups], bounded=False)
+        num_held += low <= 5 <= high
+    assert num_held / num_trials > 0.9
+
+
+def test_one_group_says_nothing_of_the_others() -> None:
+    assert mean_interval([2.0, 3.0], ["a", "a"], bounded=False) == (2.5, 2.5)
+
+
 def test_ten_thousand_resamples_of_300_groups_in_well_under_a_second() -> None:
     values, groups = list(np.random.default_rng(0).random(900)), [str(i // 3) for i in range(900)]
     started = time.process_time()

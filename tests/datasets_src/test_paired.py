@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from datasets_src.intervals import wilson_interval
 from datasets_src.paired import compare, compare_rows, sign_flip_p
+from datasets_src.task import EVAL_LOSS
 
 
 def groups_of(num_rows: int, size: int) -> list[str]:
@@ -111,3 +112,15 @@ def test_turned_round_it_says_the_same(rows: list[tuple[float, float, str]]) -> 
     assert one.interval == pytest.approx((-other.interval[1], -other.interval[0]), abs=1e-9)
     assert -1 <= one.interval[0] <= one.difference + 1e-9
     assert one.difference - 1e-9 <= one.interval[1] <= 1
+
+
+def test_the_lower_loss_wins() -> None:
+    """By as much as it is lower, and beyond 1 too."""
+    a, b = ([row(i, eval_loss=value) for i in range(num)] for num, value in ((5, 0.5), (5, 4.0)))
+    found = compare_rows(a, b, metric=EVAL_LOSS, greater_is_better=False)
+    assert found is not None and found.difference == 3.5 and found.interval == (3.5, 3.5)
+    assert found.p == 2 / 2**5, "of five groups no p is below 0.05"
+    a, b = ([row(i, eval_loss=value + i / 100) for i in range(12)] for value in (0.5, 4.0))
+    found = compare_rows(a, b, metric=EVAL_LOSS, greater_is_better=False)
+    assert found is not None and found.winner == 1
+    assert found.told("step-000010", "base").startswith("step-000010 beats base by 3.500 [3.500")

@@ -7,6 +7,7 @@ import pytest
 
 from datasets_src.errors import UserError
 from datasets_src.task import (
+    EVAL_LOSS,
     checked_metric,
     known_tasks,
     load_task,
@@ -45,6 +46,11 @@ def test_an_unknown_metric_names_the_known() -> None:
     told = r"^--metric: 'acuracy' is no metric .* known: execution_accuracy, ordered_match"
     with pytest.raises(UserError, match=told):
         checked_metric(task, "acuracy", key="--metric")
+    assert checked_metric(task, EVAL_LOSS, key="metric", besides=(EVAL_LOSS,)) == EVAL_LOSS
+    with pytest.raises(UserError, match="did you mean eval_loss"):
+        checked_metric(task, "evalloss", key="metric", besides=(EVAL_LOSS,))
+    with pytest.raises(UserError, match="'eval_loss' is no metric of the task"):
+        checked_metric(task, EVAL_LOSS, key="--metric")
 
 
 def test_a_row_we_do_not_hold_is_put_under_the_fields() -> None:

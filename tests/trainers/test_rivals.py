@@ -11,7 +11,7 @@ from datasets_src.scoring import summarise
 from datasets_src.types import Example, Slice
 from jobs.summary import summary_table
 from trainers.rivals import compare_best
-from trainers.run_dir import append_jsonl, write_jsonl
+from trainers.run_dir import append_jsonl, read_jsonl, write_jsonl
 from trainers.scores import best_score, find_score, read_scores
 
 NUM_ROWS = 40
@@ -102,3 +102,15 @@ def test_the_summary_ends_with_the_tests(run_dir: Path) -> None:
     )
     assert len(lines) == 12
     assert summary_table(run_dir / "predictions") == "no scores yet"
+
+
+def test_of_a_metric_that_is_to_be_low_the_lowest_is_the_best(run_dir: Path) -> None:
+    rows = [row | {"greater_is_better": False} for row in read_jsonl(run_dir / "scores.jsonl")]
+    write_jsonl(run_dir / "scores.jsonl", rows)
+    best = best_score(run_dir)
+    assert best is not None and best.name == "step-000010"
+    found = compare_best(run_dir)
+    assert {name: test.winner for name, test in found.items()} == {
+        "base": -1, "few_shot": -1, "constant": -1, "step-000030": 0,
+    }  # fmt: skip
+    assert "base beats step-000010 by 0.550" in summary_table(run_dir)

@@ -107,6 +107,7 @@ def test_a_fault_names_key_value_and_remedy(raw: dict[str, Any], words: list[str
     ("section", "overrides", "words"),
     [
         ({"lora_r": [8], "metric": "acuracy"}, {}, ["sweep.metric", "known: execution_accuracy"]),
+        ({"lora_r": [8], "metric": "eval_loss", "mode": "max"}, {}, ["sweep.mode: max", "lower"]),
         ({"lora_r": [8], "scheduler": "hyper"}, {}, ["sweep.scheduler", "'hyper'", "'asha'"]),
         ({"lora_r": [8], "num_samples": 0}, {}, ["sweep.num_samples", "greater than or equal"]),
         ({"lora_r": [8]}, {"output_dir": "s3://bucket/runs"}, ["s3://bucket/runs", "all machines"]),
@@ -135,6 +136,16 @@ def test_an_override_reaches_config_setting_and_distribution(sweep_of: SweepOf) 
     )
     assert sweep.settings.num_samples == 3 and sweep.base.method.model_dump()["lora_alpha"] == 64
     assert sweep.space.names == ["method.lora_r", "train.learning_rate"]
+
+
+def test_mode_and_metric_say_which_trial_is_the_best(sweep_of: SweepOf) -> None:
+    rank = {"lora_r": [8]}
+    assert sweep_of(rank).mode == sweep_of(rank | {"metric": "valid_sql"}).mode == "max"
+    assert sweep_of(rank | {"metric": "unsafe", "mode": "min"}).mode == "min"
+    assert sweep_of(rank | {"metric": "eval_loss"}).mode == "min"
+    told = {"metric_for_best_model": "unsafe", "greater_is_better": False}
+    assert sweep_of(rank, **told).mode == "min"
+    assert sweep_of(rank | {"metric": "valid_sql"}, **told).mode == "max", "it is of another metric"
 
 
 def test_no_setting_has_the_name_of_a_field() -> None:

@@ -124,3 +124,19 @@ def test_the_winner_is_trained_again_to_the_same_bytes(swept: Path) -> None:
 def hashes(run_dir: Path, name: str) -> dict[str, str]:
     [path] = [c.path for c in list_checkpoints(run_dir / "checkpoints") if c.path.stem == name]
     return {n: hashlib.sha256((path / n).read_bytes()).hexdigest() for n in TRAINED}
+
+
+def test_a_loss_is_a_metric_to_be_low(tmp_path: Path, pocket: Path, ray_local: None) -> None:
+    section = {"learning_rate": [3e-3, 1e-5], "searcher": "grid", "scheduler": "none"}
+    path = config_file(tmp_path, section | {"metric": "eval_loss"})
+    sweep = load_sweep(path, ["num_few_shot=1", "num_train_epochs=1"])
+    assert sweep.mode == "min" and run_sweep(sweep) == 0
+    board = read_json(tmp_path / "runs/small/leaderboard.json")
+    values = [row["value"] for row in board["trials"]]
+    assert values == sorted(values) and board["best"]["value"] == values[0] < values[1]
+    assert board["best"]["values"]["train.learning_rate"] == 3e-3
+    losses = {name: row["value"] for name, row in board["baselines"].items()}
+    assert losses.keys() == {"base", "few_shot"}, "a constant answer has no loss"
+    assert values[0] < losses["base"] and "(difference 0." in board["tests"]["base"]
+    best, _ = load_config(tmp_path / "runs/small/best.yaml")
+    assert best.eval.metric_for_best_model == "eval_loss" and not best.eval.chooses_greatest

@@ -18,7 +18,11 @@ GRID = {"searcher": "grid", "reduction_factor": 2}
 def lines_of(sweep: Sweep) -> list[Line]:
     trials = Trials(sweep).add(next_draws(sweep, []))
     return make_lines(
-        trials, settings=sweep.settings, metric="valid_sql", num_rows=ROWS, directory=Path("/s")
+        trials,
+        settings=sweep.settings,
+        scoring=sweep.scoring,
+        num_rows=ROWS,
+        directory=Path("/s"),
     )
 
 
@@ -27,7 +31,8 @@ def legs_of(line: Line) -> list[tuple[str, int, int | None]]:
 
 
 def test_epochs_share_one_run_under_a_constant_rate(sweep_of: SweepOf) -> None:
-    section = {"learning_rate": [1e-3, 1e-4], "num_train_epochs": [2, 6], **GRID}
+    values = {"learning_rate": [1e-3, 1e-4], "num_train_epochs": [2, 6]}
+    section = {**values, **GRID, "metric": "valid_sql"}
     lines = lines_of(sweep_of(section))
     assert [[t.number for t in line.trials] for line in lines] == [[0, 1], [2, 3]]
     key = lines[0].trials[1].key

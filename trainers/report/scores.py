@@ -13,6 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from datasets_src.paired import Comparison
+from datasets_src.task import EVAL_LOSS
 from trainers.report.charts import Level, Point, Series, figure, line_chart
 from trainers.report.records import Records, Row, label_of, step_of
 from trainers.rivals import BASELINES, compare_best
@@ -45,6 +46,11 @@ class SliceTable:
 def words(metric: str) -> str:
     """execution accuracy"""
     return metric.replace("_", " ")
+
+
+def y_range_of(metric: str) -> tuple[float, float] | None:
+    """Of a chart; None: as the values ask for."""
+    return None if metric == EVAL_LOSS else (0, 1.04)
 
 
 def main_metric(records: Records) -> str:
@@ -86,10 +92,10 @@ def verdict(records: Records) -> Verdict:
             "No checkpoint has been scored yet, so nothing can be said about it.", "none"
         )
     score = scores[name]
-    text = (
-        f"{label_of(name).capitalize()} answers {_value_text(score, metric)} of {score['n']:,} "
-        f"held-out rows ({words(metric)})"
-    )
+    label, value = label_of(name).capitalize(), _value_text(score, metric)
+    text = f"{label} answers {value} of {score['n']:,} held-out rows ({words(metric)})"
+    if metric == EVAL_LOSS:
+        text = f"{label} has a loss of {value} nats a token on {score['n']:,} held-out rows"
     rivals = [rival for rival in BASELINES if rival in scores]
     if not rivals:
         return Verdict(f"{text}. No baseline was scored beside it.", "open")
@@ -203,9 +209,10 @@ def score_figures(records: Records) -> list[Markup]:
     legend = [("main", "checkpoint, 95 % interval"), ("ring", chosen_word(records))]
     legend += [(level.style, f"{level.name} {level.value:.2f}") for level in levels]
     label, size = f"{words(metric)} over steps", (560.0, 300.0)
-    chart = line_chart([series], label=label, levels=levels, y_range=(0, 1.04), size=size)
+    y_range = y_range_of(metric)
+    chart = line_chart([series], label=label, levels=levels, y_range=y_range, size=size)
     figures = [figure(words(metric).capitalize(), chart, legend=legend)]
-    names = all_metrics(records)[: len(STYLES)]
+    names = [name for name in all_metrics(records) if name != EVAL_LOSS][: len(STYLES)]
     if len(names) > 1:
         lines = [
             _metric_series(records, name, style=style, chosen=None, whiskers=False)
