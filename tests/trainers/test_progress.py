@@ -21,16 +21,16 @@ def answer(rank: int, meet: str, heard: dict[int, int], queue: Any) -> None:
     dist.init_process_group(
         "gloo", init_method=meet, rank=rank, world_size=2, timeout=timedelta(seconds=LIMIT_S)
     )
-    row = -1  # the first word is said before the first row
+    answered = 0
 
     def tell(state: dict[str, Any]) -> Order:
-        return Order.SAVE_AND_LEAVE if row == heard.get(rank) else Order.GO_ON
+        return Order.SAVE_AND_LEAVE if answered == heard.get(rank) else Order.GO_ON
 
-    progress, answered = Progress(tell, rank=rank, world=2), 0
+    progress = Progress(tell, rank=rank, world=2)
     progress.answering("base", 3)
     try:
         with progress.together():
-            for row in range(3):
+            while answered < 3:
                 progress.answered(1)
                 answered += 1
     except Left:
