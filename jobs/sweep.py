@@ -98,15 +98,14 @@ def check_models(configs: list[Config], model_dir: Path) -> None:
 def check_disk(sweep: Sweep, configs: list[Config], model_dir: Path) -> int:
     """Bytes of the largest checkpoint; refuse a budget that does not hold what one trial needs."""
     from trainers.footprint import checkpoint_bytes
-    from tune.disk import AT_WORK
 
     largest = max(checkpoint_bytes(config, model_dir) for config in configs)
-    limit = sweep.settings.max_disk_bytes
-    if limit is not None and limit < (AT_WORK + 1) * largest:
+    limit, most = sweep.settings.max_disk_bytes, sweep.settings.checkpoints_at_work + 1
+    if limit is not None and limit < most * largest:
         raise UserError(
             f"sweep.max_disk_bytes: {limit:,} is less than a sweep needs: one checkpoint takes "
-            f"{largest:,}, and a trial at work with the best one so far {AT_WORK + 1} of them; set "
-            f"max_disk_bytes={(AT_WORK + 1) * largest}"
+            f"{largest:,}, and a trial at work with the best one so far {most} of them; set "
+            f"max_disk_bytes={most * largest}"
         )
     return largest
 

@@ -12,6 +12,7 @@ from datasets_src.config import DataConfig, ModelConfig, Section
 from datasets_src.families import PRESETS, checked_name
 from datasets_src.few_shot import read_system_prompt
 from datasets_src.task import EVAL_LOSS
+from trainers.schedule import multiplier
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -76,12 +77,17 @@ class TrainConfig(Section):
     )
     sampling_group_size: int = Field(8, ge=2, description="rows kept together under `grouped`")
     learning_rate: float = Field(1e-4, gt=0, le=1, description="peak learning rate of AdamW")
-    lr_scheduler_type: Literal["cosine", "linear", "constant", "warmup_stable_decay"] = Field(
-        "cosine", description="decay after the warm-up"
-    )
+    lr_scheduler_type: Literal[
+        "cosine", "linear", "constant", "warmup_stable_decay", "piecewise_constant"
+    ] = Field("cosine", description="decay after the warm-up")
     warmup_steps: float = Field(0.0, ge=0, description="steps of warm-up; below 1, a share of all")
     decay_steps: float = Field(
         0.2, gt=0, description="last steps of warmup_stable_decay; below 1, a share of all"
+    )
+    step_rules: str | None = Field(
+        None,
+        description="of piecewise_constant: '1:50,0.5:80,0.1' is the rate up to step 50, half of "
+        "it up to 80, a tenth from there on",
     )
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay of AdamW")
     adam_beta1: float = Field(0.9, ge=0, lt=1, description="decay of the first moment")
@@ -89,6 +95,24 @@ class TrainConfig(Section):
     adam_epsilon: float = Field(1e-8, gt=0, description="added to the root of the second moment")
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this 2-norm")
     seed: int = Field(42, ge=0, description="of adapter, order, dropout, examples and sampling")
+
+    @model_validator(mode="after")
+    def _rules_of_the_steps(self) -> "TrainConfig":
+        kind, rules = self.lr_scheduler_type, self.step_rules
+        if (kind == "piecewise_constant") != (rules is not None):
+            raise ValueError(
+                f"step_rules: {rules!r} under lr_scheduler_type {kind}; piecewise_constant and "
+                "step_rules='1:50,0.1' go together"
+            )
+        if rules is not None:
+            try:
+                multiplier(1, rules)
+            except (ValueError, IndexError):
+                raise ValueError(
+                    f"step_rules: {rules!r} are no rules; write '1:50,0.5:80,0.1', steps upwards "
+                    "and factors above 0"
+                ) from None
+        return self
 
 
 class EvalConfig(Section):

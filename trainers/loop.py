@@ -123,6 +123,7 @@ def _train(job: Job, it: Trainee, step: StepPlan, total_steps: int, listeners: L
         warmup_steps=train.warmup_steps,
         kind=train.lr_scheduler_type,
         decay_steps=train.decay_steps,
+        step_rules=train.step_rules,
     )
     num_targets = sum(num_target_tokens(len(row.input_ids), row.prompt_len) for row in rows)
     try:

@@ -14,23 +14,45 @@ def learning_rate(
     warmup_steps: float,
     kind: str,
     decay_steps: float = 0.0,
+    step_rules: str | None = None,
 ) -> float:
     """Rate of step 1..total_steps: linear warm-up to `peak`, then constant, linear or cosine, or
-    constant until the last `decay_steps`, which are linear (warmup_stable_decay).
+    constant until the last `decay_steps`, which are linear (warmup_stable_decay), or as
+    `step_rules` say (piecewise_constant).
 
     As in transformers 5: `warmup_steps` below 1 is a share of all steps, a warm-up begins at 0
     with the first step, and the decay reaches 0 just after the last one.
     """
     warmup = num_steps(warmup_steps, total_steps)
+    if step_rules is not None:
+        peak *= multiplier(step, step_rules)
     if step - 1 < warmup:
         return peak * (step - 1) / warmup
-    if kind == "constant":
+    if kind in ("constant", "piecewise_constant"):
         return peak
     if kind == "warmup_stable_decay":
         decay = num_steps(decay_steps, total_steps)
         return peak * min(1.0, (total_steps - step + 1) / max(decay, 1))
     done = (step - 1 - warmup) / max(total_steps - warmup, 1)
     return peak * (1 - done if kind == "linear" else 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def multiplier(step: int, step_rules: str) -> float:
+    """Of the rate at step 1, 2, …; "1:10,0.1:20,0.01" is 1 up to step 10, 0.1 up to 20, then 0.01.
+
+    The format is that of diffusers' piecewise_constant.
+
+    Raises:
+        ValueError: the text is no such rules.
+    """
+    *rules, last = step_rules.split(",")
+    parts = [rule.split(":") for rule in rules]
+    untils = [int(until) for _, until in parts]
+    factors = [float(factor) for factor, _ in parts] + [float(last)]
+    if [0, *untils] != sorted({0, *untils}) or min(factors) <= 0:
+        raise ValueError(step_rules)
+    place = next((i for i, until in enumerate(untils) if step <= until), -1)
+    return factors[place]
 
 
 def num_steps(steps: float, total_steps: int) -> int:

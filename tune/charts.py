@@ -66,7 +66,7 @@ def parallel_coordinates(board: Board) -> Markup | None:
     entries = [entry for entry in board.entries if entry.value is not None]
     if not entries:
         return None
-    names = board.sweep.space.names
+    names = board.names
     axes = [axis_of(name, [e.trial.values.get(name) for e in entries]) for name in names]
     axes.append(axis_of(board.sweep.metric, [entry.value for entry in entries]))
     width, height = WIDE

@@ -46,12 +46,17 @@ class SweepConfig(Section):
     )
     num_samples: int = Field(8, ge=1, description="draws; under `grid` all combinations are tried")
     search_seed: int = Field(42, ge=0, description="of the draws (`seed` is that of a run's data)")
-    scheduler: Literal["asha", "median", "none"] = Field(
+    scheduler: Literal["asha", "median", "pbt", "none"] = Field(
         "asha", description="which trials are stopped early"
     )
-    grace_period: int = Field(1, ge=1, description="saves that every trial gets to")
+    grace_period: int = Field(
+        1, ge=1, description="saves that every trial gets to; under `pbt`, of each generation"
+    )
     reduction_factor: int = Field(
-        3, ge=2, description="under `asha`, the best one in so many goes on at each rung"
+        3,
+        ge=2,
+        description="under `asha`, the best one in so many goes on at each rung; under `pbt`, the "
+        "worst one in so many gives way to a child of the best",
     )
     max_concurrent_trials: int | None = Field(
         None, ge=1, description="trials at a time; default: as many as cores and memory hold"
@@ -63,7 +68,18 @@ class SweepConfig(Section):
         False, description="train the winner once more, on training and validation rows together"
     )
 
+    @property
+    def save_total_limit(self) -> int:
+        """Newest checkpoints of a trial that stay; under `pbt` children begin with older ones."""
+        return max(2, self.grace_period + 1) if self.scheduler == "pbt" else 2
 
+    @property
+    def checkpoints_at_work(self) -> int:
+        """Checkpoints that a trial at work has at the most: these, its best, and the next one."""
+        return self.save_total_limit + 2
+
+
+LEARNING_RATE = "train.learning_rate"
 # What may change when a sweep goes on: it changes no score.
 FREE = ("max_concurrent_trials", "max_disk_bytes", "num_samples", "refit")
 
@@ -187,6 +203,8 @@ def _check_together(sweep: Sweep) -> None:
         )
     if settings.refit and is_nested(base):
         faults.append("sweep.refit: true, but it is for trials of one worker; set num_workers=1")
+    if settings.scheduler == "pbt":
+        faults += _against_generations(sweep)
     if settings.searcher == "grid" and (ranges := sweep.space.ranges()):
         faults.append(
             f"sweep.searcher: grid tries every value, and {', '.join(ranges)} is a range; list "
@@ -194,3 +212,25 @@ def _check_together(sweep: Sweep) -> None:
         )
     if faults:
         raise UserError(*faults)
+
+
+def _against_generations(sweep: Sweep) -> list[str]:
+    """Why there is no population: what changes in the middle of a run is its rate alone."""
+    faults, train = [], sweep.base.train
+    if others := [name for name in sweep.space.names if name != LEARNING_RATE]:
+        faults.append(
+            f"sweep.scheduler: pbt changes learning_rate in the middle of a run, and "
+            f"{', '.join(others)} cannot change there; search learning_rate alone, or set "
+            "scheduler=asha"
+        )
+    if train.lr_scheduler_type != "constant":
+        faults.append(
+            f"train.lr_scheduler_type: {train.lr_scheduler_type}, but under pbt the rate is "
+            "constant from one generation to the next; set lr_scheduler_type=constant"
+        )
+    if sweep.settings.searcher == "optuna":
+        faults.append(
+            "sweep.searcher: optuna draws by outcomes, and under pbt only the first generation is "
+            "drawn; set searcher=random"
+        )
+    return faults

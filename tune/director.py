@@ -23,9 +23,10 @@ from trainers.checkpoints import step_name
 from trainers.run_dir import append_jsonl, read_jsonl, write_jsonl
 from trainers.scores import find_score
 from tune.config import Sweep
+from tune.generations import child_values
 from tune.schedulers import Judge, Table
 from tune.searchers import next_draws
-from tune.trials import Leg, Line, Trials, make_lines
+from tune.trials import Leg, Line, LineMaker, Trials, make_lines
 
 LEDGER = "ledger.jsonl"
 BASELINES = "baselines"
@@ -91,6 +92,7 @@ class Director:
                 self.failed[row["run"]] = row["why"]
         self._judged: tuple[tuple[int, int, int], Judge] | None = None
         self._noted = {self._identity(row) for row in rows}
+        self._bred: set[int] = set()  # rungs whose children are among the lines
         self._draw()
 
     def next_task(self) -> Task | None:
@@ -186,6 +188,7 @@ class Director:
 
     def _lines_with_more(self) -> Iterator[Line]:
         """All lines; when these have all come to an end, those of the next draws as well."""
+        self._breed()
         yield from self.lines
         at_an_end = ("finished", "stopped", "failed")
         if all(self.standing(line).state in at_an_end for line in self.lines):
@@ -194,15 +197,35 @@ class Director:
     def _draw(self) -> list[Line]:
         """The lines of the draws that come next, if there are any."""
         draws = next_draws(self.sweep, self.outcomes())
-        trials = self.trials.add(draws)
-        lines = make_lines(
-            trials,
-            settings=self.sweep.settings,
-            scoring=self.sweep.scoring,
-            num_rows=self.num_rows,
-            directory=self.directory,
-            first=len(self.lines),
-        )
+        lines = make_lines(self.trials.add(draws), self._maker, first=len(self.lines))
+        self._take_up(lines)
+        return lines
+
+    def _breed(self) -> None:
+        """Under `pbt`, the children of each generation that is complete."""
+        if self.sweep.settings.scheduler != "pbt":
+            return
+        for rung in sorted({rung for line in self.lines for rung in line.rungs} - self._bred):
+            pairs = self._judge().replaced(rung)
+            if pairs is None:
+                return
+            self._bred.add(rung)
+            for place, (_, parent) in enumerate(pairs):
+                run, step = next(
+                    (leg.run, leg.until) for leg in self.lines[parent].legs if leg.rung == rung
+                )
+                seed = f"{self.sweep.settings.search_seed}/{rung}/{place}"
+                trial = self.trials.child(child_values(run.config, step, seed=seed))
+                line = self._maker.child(trial, len(self.lines), parent=run, rung=rung)
+                self._take_up([line])
+
+    @property
+    def _maker(self) -> LineMaker:
+        sweep = self.sweep
+        return LineMaker(sweep.settings, sweep.scoring, self.num_rows, self.directory)
+
+    def _take_up(self, lines: list[Line]) -> None:
+        """Have new lines, and note the trials that the ledger does not have."""
         self.lines += lines
         for line in lines:
             for trial in line.trials:
@@ -210,7 +233,6 @@ class Director:
                 row |= {"line": line.number, "values": trial.values}
                 if self._identity(row) not in self._noted:
                     self._note(row)
-        return lines
 
     def _judge(self) -> Judge:
         version = (len(self.ended), len(self.failed), len(self.lines))

@@ -1,8 +1,8 @@
 """The disk budget of a sweep: checkpoints go by score, the worst first.
 
-Never deleted: the newest checkpoint of a run that goes on, and the one that leads. A run at work
-needs room for four checkpoints (its two newest, its best, and the one being written), which is kept
-free before it starts, so that the budget holds at every moment.
+Never deleted: the newest checkpoint of a run that goes on, those that others will begin with, and
+the one that leads. Room for all that a run at work has (its two newest, its best, and the one being
+written) is kept free before it starts, so that the budget holds at every moment.
 """
 
 import math
@@ -11,8 +11,6 @@ from pathlib import Path
 
 from trainers.checkpoints import Checkpoint, delete_checkpoint, list_checkpoints, step_name
 from trainers.scores import read_scores
-
-AT_WORK = 4
 
 
 def used_bytes(directory: Path) -> int:
@@ -48,15 +46,15 @@ def make_room(
     limit: int,
     needed: int,
     live: Collection[str],
-    leader: tuple[str, str] | None,
+    kept: Collection[tuple[str, str]],
 ) -> bool:
     """Delete the worst checkpoints until `needed` bytes fit below `limit`; whether they do.
 
     Args:
         live: keys of runs that go on or are at work.
-        leader: run and checkpoint ("step-000140") with the best score so far.
+        kept: runs and checkpoints ("step-000140") that stay.
     """
-    candidates = sorted(_spare(directory, live=live, leader=leader), key=lambda pair: pair[0])
+    candidates = sorted(_spare(directory, live=live, kept=kept), key=lambda pair: pair[0])
     while used_bytes(directory) + needed > limit:
         if not candidates:
             return False
@@ -66,7 +64,7 @@ def make_room(
 
 
 def _spare(
-    directory: Path, *, live: Collection[str], leader: tuple[str, str] | None
+    directory: Path, *, live: Collection[str], kept: Collection[tuple[str, str]]
 ) -> list[tuple[float, Checkpoint]]:
     """Checkpoints that may go, each with its score; an unscored one is worth nothing."""
     found = []
@@ -74,6 +72,6 @@ def _spare(
         scores = {s.step: s.merit for s in read_scores(run_dir)}
         for place, checkpoint in enumerate(list_checkpoints(run_dir / "checkpoints")):
             goes_on = run_dir.name in live and place == 0
-            if not goes_on and (run_dir.name, step_name(checkpoint.step)) != leader:
+            if not goes_on and (run_dir.name, step_name(checkpoint.step)) not in kept:
                 found.append((scores.get(checkpoint.step, -math.inf), checkpoint))
     return found

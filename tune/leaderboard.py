@@ -23,6 +23,7 @@ from trainers.run_dir import read_jsonl, write_json, write_text
 from trainers.scores import best_of, read_scores
 from tune.config import Sweep, is_nested
 from tune.director import Director
+from tune.generations import STEP_RULES
 from tune.trials import Line, Run, Trial
 
 # A busy hardware thread of a Xeon 8272CL: 195 W over 52 of them. A figure to compare trials by.
@@ -74,6 +75,12 @@ class Board:
     cpu_s: float
     wall_s: float
     num_threads: int
+
+    @property
+    def names(self) -> list[str]:
+        """The fields whose values are shown: those that are searched, or changed on the way."""
+        rules = any(STEP_RULES in entry.trial.values for entry in self.entries)
+        return [*self.sweep.space.names, *([STEP_RULES] if rules else [])]
 
     @property
     def best(self) -> Entry | None:
@@ -246,7 +253,7 @@ def _best_name(board: Board) -> str:
 
 def board_markdown(board: Board) -> str:
     """The board as a Markdown table with what the tests say below."""
-    names = board.sweep.space.names
+    names = board.names
     leaves = [name.rsplit(".", 1)[-1] for name in names]
     head = ["", "trial", *leaves, board.sweep.metric, "95 % interval", "checkpoint", "epoch"]
     head += ["state", "CPU-s", "Wh (est.)"]

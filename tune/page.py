@@ -14,10 +14,10 @@ from trainers.report import page as run_page
 from trainers.report.records import label_of
 from trainers.run_dir import write_text
 from tune.charts import curves, metric_against, parallel_coordinates
+from tune.config import LEARNING_RATE
 from tune.leaderboard import WATTS_PER_CORE, Board, best_config, told
 
 HERE = Path(__file__).parent
-LEARNING_RATE = "train.learning_rate"
 
 
 def write_page(board: Board) -> Path:
@@ -31,7 +31,7 @@ def render(board: Board) -> str:
     """The whole page as one HTML text."""
     template = run_page.environment(HERE).get_template("sweep.html.j2")
     style = (run_page.HERE / "report.css").read_text(encoding="utf-8")
-    names = board.sweep.space.names
+    names = board.names
     html = template.render(
         style=Markup(style),
         written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",

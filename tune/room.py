@@ -7,9 +7,10 @@ room.for_task(task, director)        # False: not yet
 from dataclasses import dataclass, field
 
 from datasets_src.errors import UserError
+from trainers.checkpoints import step_name
 from trainers.scores import best_of, read_scores
 from tune.director import Director, Task
-from tune.disk import AT_WORK, make_room, prune_settled, used_bytes
+from tune.disk import make_room, prune_settled, used_bytes
 
 AT_AN_END = ("finished", "stopped", "failed")
 
@@ -30,13 +31,14 @@ class Room:
         """
         if self.limit is None or task.leg is None:
             return True
-        needed = (1 + len(director.running)) * AT_WORK * self.checkpoint_bytes
+        each = director.sweep.settings.checkpoints_at_work * self.checkpoint_bytes
+        needed = (1 + len(director.running)) * each
         if make_room(
             director.directory,
             limit=self.limit,
             needed=needed,
             live=live_runs(director) | {task.name},
-            leader=leader_of(director),
+            kept=starts(director) | leader_of(director),
         ):
             return True
         if director.running:
@@ -68,7 +70,18 @@ def live_runs(director: Director) -> set[str]:
     return live
 
 
-def leader_of(director: Director) -> tuple[str, str] | None:
+def starts(director: Director) -> set[tuple[str, str]]:
+    """Run and name of the checkpoints that legs to come begin with."""
+    return {
+        (leg.start[0].key, step_name(leg.start[1]))
+        for line in director.lines
+        if director.standing(line).state not in AT_AN_END
+        for leg in line.legs
+        if leg.start is not None and not director.is_done(leg)
+    }
+
+
+def leader_of(director: Director) -> set[tuple[str, str]]:
     """Run and name of the best checkpoint so far; of equals the first line's."""
     found = []
     for number, run in enumerate(
@@ -77,4 +90,4 @@ def leader_of(director: Director) -> tuple[str, str] | None:
         best = best_of(read_scores(run.directory))
         if best is not None:
             found.append((best.merit, -number, run.key, best.name))
-    return max(found)[2:] if found else None
+    return {max(found)[2:]} if found else set()

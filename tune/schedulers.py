@@ -8,6 +8,8 @@ and after a restart. (Ray's own ASHA compares with whatever has arrived.)
     asha     goes on if it is among the best 1 of `reduction_factor`   (arXiv 1810.05934)
     median   goes on if its best so far reaches the median of the others' means so far, from the
              third other on (Vizier, KDD 2017)
+    pbt      goes on unless it is among the worst 1 of `reduction_factor` of its generation, which
+             is all lines that get to the rung (arXiv 1711.09846); it waits for all of them
     none     always goes on
 """
 
@@ -45,9 +47,33 @@ class Judge:
             self._known[key] = self._decide(line, rung)
         return self._known[key]
 
+    def generation(self, rung: int) -> list[int] | None:
+        """All lines that got to `rung`, the best first; None while one is on its way."""
+        lines = [line for line, rungs in enumerate(self.table.rungs) if rung in rungs]
+        arrived = {line: self._arrived(line, rung) for line in lines}
+        if None in arrived.values():
+            return None
+        there = [line for line in lines if arrived[line]]
+        return sorted(there, key=lambda line: (-self.table.scores[line, rung], line))
+
+    def replaced(self, rung: int) -> list[tuple[int, int]] | None:
+        """(line that stops at `rung`, line that its child begins from) pairs of a generation."""
+        ranks = self.generation(rung)
+        if ranks is None:
+            return None
+        num = self._losers(ranks)
+        return list(zip(ranks[len(ranks) - num :], ranks, strict=False))
+
+    def _losers(self, ranks: Sequence[int]) -> int:
+        """How many stop: each of them has a parent of its own."""
+        return min(max(1, len(ranks) // self.settings.reduction_factor), len(ranks) // 2)
+
     def _decide(self, line: int, rung: int) -> bool | None:
         if self.settings.scheduler == "none":
             return True
+        if self.settings.scheduler == "pbt":
+            ranks = self.generation(rung)
+            return None if ranks is None else line not in ranks[len(ranks) - self._losers(ranks) :]
         others = [other for other in range(line) if rung in self.table.rungs[other]]
         arrived = {other: self._arrived(other, rung) for other in others}
         if None in arrived.values():

@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +130,10 @@ class Trials:
             raise UserError(*faults)
         return list(self.by_key.values())[before:]
 
+    def child(self, values: Values) -> Trial:
+        """The trial of values that were not drawn."""
+        return self.by_key[self._add(values)]
+
     def _add(self, values: Values) -> str:
         config = effective_config(self.sweep, values)
         key = key_of(config)
@@ -184,16 +188,8 @@ def why_apart(config: Config) -> str:
     return "max_steps cuts the run; leave it out" if train.max_steps > 0 else ""
 
 
-def make_lines(
-    trials: Sequence[Trial],
-    *,
-    settings: SweepConfig,
-    scoring: EvalConfig,
-    num_rows: int,
-    directory: Path,
-    first: int = 0,
-) -> list[Line]:
-    """Lines of trials that were drawn together, numbered from `first`, of `num_rows` rows."""
+def make_lines(trials: Sequence[Trial], maker: "LineMaker", *, first: int = 0) -> list[Line]:
+    """Lines of trials that were drawn together, numbered from `first`."""
     groups: dict[str, list[Trial]] = {}
     for trial in trials:
         key = trial.key
@@ -204,14 +200,13 @@ def make_lines(
     for number, group in enumerate(groups.values(), start=first):
         group.sort(key=lambda trial: trial.config.train.num_train_epochs)
         make = _branches if _decays(group[-1].config) and len(group) > 1 else _one_run
-        maker = LineMaker(settings, scoring, num_rows, directory)
         lines.append(make(maker, number, tuple(group)))
     return lines
 
 
 @dataclass(frozen=True)
 class LineMaker:
-    """What the legs of a line depend on besides its trials."""
+    """What the legs of a line depend on besides its trials; `num_rows` are those of training."""
 
     settings: SweepConfig
     scoring: EvalConfig
@@ -221,11 +216,12 @@ class LineMaker:
     def run(self, config: Config, key: str) -> Run:
         """The run of a config in the sweep's directory: scored by the sweep's metric, its base by
         the sweep alone, neither exported nor pushed."""
+        kept = self.settings.save_total_limit
         changes: dict[str, Any] = {
             "run_name": key,
             "output_dir": str(self.directory / "trials"),
             "eval": self.scoring.model_copy(update={"eval_on_start": False}),
-            "checkpoint": config.checkpoint.model_copy(update={"save_total_limit": 2}),
+            "checkpoint": config.checkpoint.model_copy(update={"save_total_limit": kept}),
             "hub": HubConfig(),
             "export": ExportConfig(export_best=False),
         }
@@ -244,17 +240,29 @@ class LineMaker:
             return []
         if self.settings.scheduler == "median":
             return list(range(first, num_saves))
+        if self.settings.scheduler == "pbt":
+            return list(range(first, num_saves, first))
         powers = (first * factor**k for k in range(64))
         return [rung for rung in powers if rung < num_saves]
+
+    def steps_per_save(self, config: Config) -> int:
+        """Steps from one save to the next."""
+        if config.checkpoint.save_strategy == "epoch":
+            return steps_per_epoch(self.num_rows, config.train.train_batch_size)
+        return config.checkpoint.save_steps
+
+    def child(self, trial: Trial, number: int, *, parent: Run, rung: int) -> Line:
+        """A line that goes on from `parent`'s checkpoint at `rung`."""
+        whole = _one_run(self, number, (trial,))
+        start = (parent, rung * self.steps_per_save(trial.config))
+        first, *rest = (leg for leg in whole.legs if leg.until > start[1])
+        return replace(whole, legs=(replace(first, start=start), *rest))
 
 
 def _one_run(maker: LineMaker, number: int, trials: tuple[Trial, ...]) -> Line:
     longest = trials[-1]
     run, total = maker.run(longest.config, longest.key), maker.steps(longest.config)
-    save = longest.config.checkpoint
-    every = save.save_steps
-    if save.save_strategy == "epoch":
-        every = steps_per_epoch(maker.num_rows, longest.config.train.train_batch_size)
+    every = maker.steps_per_save(longest.config)
     judged = maker.rungs(math.ceil(total / every))
     legs = [Leg(run, rung * every, rung) for rung in judged]
     ends = tuple((run, maker.steps(trial.config)) for trial in trials)

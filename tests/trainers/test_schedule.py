@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from pydantic import ValidationError
 from transformers import get_scheduler
 
+from trainers.config import TrainConfig
 from trainers.schedule import learning_rate
 
 WSD = "warmup_stable_decay"
@@ -40,3 +42,29 @@ def test_warm_up_is_linear_and_a_share_below_one() -> None:
 
     assert rates(0.25) == rates(5)
     assert rates(5)[:7] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.0])
+
+
+def test_the_rules_of_a_piecewise_constant_rate() -> None:
+    def rates(rules: str, warmup: int = 0) -> list[float]:
+        return [
+            learning_rate(
+                step, peak=2.0, total_steps=9, warmup_steps=warmup, kind="piecewise_constant",
+                step_rules=rules,
+            )
+            for step in range(1, 10)
+        ]  # fmt: skip
+
+    assert rates("1:3,0.5:6,0.25") == [2.0] * 3 + [1.0] * 3 + [0.5] * 3
+    assert rates("1") == [2.0] * 9 and rates("1", warmup=2)[:3] == [0.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("rules", ["", "1:3", "1:x,2", "1:5,0.5:5,1", "1:0,2", "1:4,0", "1:2:3,1"])
+def test_what_are_no_rules_is_refused(rules: str) -> None:
+    with pytest.raises(ValidationError, match=r"are no rules; write '1:50,0.5:80,0.1'"):
+        TrainConfig(lr_scheduler_type="piecewise_constant", step_rules=rules)
+
+
+def test_rules_and_their_schedule_go_together() -> None:
+    for told in ({"step_rules": "1:3,0.5"}, {"lr_scheduler_type": "piecewise_constant"}):
+        with pytest.raises(ValidationError, match="go together"):
+            TrainConfig.model_validate(told)

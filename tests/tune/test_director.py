@@ -13,7 +13,7 @@ from trainers.checkpoints import step_name
 from trainers.run_dir import append_jsonl, read_jsonl
 from tune.config import Sweep
 from tune.director import LEDGER, Director, Task
-from tune.leaderboard import board_json, read_board
+from tune.leaderboard import board_json, board_markdown, read_board
 from tune.trials import Trials
 
 RATES = [3e-3, 1e-3, 3e-4, 1e-4]
@@ -188,3 +188,44 @@ def test_optuna_is_asked_again_when_all_it_asked_for_has_ended(
     drive(start(sweep, tmp_path / "killed"), legs=3, seed=3)
     again = drive(start(sweep, tmp_path / "killed"), most=2, seed=5)
     assert board_of(again)["trials"] == board_of(plain)["trials"]
+
+
+POPULATION = {
+    "learning_rate": [3e-3, 1e-3, 3e-4, 1e-4],
+    "searcher": "grid",
+    "scheduler": "pbt",
+    "reduction_factor": 2,
+}
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_children_go_on_from_the_best_at_other_rates(
+    sweep_of: SweepOf, tmp_path: Path, most: int
+) -> None:
+    director = drive(start(sweep_of(POPULATION, num_train_epochs=3), tmp_path), seed=1, most=most)
+    states = [director.standing(line).state for line in director.lines]
+    assert states == ["finished", *["stopped"] * 3, "finished", "stopped", *["finished"] * 2]
+    parents = [director.lines[0], director.lines[1]]
+    for line, parent in zip(director.lines[4:6], parents, strict=True):
+        first, train = line.legs[0], line.trials[0].config.train
+        assert first.start == (parent.legs[0].run, 7) and first.until == 14
+        assert train.learning_rate == parent.trials[0].config.train.learning_rate
+        assert train.step_rules in ("1:7,0.8", "1:7,1.2")
+    assert [leg.until for leg in director.lines[6].legs] == [21], "a child of the last generation"
+    told = {row["trial"]: row["values"] for row in board_of(director)["trials"]}
+    assert told[4].keys() == {
+        "train.learning_rate", "train.lr_scheduler_type", "train.step_rules",
+    }  # fmt: skip
+    assert "| step_rules |" in board_markdown(read_board(director, num_threads=1))
+
+
+def test_a_population_taken_up_again_is_the_same(sweep_of: SweepOf, tmp_path: Path) -> None:
+    sweep = sweep_of(POPULATION, num_train_epochs=4)
+    plain = board_of(drive(start(sweep, tmp_path / "plain")))
+    director = start(sweep, tmp_path / "cut")
+    for legs in (3, 4, 5, 2):
+        director = start(sweep, tmp_path / "cut")
+        drive(director, seed=legs, most=2, legs=legs)
+    again = board_of(drive(start(sweep, tmp_path / "cut")))
+    assert again["trials"] == plain["trials"]
+    assert judged(tmp_path / "cut") == judged(tmp_path / "plain")

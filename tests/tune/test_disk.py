@@ -6,7 +6,7 @@ from tests.tune.conftest import SweepOf
 from tests.tune.test_director import SECTION, start, train
 from trainers.checkpoints import list_checkpoints, save_checkpoint
 from tune.director import Director
-from tune.disk import AT_WORK, make_room, used_bytes
+from tune.disk import make_room, used_bytes
 from tune.room import Room, leader_of, live_runs
 
 SIZE = 100_000
@@ -48,11 +48,11 @@ def test_room_is_made_by_score_and_the_leader_stays(sweep_of: SweepOf, tmp_path:
     director = swept(sweep_of, tmp_path, legs=6)
     Room(None, SIZE).settle(director)
     used, leader = used_bytes(tmp_path), leader_of(director)
-    assert leader == (director.lines[0].legs[0].run.key, "step-000028")
+    assert leader == {(director.lines[0].legs[0].run.key, "step-000028")}
     runs = [line.legs[0].run.directory for line in director.lines]
     for free, left in ((1, [[28], [7], [7]]), (2 * SIZE, [[28], [7], []]), (10**9, [[28], [], []])):
         fits = make_room(
-            tmp_path, limit=used + 1, needed=free, live=live_runs(director), leader=leader
+            tmp_path, limit=used + 1, needed=free, live=live_runs(director), kept=leader
         )
         assert fits == (free < 10**9)
         assert [steps_of(run) for run in runs[:3]] == left
@@ -64,7 +64,7 @@ def test_the_newest_checkpoint_of_a_line_that_goes_on_stays(
     director = swept(sweep_of, tmp_path, legs=2)
     run = director.lines[0].legs[0].run
     assert run.key in live_runs(director)
-    assert not make_room(tmp_path, limit=1, needed=1, live=live_runs(director), leader=None)
+    assert not make_room(tmp_path, limit=1, needed=1, live=live_runs(director), kept=())
     assert steps_of(run.directory) == [14]
 
 
@@ -72,7 +72,7 @@ def test_a_leg_waits_for_room_that_another_will_leave(sweep_of: SweepOf, tmp_pat
     director = swept(sweep_of, tmp_path, legs=2)
     task = director.next_task()
     assert task is not None
-    limit = used_bytes(tmp_path) + AT_WORK * SIZE + 1000
+    limit = used_bytes(tmp_path) + director.sweep.settings.checkpoints_at_work * SIZE + 1000
     assert Room(limit, SIZE).for_task(task, director)
     director.begin(task)
     other = director.next_task()

@@ -116,3 +116,23 @@ def test_any_interleaving_gives_the_same_decisions(
 @pytest.mark.parametrize("scheduler", ["asha", "median", "none"])
 def test_one_line_alone_always_goes_on(scheduler: str) -> None:
     assert judge(scheduler, {(0, 1): 0.0}, [[1]]).goes_on(0, 1) is True
+
+
+def test_a_generation_waits_for_all_and_its_worst_give_way_to_the_best() -> None:
+    rungs = [[1, 2]] * 5
+    scores = {(i, 1): value for i, value in enumerate([0.5, 0.4, 0.6, 0.55])}
+    assert judge("pbt", scores, rungs).goes_on(0, 1) is None, "line 4 is on its way"
+    scores[4, 1] = 0.1
+    asked = judge("pbt", scores, rungs)
+    assert [asked.goes_on(i, 1) for i in range(5)] == [True, False, True, True, False]
+    assert asked.replaced(1) == [(1, 2), (4, 3)] and asked.replaced(2) is None
+    # Children are lines 5 and 6, judged from rung 2 on with those that went on.
+    rungs = [*rungs, [2], [2]]
+    scores |= {(i, 2): value for i, value in [(0, 0.7), (2, 0.6), (3, 0.5), (5, 0.4), (6, 0.9)]}
+    assert judge("pbt", scores, rungs).replaced(2) == [(3, 6), (5, 0)]
+
+
+def test_a_small_generation_keeps_half_and_one_alone_goes_on() -> None:
+    asked = judge("pbt", {(0, 1): 0.5, (1, 1): 0.5, (2, 1): 0.5}, [[1]] * 3, factor=2)
+    assert asked.replaced(1) == [(2, 0)], "of equals the later line"
+    assert judge("pbt", {(0, 1): 0.5}, [[1], [1]], failed={1}).goes_on(0, 1) is True

@@ -108,6 +108,13 @@ def test_a_fault_names_key_value_and_remedy(raw: dict[str, Any], words: list[str
     [
         ({"lora_r": [8], "metric": "acuracy"}, {}, ["sweep.metric", "known: execution_accuracy"]),
         ({"lora_r": [8], "metric": "eval_loss", "mode": "max"}, {}, ["sweep.mode: max", "lower"]),
+        ({"lora_r": [8], "scheduler": "pbt"}, {}, ["sweep.scheduler: pbt", "method.lora_r"]),
+        (
+            {"learning_rate": [1e-3], "scheduler": "pbt"},
+            {"lr_scheduler_type": "cosine"},
+            ["cosine", "set lr_scheduler_type=constant"],
+        ),
+        ({"learning_rate": [1e-3], "scheduler": "pbt", "searcher": "optuna"}, {}, ["optuna"]),
         ({"lora_r": [8], "scheduler": "hyper"}, {}, ["sweep.scheduler", "'hyper'", "'asha'"]),
         ({"lora_r": [8], "num_samples": 0}, {}, ["sweep.num_samples", "greater than or equal"]),
         ({"lora_r": [8]}, {"output_dir": "s3://bucket/runs"}, ["s3://bucket/runs", "all machines"]),

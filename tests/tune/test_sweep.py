@@ -126,6 +126,32 @@ def hashes(run_dir: Path, name: str) -> dict[str, str]:
     return {n: hashlib.sha256((path / n).read_bytes()).hexdigest() for n in TRAINED}
 
 
+def test_the_winner_of_a_population_is_a_config_like_any_other(
+    tmp_path: Path, pocket: Path, ray_local: None
+) -> None:
+    """A child's run, from its parent's checkpoint on, has the bytes of its config run alone."""
+    section = {"learning_rate": [3e-3, 1e-5], "searcher": "grid", "scheduler": "pbt"}
+    path = config_file(tmp_path, section | {"metric": "eval_loss"})
+    told = ["num_train_epochs=3", "lr_scheduler_type=constant", "max_new_tokens=4"]
+    assert run_sweep(load_sweep(path, told)) == 0
+    directory = tmp_path / "runs/small"
+    board = read_json(directory / "leaderboard.json")
+    children = [row for row in board["trials"] if "train.step_rules" in row["values"]]
+    child = max(children, key=lambda row: int(row["trial"]))
+    assert child["state"] == "finished" and len(children) == 2
+    own = [
+        row["step"]
+        for path in (directory / child["run"] / "ledger").iterdir()
+        for row in read_jsonl(path)
+    ]
+    assert own == [9, 10, 11, 12], "it trains its own generation only"
+    config, _ = load_config(directory / child["run"] / "config.yaml")
+    alone = config.model_copy(update={"run_name": "alone", "output_dir": str(tmp_path / "runs")})
+    fit(alone, prepared_dir=Path(read_json(directory / child["run"] / "run.json")["prepared_dir"]))
+    last = "step-000012"
+    assert hashes(tmp_path / "runs/alone", last) == hashes(directory / child["run"], last)
+
+
 def test_a_loss_is_a_metric_to_be_low(tmp_path: Path, pocket: Path, ray_local: None) -> None:
     section = {"learning_rate": [3e-3, 1e-5], "searcher": "grid", "scheduler": "none"}
     path = config_file(tmp_path, section | {"metric": "eval_loss"})

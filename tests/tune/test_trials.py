@@ -9,7 +9,7 @@ from datasets_src.errors import UserError
 from tests.tune.conftest import SweepOf
 from tune.config import Sweep
 from tune.searchers import next_draws
-from tune.trials import Line, Trials, check_ends, make_lines
+from tune.trials import Line, LineMaker, Trials, check_ends, make_lines
 
 ROWS = 100  # of which a step takes 16: 7 steps an epoch
 GRID = {"searcher": "grid", "reduction_factor": 2}
@@ -17,13 +17,7 @@ GRID = {"searcher": "grid", "reduction_factor": 2}
 
 def lines_of(sweep: Sweep) -> list[Line]:
     trials = Trials(sweep).add(next_draws(sweep, []))
-    return make_lines(
-        trials,
-        settings=sweep.settings,
-        scoring=sweep.scoring,
-        num_rows=ROWS,
-        directory=Path("/s"),
-    )
+    return make_lines(trials, LineMaker(sweep.settings, sweep.scoring, ROWS, Path("/s")))
 
 
 def legs_of(line: Line) -> list[tuple[str, int, int | None]]:
