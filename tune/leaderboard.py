@@ -9,7 +9,7 @@ share a run may have the same best checkpoint; it is the shorter one's.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,8 @@ WATTS_PER_CORE = 3.75
 class Entry:
     """One trial: its run up to its last step, the best checkpoint there, its training so far.
 
-    `cpu_s` are its run's up to its end; where trials share a run, they are in each of them.
+    `trained_by` is the run that trained that checkpoint, if another did. `cpu_s` are its run's up
+    to its end; where trials share a run, they are in each of them.
     """
 
     trial: Trial
@@ -42,6 +43,7 @@ class Entry:
     state: str
     reason: str
     score: Score | None
+    trained_by: str
     epoch: float
     curve: tuple[tuple[float, float], ...]
     cpu_s: float
@@ -111,6 +113,7 @@ def _rank(entry: Entry) -> tuple[float, float, int]:
 
 
 def _entries(director: Director, num_threads: int) -> Iterator[Entry]:
+    starts = {leg.run.key: leg.start for line in director.lines for leg in line.legs if leg.start}
     for line in director.lines:
         for trial, (run, last) in zip(line.trials, line.ends, strict=True):
             state, reason = _state(director, line, run, last)
@@ -126,10 +129,18 @@ def _entries(director: Director, num_threads: int) -> Iterator[Entry]:
                 state=state,
                 reason=reason,
                 score=best,
+                trained_by=_trained_by(starts, run.key, best.step if best and best.step else 0),
                 epoch=epochs[best.step] if best and best.step else 0.0,
                 curve=tuple((epochs[s.step], s.metrics[s.metric]) for s in scores if s.step),
                 cpu_s=_cpu_s(director, run, last, num_threads),
             )
+
+
+def _trained_by(starts: Mapping[str, tuple[Run, int]], key: str, step: int) -> str:
+    """The key of the run that trained a checkpoint of the run `key`."""
+    while key in starts and step <= starts[key][1]:
+        key = starts[key][0].key
+    return key
 
 
 def _cpu_s(director: Director, run: Run, last: int, num_threads: int) -> float:
@@ -179,7 +190,7 @@ def _tests(directory: Path, entries: list[Entry], baselines: list[Score]) -> dic
 
 
 def _checkpoint(entry: Entry) -> tuple[str, str]:
-    return (entry.run.key, entry.score.name if entry.score else "")
+    return (entry.trained_by, entry.score.name if entry.score else "")
 
 
 def _replies(entry: Entry) -> list[dict[str, Any]]:

@@ -229,3 +229,23 @@ def test_a_population_taken_up_again_is_the_same(sweep_of: SweepOf, tmp_path: Pa
     again = board_of(drive(start(sweep, tmp_path / "cut")))
     assert again["trials"] == plain["trials"]
     assert judged(tmp_path / "cut") == judged(tmp_path / "plain")
+
+
+def test_a_checkpoint_that_a_child_began_with_is_no_second_best(
+    sweep_of: SweepOf, tmp_path: Path
+) -> None:
+    director = drive(start(sweep_of(POPULATION, num_train_epochs=3), tmp_path))
+    parent, child = director.lines[4].legs[0].run, director.lines[7].legs[0].run
+    assert director.lines[7].legs[0].start == (parent, 14)
+    for run in (parent, child):  # as begin_with takes them over
+        rows = list(read_jsonl(parent.directory / "scores.jsonl"))
+        row = next(r for r in rows if r["step"] == 14) | {"metrics": {"execution_accuracy": 0.99}}
+        append_jsonl(run.directory / "scores.jsonl", row)
+        answer = {"id": "1", "group": "1", "scores": {"execution_accuracy": 0.99}}
+        append_jsonl(run.directory / row["predictions"], answer)
+        step = {"step": 14, "epoch": 2.0, "step_time_s": 1.0}
+        append_jsonl(run.directory / "metrics.jsonl", step)
+    board = read_board(director, num_threads=1)
+    assert [entry.trial.number for entry in board.entries[:2]] == [4, 7]
+    assert board.entries[1].trained_by == parent.key
+    assert [name.split()[1] for name in board.tests] == ["0"], "the best of another run"
