@@ -24,9 +24,10 @@ from trainers.config_load import leaves
 from trainers.run_dir import read_json, read_jsonl, write_json, write_jsonl
 from trainers.run_state import RunState
 from trainers.stop import RunFailed, StopRequest
+from tune.board_files import board_markdown, write_board
 from tune.config import FREE, Sweep, SweepConfig, load_sweep
 from tune.director import Director, Work
-from tune.leaderboard import board_markdown, read_board, write_board
+from tune.leaderboard import read_board
 from tune.page import write_page
 from tune.room import Room
 from tune.searchers import next_draws

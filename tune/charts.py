@@ -25,7 +25,8 @@ from trainers.report.charts import (
     x_tick,
 )
 from trainers.report.scores import y_range_of
-from tune.leaderboard import Board, Entry, told
+from tune.board_files import told
+from tune.leaderboard import Board, Entry
 
 WIDE = (1120.0, 320.0)
 MIDDLE = (560.0, 300.0)

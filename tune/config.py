@@ -19,7 +19,7 @@ from datasets_src.config import Section
 from datasets_src.errors import UserError
 from datasets_src.faults import explain
 from datasets_src.task import EVAL_LOSS, checked_metric, load_task
-from trainers.config import Config, EvalConfig
+from trainers.config import Config
 from trainers.config_load import (
     find_leaf,
     override,
@@ -28,6 +28,7 @@ from trainers.config_load import (
     rename_synonyms,
     validate,
 )
+from trainers.eval_config import EvalConfig
 from trainers.remote import is_remote
 from tune.space import Space, parse_space, unknown_in_sweep
 

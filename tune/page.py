@@ -13,9 +13,10 @@ from trainers.config_load import dump_config
 from trainers.report import page as run_page
 from trainers.report.records import label_of
 from trainers.run_dir import write_text
+from tune.board_files import told
 from tune.charts import curves, metric_against, parallel_coordinates
 from tune.config import LEARNING_RATE
-from tune.leaderboard import WATTS_PER_CORE, Board, best_config, told
+from tune.leaderboard import WATTS_PER_CORE, Board, best_config
 
 HERE = Path(__file__).parent
 

@@ -18,8 +18,9 @@ from typing import Any
 
 from datasets_src.errors import UserError
 from datasets_src.plan import steps_per_epoch
-from trainers.config import Config, EvalConfig, ExportConfig, HubConfig, TrainConfig
+from trainers.config import Config, ExportConfig, HubConfig, TrainConfig
 from trainers.config_load import set_key, validate
+from trainers.eval_config import EvalConfig
 from trainers.run_state import settings_that_count
 from trainers.schedule import num_steps
 from tune.config import Sweep, SweepConfig

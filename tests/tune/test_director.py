@@ -11,9 +11,10 @@ from datasets_src.types import Score
 from tests.tune.conftest import SweepOf
 from trainers.checkpoints import step_name
 from trainers.run_dir import append_jsonl, read_jsonl
+from tune.board_files import board_json, board_markdown
 from tune.config import Sweep
 from tune.director import LEDGER, Director, Task
-from tune.leaderboard import board_json, board_markdown, read_board
+from tune.leaderboard import read_board
 from tune.trials import Trials
 
 RATES = [3e-3, 1e-3, 3e-4, 1e-4]

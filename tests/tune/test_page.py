@@ -7,8 +7,9 @@ import pytest
 
 from tests.tune.conftest import SweepOf
 from tests.tune.test_director import SECTION, drive, start
+from tune.board_files import board_markdown, write_board
 from tune.charts import axis_of
-from tune.leaderboard import Board, board_markdown, read_board, write_board
+from tune.leaderboard import Board, read_board
 from tune.page import render
 
 
