@@ -91,6 +91,7 @@ class Runs:
         """Run the driver to its end, which has this exit code."""
         driver = self.start(name, *overrides, failpoints=failpoints)
         driver.wait(code)
+        driver.wait_until_nothing_is_left()
         return driver
 
 
