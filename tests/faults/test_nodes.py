@@ -83,7 +83,7 @@ def test_workers_2_1_2(runs: Runs, tell: Tell, float32: str) -> None:
     workers = ("num_workers={min: 1, max: 2}", "cpus_per_worker=1", "dtype=float32", LONG)
     with ray_cluster(num_nodes=2) as cluster:
         driver = on(cluster, runs).start(
-            "elastic", *workers, failpoints="before_step:step=13:sleep=12"
+            "elastic", *workers, failpoints=f"{HELD_UP},before_step:step=13:sleep=12"
         )
         driver.wait_for_step(7)
         cluster.remove(cluster.busy()[0])
