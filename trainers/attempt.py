@@ -100,6 +100,7 @@ def run_attempt(
         word = _read(board) or word
         return _ending(attempt, guard, word, errors[0] if errors else None)
     finally:
+        guard.close()
         ray.kill(board)
         # Ray Train leaves them where its controller died, or a worker while the group was made.
         for group in placement_groups() - groups:

@@ -1,7 +1,8 @@
 """What the driver watches for while workers train, and what it then orders or does.
 
 a signal to stop, a node that is drained   ->  save now, and leave
-room for more workers (elastic)            ->  leave right after the next save
+room for more workers (elastic)            ->  leave right after the next save; a cluster that may
+                                               grow is asked for them
 no word for k times the usual              ->  write down all stacks, end the workers
 no answer from the cluster's head          ->  give up
 """
@@ -19,7 +20,7 @@ from trainers.board import Place, Word
 from trainers.config import Config
 from trainers.head import answers, head_address
 from trainers.orders import Order
-from trainers.resources import nodes, room_for
+from trainers.resources import Demand, grows, nodes, room_for
 from trainers.stop import StopRequest
 from trainers.worker import STACKS_SIGNAL
 
@@ -42,6 +43,11 @@ class Guard:
         self._quiet = Quiet(factor=self._scaling.hang_factor, at_least_s=self._scaling.hang_min_s)
         self.why: str | None = None
         self._order = Order.GO_ON
+        self._demand = Demand()
+
+    def close(self) -> None:
+        """Hold nothing any more: the attempt has ended."""
+        self._demand.withdraw()
 
     def look(self, word: Word) -> None:
         """One round, at most each second what asks the cluster.
@@ -68,7 +74,11 @@ class Guard:
             self._tell(Order.SAVE_AND_LEAVE, f"{', '.join(hosts)} is being drained")
         if self._world < self._scaling.max_workers and now - self._looked_for_room > GROW_EVERY_S:
             self._looked_for_room = now
-            if more := room_for(self._scaling, nodes("available"), self._cpus):
+            missing = self._scaling.max_workers - self._world
+            more = min(missing, room_for(self._scaling, nodes("available"), self._cpus))
+            if not more and grows() and self._demand.ask(self._scaling, missing, self._cpus):
+                more = missing
+            if more:
                 self._tell(Order.LEAVE_AFTER_SAVE, f"there is room for {more} more workers")
 
     def _tell(self, order: Order, why: str) -> None:

@@ -41,7 +41,7 @@ def wait_for_workers(
 
 class Demand:
     """Resources that a cluster is asked for: an autoscaler starts nodes for a placement group that
-    waits. It ends with the driver, whatever ends that."""
+    waits, and keeps those that it holds. It ends with the driver, whatever ends that."""
 
     def __init__(self) -> None:
         self._group: PlacementGroup | None = None
@@ -52,13 +52,12 @@ class Demand:
     def __exit__(self, *_: object) -> None:
         self.withdraw()
 
-    def ask(self, scaling: ScalingConfig, num: int, cpus: int) -> None:
-        """Ask for `num` workers once. When all are there they are let go, for who waits to take."""
+    def ask(self, scaling: ScalingConfig, num: int, cpus: int) -> bool:
+        """Ask for `num` workers once; whether all are there, held until this is withdrawn."""
         if self._group is None:
             each = {"CPU": cpus} | ({"GPU": 1} if scaling.use_gpu else {})
             self._group = placement_group([each] * num, strategy="PACK")
-        elif self._group.wait(0):
-            self.withdraw()
+        return bool(self._group.wait(0))
 
     def withdraw(self) -> None:
         """Ask for nothing any more."""
@@ -71,7 +70,6 @@ def _wait(
     config: Config, demand: Demand, *, stop: StopRequest, say: Callable[[str], None], beside: int
 ) -> tuple[int, int]:
     scaling, started, said = config.scaling, time.monotonic(), 0.0
-    grows = bool(os.environ.get("RAY_ADDRESS"))
     while True:
         stop.raise_if_asked()
         totals = nodes("Resources")
@@ -82,7 +80,7 @@ def _wait(
         if room >= enough:
             return min(room, scaling.max_workers), cpus
         needed = scaling.min_workers + config.eval.num_eval_workers
-        hopeless = not grows and room_for(scaling, totals, cpus) < needed
+        hopeless = not grows() and room_for(scaling, totals, cpus) < needed
         missing = _missing(scaling, needed, totals, nodes("available"), cpus)
         if hopeless or waited > scaling.resource_wait_s:
             reason = "a local Ray does not grow" if hopeless else f"waited {waited:.0f} s"
@@ -92,12 +90,17 @@ def _wait(
                 f"({missing}; {reason}); lower num_workers or cpus_per_worker, or set a longer "
                 "resource_wait_s"
             )
-        if grows:
-            demand.ask(scaling, scaling.max_workers + beside, cpus)
+        if grows() and demand.ask(scaling, scaling.max_workers + beside, cpus):
+            demand.withdraw()  # it was they that were waited for
         if waited - said > SAY_EVERY_S:
             said = waited
             say(f"waiting   {missing}; {waited:.0f} s of {scaling.resource_wait_s:g} s")
         time.sleep(POLL_S)
+
+
+def grows() -> bool:
+    """Whether there may be more nodes later; a Ray of our own is this machine."""
+    return bool(os.environ.get("RAY_ADDRESS"))
 
 
 def nodes(what: str) -> list[Node]:

@@ -1,15 +1,26 @@
-"""How long the workers may be silent: `Quiet`, by a clock that the test turns."""
+"""How long the workers may be silent, by a clock that the test turns, and what more are asked."""
 
 import time
 from itertools import accumulate
+from pathlib import Path
 from statistics import median
+from typing import Any
 
+import pytest
+import ray
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainers.guard import Quiet
+from trainers import guard as guard_module
+from trainers.attempt import placement_groups
+from trainers.board import Board, Word, start_board
+from trainers.config_load import load_config
+from trainers.guard import Guard, Quiet
 from trainers.orders import Order
 from trainers.progress import TELL_EVERY_S, Progress
+from trainers.stop import StopRequest
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def heard_at(quiet: Quiet, *times: float) -> None:
@@ -69,6 +80,41 @@ def test_a_run_as_slow_as_ever_is_never_ended(gaps: list[int], factor: int) -> N
         assert num == 0 or not quiet.too_long(num - 1, now=now)
         assert not quiet.too_long(num, now=now)
     assert quiet.limit_s() == max(max(gaps), factor * median(gaps))
+
+
+def test_a_cluster_that_may_grow_is_asked_for_the_missing_workers(
+    ray_local: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of two workers trains, and an actor has the room of the other."""
+    monkeypatch.setenv("RAY_ADDRESS", "of a cluster")
+    monkeypatch.setattr(guard_module, "GROW_EVERY_S", 0)
+    cpus = int(ray.cluster_resources()["CPU"])
+    in_the_way: Any = ray.remote(num_cpus=cpus)(Board).remote()
+    ray.get(in_the_way.read.remote())
+    told = ["num_workers={min: 1, max: 2}", f"cpus_per_worker={cpus}"]
+    config, _ = load_config(ROOT / "jobs/configs/quickstart.yaml", told)
+    board, before = start_board(), placement_groups()
+    guard = Guard(config, board, world=1, cpus=cpus, stop=StopRequest())
+    try:
+        guard._looked -= 9
+        guard.look(Word())
+        [group] = placement_groups() - before
+        assert guard.why is None, "it waits, so that an autoscaler starts a node"
+        ray.kill(in_the_way)
+        deadline = time.monotonic() + 30
+        while guard.why is None and time.monotonic() < deadline:
+            guard._looked -= 9
+            guard.look(Word())
+            time.sleep(0.1)
+        assert guard.why == "there is room for 1 more workers"
+        assert ray.get(board.beat.remote({})) == Order.LEAVE_AFTER_SAVE
+        while ray.available_resources().get("CPU", 0):  # held until the attempt ends
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    finally:
+        guard.close()
+        ray.kill(board)
+    assert group not in placement_groups()
 
 
 def test_a_worker_tells_of_each_micro_batch() -> None:
