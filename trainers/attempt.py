@@ -12,7 +12,6 @@ import tempfile
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +21,7 @@ from ray.exceptions import GetTimeoutError, RayActorError
 from ray.train.torch import TorchConfig
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
+from trainers.background import Background
 from trainers.board import Fault, Word, start_board
 from trainers.config import Config
 from trainers.failpoints import failpoint_environment
@@ -86,19 +86,15 @@ def run_attempt(
     }
     trainer = make_trainer(config, told, num_workers=num_workers, cpus=cpus, scratch=scratch)
     guard = Guard(config, board, world=num_workers, cpus=cpus, stop=stop)
-    # Beside the main thread, which is then free to handle signals. Threads of this pool do not
-    # keep the process from ending.
-    errors: list[BaseException] = []
-    done = ThreadPool(1).apply_async(trainer.fit, error_callback=errors.append)
+    fitting = Background(trainer.fit)
     try:
-        while not done.ready():
-            done.wait(POLL_S)
+        while not fitting.wait(POLL_S):
             word = _read(board) or word
             watcher.show(word.state)
             guard.look(word)
             beside()
         word = _read(board) or word
-        return _ending(attempt, guard, word, errors[0] if errors else None)
+        return _ending(attempt, guard, word, fitting.error)
     finally:
         guard.close()
         ray.kill(board)

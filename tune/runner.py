@@ -13,7 +13,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from datasets_src.errors import UserError
 from trainers.attempt import Ending, placement_groups
+from trainers.background import Background
 from trainers.board import Word, start_board
 from trainers.driver import Patience
 from trainers.failpoints import failpoint_environment
@@ -175,13 +175,11 @@ def run_legs(director: Director, work: Work, room: Room, *, stop: StopRequest) -
     board, groups = start_board(), placement_groups()
     legs = Legs(director, work, room)
     scratch = Path(tempfile.mkdtemp(prefix="gallipato-tune-"))
-    errors: list[BaseException] = []
     try:
         with stop.graceful():
             tuner = make_tuner(legs, work, scratch, board=board)
-            done = ThreadPool(1).apply_async(tuner.fit, error_callback=errors.append)
-            while not done.ready():
-                done.wait(POLL_S)
+            fitting = Background(tuner.fit)
+            while not fitting.wait(POLL_S):
                 stop.raise_if_lost()
                 if stop.signum is not None and not legs.leaving:
                     legs.leaving = True
@@ -194,8 +192,8 @@ def run_legs(director: Director, work: Work, room: Room, *, stop: StopRequest) -
         shutil.rmtree(scratch, ignore_errors=True)
     if legs.fatal is not None:
         raise legs.fatal
-    if errors:
-        raise errors[0]
+    if fitting.error is not None:
+        raise fitting.error
     assert director.done, "Tune ended before the sweep did"
 
 
