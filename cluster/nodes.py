@@ -128,7 +128,11 @@ def first_line(error: Exception) -> str:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m cluster.nodes", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m cluster.nodes",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("verb", choices=("find", "drain", "wait"))
     parser.add_argument("--address", type=host_port, required=True, help="HOST:PORT of the head")
     parser.add_argument("--node-id", help="hex id of the node, where a host has several")

@@ -209,10 +209,17 @@ def score_file(task: ModuleType, replies: Replies, examples: list[Example], metr
 
 
 def score_constant(
-    task: ModuleType, train: Sequence[Example], examples: Sequence[Example], metric: str
+    task: ModuleType,
+    train: Sequence[Example],
+    examples: Sequence[Example],
+    *,
+    metric: str,
+    greater_is_better: bool = True,
 ) -> Score:
     """The best constant answer on the same examples."""
-    reply, rows = best_constant(task, train, examples, metric=metric)
+    reply, rows = best_constant(
+        task, train, examples, metric=metric, greater_is_better=greater_is_better
+    )
     return summarise(
         "constant", task=task, metric=metric, examples=examples, rows=rows, constant_reply=reply
     )

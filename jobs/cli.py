@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -94,7 +95,17 @@ def key_lines(what: str, keys: Iterable[tuple[str, FieldInfo]]) -> Iterator[str]
         default = (
             "required" if field.is_required() else field.get_default(call_default_factory=True)
         )
-        yield f"  {name:36} {field.description} [{default}]"
+        values = _choices(field.annotation)
+        among = f" ({', '.join(values)})" if values else ""
+        yield f"  {name:36} {field.description}{among} [{default}]"
+
+
+def _choices(annotation: Any) -> list[str]:
+    """The values that a field may have, where they are listed; also those of its items."""
+    if get_origin(annotation) is Literal:
+        return [str(value) for value in get_args(annotation)]
+    parts = [part for part in get_args(annotation) if get_origin(annotation) is not dict]
+    return [value for part in parts for value in _choices(part)]
 
 
 def parse_config(parser: argparse.ArgumentParser, argv: list[str]) -> Config:

@@ -68,7 +68,11 @@ def main(argv: list[str]) -> int:
     metric = checked_metric(rows.task, args.metric, key="--metric")
     own = _score(args, rows, replies, metric)
     train = rows.held.train
-    constant = score_constant(rows.task, train, own.examples, metric) if train else None
+    constant = None
+    if train:
+        constant = score_constant(
+            rows.task, train, own.examples, metric=metric, greater_is_better=args.mode == "max"
+        )
     against = _against(args, rows, replies, own)
     out = scores_path(args.predictions)
     write_jsonl(out, score_rows(own))
@@ -169,7 +173,9 @@ def _against(args: argparse.Namespace, rows: Rows, replies: Replies, own: Scored
     check_references(replies, theirs)
     metric = own.score.metric
     other = _score(args, rows, theirs, metric)
-    comparison = compare_rows(score_rows(own), score_rows(other), metric=metric)
+    comparison = compare_rows(
+        score_rows(own), score_rows(other), metric=metric, greater_is_better=args.mode == "max"
+    )
     if comparison is None:
         raise UserError(f"--against: {args.against} has no row in common with {replies.path}")
     return other, comparison
@@ -202,6 +208,12 @@ def _parser() -> argparse.ArgumentParser:
         "--against", type=Path, metavar="OTHER.jsonl", help="test whether the first file is better"
     )
     parser.add_argument("--metric", help="what is compared and broken down; default: the task's")
+    parser.add_argument(
+        "--mode",
+        choices=("max", "min"),
+        default="max",
+        help="min: the lower the metric, the better, for --against and the constant answer",
+    )
     parser.add_argument(
         "--missing",
         choices=("refuse", "empty", "skip"),

@@ -23,7 +23,7 @@ from datasets_src.few_shot import Prompting, pick_shots, read_system_prompt
 from datasets_src.predictions import load_sides
 from datasets_src.types import Example, Score
 from trainers.config import Config
-from trainers.config_load import dump_config, load_config
+from trainers.config_load import dump_config, load_config, override_pairs
 from trainers.run_dir import read_jsonl, write_jsonl, write_text
 from trainers.run_home import RunHome, output_directory
 from trainers.scores import best_score, read_scores
@@ -141,6 +141,10 @@ def find_subject(args: argparse.Namespace, overrides: Sequence[str]) -> Subject:
 
 def _config(args: argparse.Namespace, overrides: Sequence[str]) -> Config:
     """The config of the rows, with what the arguments say of how they are asked."""
+    for key, text in override_pairs(overrides):
+        flag = key.replace("_", "-").rsplit(".", 1)[-1]
+        if flag in ("num-few-shot", "system-prompt"):
+            raise UserError(f"{key}={text}: is an argument here; write --{flag} {text}")
     preset = [] if args.preset is None else [f"generation_preset={args.preset}"]
     config, notes = load_config(args.config or args.run / "config.yaml", [*overrides, *preset])
     print(*(f"note: {note}" for note in notes), sep="\n", end="\n" if notes else "")

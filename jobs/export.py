@@ -21,6 +21,7 @@ def main(argv: list[str]) -> int:
         prog="python -m jobs.export",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="<output_dir>/<run_name>")
     args, overrides = parser.parse_known_args(argv)

@@ -15,8 +15,13 @@ from trainers.outbox import drain
 
 def main(argv: list[str]) -> int:
     """0 when nothing waits any more, 1 when a push failed (it stays in the outbox)."""
-    parser = argparse.ArgumentParser(prog="python -m jobs.publish", description=__doc__)
-    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR")
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.publish",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="<output_dir>/<run_name>")
     args, overrides = parser.parse_known_args(argv)
     if not (args.run_dir / "config.yaml").is_file():
         raise UserError(f"{args.run_dir}: no run there (no config.yaml); give a run directory")

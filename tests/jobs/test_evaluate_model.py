@@ -203,6 +203,7 @@ def test_examples_that_do_not_fit_are_left_out_and_a_prompt_that_does_not_is_emp
         (("--system-prompt", "absent.txt"), "--system-prompt: no file absent.txt; give one"),
         (("--model", "absent/"), "'absent/' is no directory here and no Hub id"),
         (("learning_rat=1",), "did you mean train.learning_rate"),
+        (("num_few_shot=5",), "num_few_shot=5: is an argument here; write --num-few-shot 5"),
     ],
 )
 def test_what_cannot_be_evaluated_is_told(
