@@ -154,8 +154,10 @@ def best_constant(
         [reply for reply in candidates for _ in validation],
     )
     scored = [rows[i * num : (i + 1) * num] for i in range(len(candidates))]
-    means = [_mean([row[metric] for row in part if metric in row]) for part in scored]
-    best = means.index(max(means) if greater_is_better else min(means))
+    sign = 1 if greater_is_better else -1
+    values = [[sign * row[metric] for row in part if metric in row] for part in scored]
+    merits = [_mean(column) if column else -math.inf for column in values]
+    best = merits.index(max(merits))
     return candidates[best], scored[best]
 
 

@@ -25,7 +25,7 @@ from trainers.run_dir import read_json, read_jsonl, write_json, write_jsonl
 from trainers.run_state import RunState
 from trainers.stop import RunFailed, StopRequest
 from tune.board_files import board_markdown, write_board
-from tune.config import FREE, Sweep, SweepConfig, load_sweep
+from tune.config import Sweep, SweepConfig, load_sweep
 from tune.director import Director, Work
 from tune.leaderboard import read_board
 from tune.page import write_page
@@ -102,10 +102,12 @@ def check_disk(sweep: Sweep, configs: list[Config], model_dir: Path) -> int:
 
     largest = max(checkpoint_bytes(config, model_dir) for config in configs)
     limit, most = sweep.settings.max_disk_bytes, sweep.settings.checkpoints_at_work + 1
+    if sweep.settings.scheduler == "pbt":  # a whole generation waits for each other
+        most = sweep.settings.checkpoints_at_work + len(configs)
     if limit is not None and limit < most * largest:
         raise UserError(
             f"sweep.max_disk_bytes: {limit:,} is less than a sweep needs: one checkpoint takes "
-            f"{largest:,}, and a trial at work with the best one so far {most} of them; set "
+            f"{largest:,}, and it has {most} of them at least; set "
             f"max_disk_bytes={most * largest}"
         )
     return largest
@@ -147,7 +149,7 @@ def begin(sweep: Sweep, directory: Path) -> None:
     changes = [
         f"sweep.{key}: {old.get(key)!r} -> {told.get(key)!r}"
         for key in sorted(old.keys() | told.keys())
-        if old.get(key) != told.get(key) and key not in FREE
+        if old.get(key) != told.get(key) and key not in sweep.settings.free
     ]
     if changes:
         raise UserError(

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from datasets_src.config import DataConfig, ModelConfig, Section
 from trainers.eval_config import EvalConfig
-from trainers.schedule import multiplier
+from trainers.schedule import parse_rules
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -104,12 +104,17 @@ class TrainConfig(Section):
             )
         if rules is not None:
             try:
-                multiplier(1, rules)
-            except (ValueError, IndexError):
+                _, factors = parse_rules(rules)
+            except ValueError:
                 raise ValueError(
                     f"step_rules: {rules!r} are no rules; write '1:50,0.5:80,0.1', steps upwards "
                     "and factors above 0"
                 ) from None
+            if self.learning_rate * max(factors) > 1:
+                raise ValueError(
+                    f"step_rules: {max(factors):g} times learning_rate {self.learning_rate:g} is "
+                    "above 1; lower one of the two"
+                )
         return self
 
 

@@ -7,6 +7,7 @@ training (packing.py), but cut into the same parts for any number of workers: in
 digits depend on what is packed together.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -19,7 +20,7 @@ from datasets_src.types import TokenizedExample
 from trainers.head_loss import CHUNK_LOGITS
 from trainers.model import LanguageModel
 from trainers.packing import pack
-from trainers.step import loss_part
+from trainers.step import NonFiniteError, loss_part
 
 ROWS_CUT_TOGETHER = 64
 
@@ -35,7 +36,11 @@ def row_losses(
     world: int = 1,
     on_part: Callable[[], object] = lambda: None,
 ) -> dict[int, float]:
-    """The losses of this worker's share of `rows`, by their indices; `on_part` is called often."""
+    """The losses of this worker's share of `rows`, by their indices; `on_part` is called often.
+
+    Raises:
+        NonFiniteError: one is not finite.
+    """
     model.eval()
     order = sort_rows([row.input_ids for row in rows])
     losses: dict[int, float] = {}
@@ -49,9 +54,21 @@ def row_losses(
             batch = pack(part.rows, min_share=min_share)
             of_targets = loss_part(model, batch, num_targets=1, head=_Losses(model)).cpu()
             means += [float(of_targets[row].mean(dtype=torch.float64)) for row in batch.of_rows]
+            _check(means, indices, rows)
             on_part()
         losses |= zip(indices, means, strict=True)  # parts keep the order of sorted rows
     return losses
+
+
+def _check(
+    means: Sequence[float], indices: Sequence[int], rows: Sequence[TokenizedExample]
+) -> None:
+    for mean, i in zip(means, indices, strict=False):
+        if not math.isfinite(mean):
+            raise NonFiniteError(
+                f"eval_loss of row {rows[i].id} is {mean}: nothing can be chosen by it; lower "
+                "learning_rate or look at this row"
+            )
 
 
 class _Losses:

@@ -87,7 +87,7 @@ def export_best(
     prepared_dir: Path,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Export the checkpoint with the highest score and return the artifact.json it wrote.
+    """Export the checkpoint with the best score and return the artifact.json it wrote.
 
     The same call again finds the files as they were left and returns at once.
 

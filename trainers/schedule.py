@@ -38,9 +38,14 @@ def learning_rate(
 
 
 def multiplier(step: int, step_rules: str) -> float:
-    """Of the rate at step 1, 2, …; "1:10,0.1:20,0.01" is 1 up to step 10, 0.1 up to 20, then 0.01.
+    """Of the rate: "1:10,0.1:20,0.01" is 1 up to step 10, 0.1 up to step 20, then 0.01."""
+    untils, factors = parse_rules(step_rules)
+    place = next((i for i, until in enumerate(untils) if step <= until), -1)
+    return factors[place]
 
-    The format is that of diffusers' piecewise_constant.
+
+def parse_rules(step_rules: str) -> tuple[list[int], list[float]]:
+    """Last steps and factors, of which there is one more, in the format of diffusers.
 
     Raises:
         ValueError: the text is no such rules.
@@ -49,10 +54,17 @@ def multiplier(step: int, step_rules: str) -> float:
     parts = [rule.split(":") for rule in rules]
     untils = [int(until) for _, until in parts]
     factors = [float(factor) for factor, _ in parts] + [float(last)]
-    if [0, *untils] != sorted({0, *untils}) or min(factors) <= 0:
+    if [0, *untils] != sorted({0, *untils}) or not all(0 < f < math.inf for f in factors):
         raise ValueError(step_rules)
-    place = next((i for i, until in enumerate(untils) if step <= until), -1)
-    return factors[place]
+    return untils, factors
+
+
+def stretched(step_rules: str, share: float) -> str:
+    """The same rules for a run of so many times the steps."""
+    *rules, last = step_rules.split(",")
+    parts = [rule.split(":") for rule in rules]
+    moved = [f"{factor}:{max(1, round(int(until) * share))}" for factor, until in parts]
+    return ",".join([*moved, last])
 
 
 def num_steps(steps: float, total_steps: int) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import yaml
@@ -70,6 +71,13 @@ class SweepConfig(Section):
     )
 
     @property
+    def free(self) -> tuple[str, ...]:
+        """What may change when a sweep goes on: it changes no score. More draws are another first
+        generation."""
+        always = ("max_concurrent_trials", "max_disk_bytes", "refit")
+        return always if self.scheduler == "pbt" else (*always, "num_samples")
+
+    @property
     def save_total_limit(self) -> int:
         """Newest checkpoints of a trial that stay; under `pbt` children begin with older ones."""
         return max(2, self.grace_period + 1) if self.scheduler == "pbt" else 2
@@ -81,8 +89,6 @@ class SweepConfig(Section):
 
 
 LEARNING_RATE = "train.learning_rate"
-# What may change when a sweep goes on: it changes no score.
-FREE = ("max_concurrent_trials", "max_disk_bytes", "num_samples", "refit")
 
 
 @dataclass(frozen=True)
@@ -100,15 +106,18 @@ class Sweep:
     @property
     def metric(self) -> str:
         """The name of the metric that chooses."""
-        task = load_task(self.base.data.task)
         name = self.settings.metric or self.base.eval.metric_for_best_model
-        return checked_metric(task, name, key="sweep.metric", besides=(EVAL_LOSS,))
+        return checked_metric(self._task, name, key="sweep.metric", besides=(EVAL_LOSS,))
+
+    @property
+    def _task(self) -> ModuleType:
+        return load_task(self.base.data.task)
 
     @property
     def scoring(self) -> EvalConfig:
         """How each trial is scored: as the config says, but by the sweep's metric and mode."""
         told, settings = self.base.eval, self.settings
-        another = settings.metric not in (None, told.metric_for_best_model)
+        another = self.metric != (told.metric_for_best_model or self._task.METRIC)
         greater = None if another else told.greater_is_better
         if settings.mode is not None:
             greater = settings.mode == "max"

@@ -94,6 +94,7 @@ class Director:
         self._noted = {self._identity(row) for row in rows}
         self._bred: set[int] = set()  # rungs whose children are among the lines
         self._draw()
+        self._breed()
 
     def next_task(self) -> Task | None:
         """What may run now, the first line first; None while all others wait or run."""
@@ -133,7 +134,11 @@ class Director:
         del self.running[task.name]
 
     def fail(self, task: Task, why: str, *, final: bool) -> None:
-        """Note that a task cannot be done; a `final` failure is not tried at another start."""
+        """Note that a task cannot be done; a `final` failure is not tried at another start.
+
+        Nor is any under `pbt`: a generation that was judged without a line stays as it is.
+        """
+        final = final or self.sweep.settings.scheduler == "pbt"
         del self.running[task.name]
         self.failed[task.name] = why
         self._note({"event": "failed", "run": task.name, "why": why, "final": final})
@@ -206,11 +211,11 @@ class Director:
         if self.sweep.settings.scheduler != "pbt":
             return
         for rung in sorted({rung for line in self.lines for rung in line.rungs} - self._bred):
-            pairs = self._judge().replaced(rung)
-            if pairs is None:
+            parents = self._judge().parents(rung)
+            if parents is None:
                 return
             self._bred.add(rung)
-            for place, (_, parent) in enumerate(pairs):
+            for place, parent in enumerate(parents):
                 run, step = next(
                     (leg.run, leg.until) for leg in self.lines[parent].legs if leg.rung == rung
                 )

@@ -1,7 +1,7 @@
 """The disk budget of a sweep: checkpoints go by score, the worst first.
 
 Never deleted: the newest checkpoint of a run that goes on, those that others will begin with, and
-the one that leads. Room for all that a run at work has (its two newest, its best, and the one being
+the one that leads. Room for all that a run at work has (its newest, its best, and the one being
 written) is kept free before it starts, so that the budget holds at every moment.
 """
 

@@ -26,6 +26,7 @@ from tune.trials import Line, Run, Trial
 
 # A busy hardware thread of a Xeon 8272CL: 195 W over 52 of them. A figure to compare trials by.
 WATTS_PER_CORE = 3.75
+Starts = Mapping[str, tuple[Run, int]]  # by run: whose checkpoint it began with
 
 
 @dataclass(frozen=True)
@@ -130,23 +131,27 @@ def _entries(director: Director, num_threads: int) -> Iterator[Entry]:
                 trained_by=_trained_by(starts, run.key, best.step if best and best.step else 0),
                 epoch=epochs[best.step] if best and best.step else 0.0,
                 curve=tuple((epochs[s.step], s.metrics[s.metric]) for s in scores if s.step),
-                cpu_s=_cpu_s(director, run, last, num_threads),
+                cpu_s=_cpu_s(director, run, last, num_threads, starts),
             )
 
 
-def _trained_by(starts: Mapping[str, tuple[Run, int]], key: str, step: int) -> str:
+def _trained_by(starts: Starts, key: str, step: int) -> str:
     """The key of the run that trained a checkpoint of the run `key`."""
     while key in starts and step <= starts[key][1]:
         key = starts[key][0].key
     return key
 
 
-def _cpu_s(director: Director, run: Run, last: int, num_threads: int) -> float:
-    """CPU time of a run up to a step: measured, and shared out by the time of steps and scores."""
-    times = [
-        (row["step"], row["step_time_s"]) for row in read_jsonl(run.directory / "metrics.jsonl")
-    ]
+def _cpu_s(director: Director, run: Run, last: int, num_threads: int, starts: Starts) -> float:
+    """CPU time of a run up to a step: measured, and shared out by the time of steps and scores.
+
+    What was done before the run began with another's checkpoint is not its own.
+    """
+    rows = read_jsonl(run.directory / "metrics.jsonl")
+    times = [(row["step"], row["step_time_s"]) for row in rows]
     times += [(s.step or 0, s.seconds) for s in read_scores(run.directory)]
+    if run.key in starts:
+        times = [(step, seconds) for step, seconds in times if step > starts[run.key][1]]
     whole, part = (sum(s for step, s in times if step <= end) for end in (float("inf"), last))
     if is_nested(run.config):  # its workers are other processes, busy all the while
         return round(part * run.config.scaling.max_workers * num_threads, 1)

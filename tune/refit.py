@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from datasets_src.plan import steps_per_epoch
 from datasets_src.store import SplitWriter, open_split
+from trainers.schedule import stretched
 from tune.leaderboard import Board, best_config
 from tune.trials import Leg, Line, Run
 
@@ -34,8 +35,15 @@ def refit_line(board: Board, prepared_dir: Path, *, number: int) -> Line:
         "eval": config.eval.model_copy(update={"eval_on_start": False}),
     }
     config = config.model_copy(update=changes)
-    num_rows = len(open_split(rows, "train"))
-    until = round(best.epoch * steps_per_epoch(num_rows, config.train.train_batch_size))
+    size = config.train.train_batch_size
+    before, now = (
+        steps_per_epoch(len(open_split(each, "train")), size) for each in (prepared_dir, rows)
+    )
+    if config.train.step_rules is not None:
+        rules = stretched(config.train.step_rules, now / before)
+        train = config.train.model_copy(update={"step_rules": rules})
+        config = config.model_copy(update={"train": train})
+    until = round(best.epoch * now)
     leg = Leg(Run(config.run_name, config), max(until, 1), scored=False, rows=rows)
     return Line(number, (), (leg,), ())
 

@@ -56,13 +56,10 @@ class Judge:
         there = [line for line in lines if arrived[line]]
         return sorted(there, key=lambda line: (-self.table.scores[line, rung], line))
 
-    def replaced(self, rung: int) -> list[tuple[int, int]] | None:
-        """(line that stops at `rung`, line that its child begins from) pairs of a generation."""
+    def parents(self, rung: int) -> list[int] | None:
+        """The lines of a generation that have a child, one for each that stops."""
         ranks = self.generation(rung)
-        if ranks is None:
-            return None
-        num = self._losers(ranks)
-        return list(zip(ranks[len(ranks) - num :], ranks, strict=False))
+        return None if ranks is None else ranks[: self._losers(ranks)]
 
     def _losers(self, ranks: Sequence[int]) -> int:
         """How many stop: each of them has a parent of its own."""

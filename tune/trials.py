@@ -27,7 +27,7 @@ from tune.config import Sweep, SweepConfig
 from tune.space import Values
 
 EPOCHS = "train.num_train_epochs"
-STABLE = ("constant", "warmup_stable_decay")
+STABLE = ("constant", "piecewise_constant", "warmup_stable_decay")
 KEY_LENGTH = 10
 
 

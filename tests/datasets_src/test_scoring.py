@@ -107,3 +107,17 @@ def test_a_task_that_breaks_its_word_is_found(scores: dict[str, float]) -> None:
     )
     with pytest.raises(AssertionError):
         score_replies(broken, [example(0, "a")], ["a"])
+
+
+def test_of_a_metric_to_be_low_the_constant_with_the_least_is_the_best() -> None:
+    """And one that it applies to nowhere is none, though nothing is less."""
+    task = cast(Any, SimpleNamespace(METRIC="equal", METRICS=("equal", "long"), score=long))
+    rows = [example(1, "no"), example(2, "no"), example(3, "yes, it is"), example(4, "yes")]
+    assert best_constant(task, rows, rows, metric="long", greater_is_better=False)[0] == "yes"
+    assert best_constant(task, rows, rows, metric="long")[0] == "yes, it is"
+
+
+def long(example: Example, reply: str) -> dict[str, float]:
+    """`long` is of replies that say yes."""
+    score = {"equal": float(example.target == reply)}
+    return score | ({"long": len(reply) / 100} if reply.startswith("yes") else {})

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from datasets_src.types import TokenizedExample
 from tests.trainers.plain_step import as_examples, build_model, random_rows
 from trainers.eval_loss import row_losses
+from trainers.step import NonFiniteError
 
 
 def plain_losses(model: torch.nn.Module, rows: list[TokenizedExample]) -> list[float]:
@@ -53,3 +54,11 @@ def test_it_tells_of_each_part() -> None:
     rows = random_rows(20)
     row_losses(build_model(), rows, max_tokens=40, min_share=4, on_part=lambda: told.append(1))
     assert len(told) > 1
+
+
+def test_a_loss_that_is_not_finite_is_told_with_its_row() -> None:
+    model = build_model()
+    with torch.no_grad():
+        model.lm_head.weight[3] = float("inf")
+    with pytest.raises(NonFiniteError, match="eval_loss of row 1 is nan"):
+        row_losses(model, as_examples([([1, 2, 3], 1)] * 2)[1:], max_tokens=64, min_share=4)

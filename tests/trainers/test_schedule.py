@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from transformers import get_scheduler
 
 from trainers.config import TrainConfig
-from trainers.schedule import learning_rate
+from trainers.schedule import learning_rate, stretched
 
 WSD = "warmup_stable_decay"
 
@@ -58,7 +58,9 @@ def test_the_rules_of_a_piecewise_constant_rate() -> None:
     assert rates("1") == [2.0] * 9 and rates("1", warmup=2)[:3] == [0.0, 1.0, 2.0]
 
 
-@pytest.mark.parametrize("rules", ["", "1:3", "1:x,2", "1:5,0.5:5,1", "1:0,2", "1:4,0", "1:2:3,1"])
+@pytest.mark.parametrize(
+    "rules", ["", "1:3", "1:x,2", "1:5,0.5:5,1", "1:0,2", "1:4,0", "1:2:3,1", "nan:5,1"]
+)
 def test_what_are_no_rules_is_refused(rules: str) -> None:
     with pytest.raises(ValidationError, match=r"are no rules; write '1:50,0.5:80,0.1'"):
         TrainConfig(lr_scheduler_type="piecewise_constant", step_rules=rules)
@@ -68,3 +70,11 @@ def test_rules_and_their_schedule_go_together() -> None:
     for told in ({"step_rules": "1:3,0.5"}, {"lr_scheduler_type": "piecewise_constant"}):
         with pytest.raises(ValidationError, match="go together"):
             TrainConfig.model_validate(told)
+
+
+def test_rules_are_stretched_and_stay_below_a_rate_of_one() -> None:
+    assert stretched("1:10,0.8:20,0.96", 1.25) == "1:12,0.8:25,0.96" and stretched("1", 2) == "1"
+    with pytest.raises(ValidationError, match=r"1000 times learning_rate 0\.01 is above 1"):
+        TrainConfig(
+            learning_rate=0.01, lr_scheduler_type="piecewise_constant", step_rules="1:5,1000"
+        )

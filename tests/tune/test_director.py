@@ -250,3 +250,21 @@ def test_a_checkpoint_that_a_child_began_with_is_no_second_best(
     assert [entry.trial.number for entry in board.entries[:2]] == [4, 7]
     assert board.entries[1].trained_by == parent.key
     assert [name.split()[1] for name in board.tests] == ["0"], "the best of another run"
+
+
+def test_a_generation_that_was_judged_without_a_line_stays_as_it_is(
+    sweep_of: SweepOf, tmp_path: Path
+) -> None:
+    """Its process died again and again: under pbt it is not tried at another start."""
+    director = start(sweep_of(POPULATION, num_train_epochs=3, eval_on_start=False), tmp_path)
+    director = drive(director, legs=3)
+    task = director.next_task()
+    assert task is not None and task.line is director.lines[3]
+    director.begin(task)
+    director.fail(task, "its process died", final=False)
+    plain = board_of(drive(director))
+    again = start(director.sweep, tmp_path)
+    assert again.done and board_of(again) == plain
+    assert (
+        len(again.lines) == len(director.lines) and again.standing(again.lines[3]).state == "failed"
+    )

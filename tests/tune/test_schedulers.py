@@ -125,14 +125,14 @@ def test_a_generation_waits_for_all_and_its_worst_give_way_to_the_best() -> None
     scores[4, 1] = 0.1
     asked = judge("pbt", scores, rungs)
     assert [asked.goes_on(i, 1) for i in range(5)] == [True, False, True, True, False]
-    assert asked.replaced(1) == [(1, 2), (4, 3)] and asked.replaced(2) is None
+    assert asked.parents(1) == [2, 3] and asked.parents(2) is None
     # Children are lines 5 and 6, judged from rung 2 on with those that went on.
     rungs = [*rungs, [2], [2]]
     scores |= {(i, 2): value for i, value in [(0, 0.7), (2, 0.6), (3, 0.5), (5, 0.4), (6, 0.9)]}
-    assert judge("pbt", scores, rungs).replaced(2) == [(3, 6), (5, 0)]
+    assert judge("pbt", scores, rungs).parents(2) == [6, 0]
 
 
 def test_a_small_generation_keeps_half_and_one_alone_goes_on() -> None:
     asked = judge("pbt", {(0, 1): 0.5, (1, 1): 0.5, (2, 1): 0.5}, [[1]] * 3, factor=2)
-    assert asked.replaced(1) == [(2, 0)], "of equals the later line"
+    assert asked.parents(1) == [0] and asked.goes_on(2, 1) is False, "of equals the later stops"
     assert judge("pbt", {(0, 1): 0.5}, [[1], [1]], failed={1}).goes_on(0, 1) is True

@@ -125,7 +125,7 @@ def line_chart(
     if not points:
         return Markup('<p class="absent">Nothing to draw yet.</p>')
     tops = [*(max(p.y, p.high or p.y) for p in points), *(level.high for level in levels)]
-    top, low = max(tops) or 1.0, min(0.0, *(p.y for p in points), 0.0)
+    top, low = max(tops) or 1.0, min(0.0, *(p.y for p in points))
     right = max(max(p.x for p in points), 1.0)
     frame = Frame(*size, (0.0, right * 1.02), y_range or (low, top * 1.06 if top > 0 else 1.0))
     parts = [_axes(frame, x_name)]
