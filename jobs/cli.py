@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from datasets_src.errors import UserError
+from datasets_src.task import known_tasks
 from trainers.config import Config
 from trainers.config_load import leaves, load_config
 from trainers.stop import RunFailed, Stopped
@@ -77,7 +78,7 @@ def config_parser(
     parser = argparse.ArgumentParser(
         prog=f"python -m jobs.{prog}",
         description=description,
-        epilog="\n".join(key_lines("config", leaves())),
+        epilog="\n".join([*key_lines("config", leaves()), f"tasks: {', '.join(known_tasks())}"]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
