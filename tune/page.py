@@ -68,7 +68,8 @@ def verdict(board: Board) -> str:
         test = board.tests[second]
         on = f"on {test.n:,} rows in {test.num_groups:,} groups"
         what = "beats" if test.winner > 0 else "is not distinguishable from"
-        said = f" It {what} {second}, the next one, {on}."
+        trial, _, checkpoint = second.rpartition(" ")
+        said = f" It {what} {trial} {label_of(checkpoint)}, the next one, {on}."
     rivals = [name for name in board.tests if not name.startswith("trial ")]
     lost = " and ".join(label_of(name) for name in rivals if not beats(board, name))
     if rivals:

@@ -44,10 +44,11 @@ def test_worker_SIGKILL_at(runs: Runs, tell: Tell, place: str) -> None:
 
 def test_20_random_kills_in_one_run(runs: Runs, tell: Tell) -> None:
     chance = random.Random(7)
-    driver = runs.start("many", "max_failures=50")
+    # Slow steps, so that the run outlasts the kills, of which some let it get to its next save.
+    driver = runs.start("many", "max_failures=50", failpoints="before_step:always:sleep=0.8")
     killed = 0
     while killed < NUM_KILLS and driver.process.poll() is None:
-        time.sleep(chance.uniform(0.5, 6))
+        time.sleep(chance.uniform(0.5, 10))
         if workers := driver.workers():
             chance.choice(workers).kill()
             killed += 1
