@@ -173,8 +173,7 @@ def wait_until_gone(find: Callable[[], list[psutil.Process]], *, limit_s: float)
     """Until it finds none any more."""
     deadline = time.monotonic() + limit_s
     while left := find():
-        commands = [" ".join(p.cmdline())[:80] for p in left if p.is_running()]
-        assert time.monotonic() < deadline, f"left behind: {commands}"
+        assert time.monotonic() < deadline, f"left behind: {[title(p)[:80] for p in left]}"
         time.sleep(0.2)
 
 
@@ -183,12 +182,17 @@ def is_worker(process: psutil.Process) -> bool:
     return named(process, "RayTrainWorker")
 
 
-def named(process: psutil.Process, title: str) -> bool:
+def named(process: psutil.Process, part: str) -> bool:
     """Whether Ray gave the process a title with this in it."""
+    return part in title(process)
+
+
+def title(process: psutil.Process) -> str:
+    """Its command line; "" where it ended."""
     try:
-        return title in " ".join(process.cmdline())
+        return " ".join(process.cmdline())
     except (psutil.NoSuchProcess, psutil.ZombieProcess):
-        return False
+        return ""
 
 
 def held(
