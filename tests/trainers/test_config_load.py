@@ -31,7 +31,7 @@ def faults_of(tmp_path: Path, text: str, overrides: list[str] | None = None) -> 
         (GOOD + "train: {learning_rate: -1}", ["train.learning_rate", "-1", "greater than 0"]),
         (
             GOOD + "train: {lr_scheduler_type: sine}",
-            ["'sine'", "'constant' or 'warmup_stable_decay'"],
+            ["'sine'", "'warmup_stable_decay' or 'piecewise_constant'"],
         ),
         (GOOD + "train: {micro_batch_size: 1}", ["train_batch_size", "over all workers"]),
         (
