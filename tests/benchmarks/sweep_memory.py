@@ -58,9 +58,10 @@ def _sum_of(bases: list[Path], file: Path) -> dict[str, float]:
         imports = sum(trial.ask("pss")["pss_mib"] for trial in trials)
         for trial in trials:
             trial.ask("load")
+        loaded = sum(trial.ask("pss")["pss_mib"] for trial in trials)
+        # What a step adds to that at its peak: activations, gradient and moments.
         activations = sum(trial.ask("step 0")["peak_mib"] for trial in trials)
-        resting = sum(trial.ask("pss")["pss_mib"] for trial in trials)
-    return {"imports": imports, "activations": activations, "total": resting + activations}
+    return {"imports": imports, "activations": activations, "total": loaded + activations}
 
 
 def _adapter_mib() -> float:
