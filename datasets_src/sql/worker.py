@@ -223,6 +223,8 @@ def answer(
 def _status_of(error: BaseException, *, is_own: bool) -> str:
     if isinstance(error, duckdb.PermissionException) or _DENIED.search(str(error)):
         return "unsafe"
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_TOOBIG:
+        return "too_large"
     if is_own:
         return "invalid"
     no_word = isinstance(error, duckdb.ParserException | duckdb.NotImplementedException)
