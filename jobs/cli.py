@@ -89,6 +89,26 @@ def config_parser(
     return parser
 
 
+def parse_run(prog: str, description: str | None, argv: list[str]) -> tuple[Path, Config]:
+    """The run directory that the command line names and its config, with overrides; notes go to
+    stderr. UserError: there is no run."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m jobs.{prog}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="<output_dir>/<run_name>")
+    args, overrides = parser.parse_known_args(argv)
+    path = args.run_dir / "config.yaml"
+    if not path.is_file():
+        raise UserError(f"{args.run_dir}: no run there (no config.yaml); give a run directory")
+    config, notes = load_config(path, overrides)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    return args.run_dir.absolute(), config
+
+
 def key_lines(what: str, keys: Iterable[tuple[str, FieldInfo]]) -> Iterator[str]:
     """The help of the keys of a YAML: their names, what they are, their defaults."""
     yield f"{what} keys, each settable as key=value or --key value:"

@@ -6,30 +6,16 @@ python -m jobs.export runs/demo gguf_types=[q8_0] push=best hub_model_id=me/demo
 `jobs.finetune` does this at its end; this does it again, or with other export and hub keys.
 """
 
-import argparse
 from pathlib import Path
 
 from datasets_src.errors import UserError
-from jobs.cli import run_verb
-from trainers.config_load import load_config
+from jobs.cli import parse_run, run_verb
 from trainers.run_dir import read_json
 
 
 def main(argv: list[str]) -> int:
     """Export the best checkpoint of a run directory; exit code 0, or a UserError."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.export",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="<output_dir>/<run_name>")
-    args, overrides = parser.parse_known_args(argv)
-    run_dir = args.run_dir.absolute()
-    if not (run_dir / "config.yaml").is_file():
-        raise UserError(f"{args.run_dir}: no run there (no config.yaml); give a run directory")
-    config, notes = load_config(run_dir / "config.yaml", overrides)
-    print(*(f"note: {note}" for note in notes), sep="\n", end="\n" if notes else "")
+    run_dir, config = parse_run("export", __doc__, argv)
     record = read_json(run_dir / "run.json")
     model_dir, prepared_dir = (_recorded(record, run_dir, k) for k in ("model_dir", "prepared_dir"))
     # Only now: torch takes seconds to import, a fault above needs none of it.

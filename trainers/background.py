@@ -7,6 +7,7 @@ fitting.error          # what it raised, or None
 
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 
 
 class Background:
@@ -22,9 +23,12 @@ class Background:
         return self._ended.wait(seconds)
 
     def _run(self) -> None:
-        try:
+        with ExitStack() as at_end:
+            at_end.push(self._end)
             self._call()
-        except BaseException as error:
-            self.error = error
-        finally:
-            self._ended.set()
+
+    def _end(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        """Keep what ended the call for whoever waits: nobody is above it in this thread."""
+        self.error = error
+        self._ended.set()
+        return True
