@@ -17,12 +17,13 @@ from torch.nn.functional import cross_entropy
 from datasets_src.plan import cut_step
 from datasets_src.trie import sort_rows
 from datasets_src.types import TokenizedExample
-from trainers.head_loss import CHUNK_LOGITS
 from trainers.model import LanguageModel
 from trainers.packing import pack
 from trainers.step import NonFiniteError, loss_part
 
 ROWS_CUT_TOGETHER = 64
+# Logits in memory at a time; in float32 they take 64 MiB.
+CHUNK_LOGITS = 2**24
 
 
 @torch.no_grad()

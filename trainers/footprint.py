@@ -17,6 +17,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from trainers.config import AdapterMethod, Config
+from trainers.head_loss import CHUNK_ROWS
 from trainers.model import compute_dtype
 
 # Python, torch, transformers, Ray and the task of a worker that has loaded nothing, measured.
@@ -25,7 +26,8 @@ IMPORTS_BYTES = 480 * 2**20
 BESIDE_MAPPED = 0.2
 # Values that a layer keeps for its gradient, a token: in widths of the model, and of its MLP.
 KEPT_WIDTHS, KEPT_MLP = 9, 4
-HEAD_BYTES = 96 * 2**20  # logits of a chunk, their gradient in float32 (head_loss.py)
+# What attention and the head compute with besides, in float32, a thread (tree_attention.py).
+WORK_BYTES = 16 * 2**20
 SAFETENSORS_WIDTH = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I8": 1, "U8": 1}
 
 
@@ -108,7 +110,7 @@ def _shapes(model_dir: Path) -> dict[str, Any]:
     config = AutoConfig.from_pretrained(model_dir)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
-    head = model.get_output_embeddings()
+    head: Any = model.get_output_embeddings()
     linear = [
         (name.rsplit(".", 1)[-1], module.in_features, module.out_features)
         for name, module in model.named_modules()
@@ -121,6 +123,7 @@ def _shapes(model_dir: Path) -> dict[str, Any]:
         "hidden": config.hidden_size,
         "mlp": getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
         "kv": _kv_width(config),
+        "vocab": head.out_features,
     }
 
 
@@ -156,7 +159,9 @@ def _training(config: Config, shapes: dict[str, Any], width: int) -> int:
     """Of one micro-batch at its largest, without gradient checkpointing."""
     kept = KEPT_WIDTHS * shapes["hidden"] + KEPT_MLP * shapes["mlp"] + 2 * shapes["kv"]
     layers: int = shapes["num_layers"]
-    return config.train.max_tokens_per_micro_batch * layers * kept * width + HEAD_BYTES
+    logits = CHUNK_ROWS * int(shapes["vocab"])
+    activations = config.train.max_tokens_per_micro_batch * layers * kept
+    return (activations + logits) * width + WORK_BYTES * torch.get_num_threads()
 
 
 def _answering(config: Config, shapes: dict[str, Any], width: int) -> int:

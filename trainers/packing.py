@@ -13,38 +13,27 @@ A target that several rows share (here `e` after `b`) is one target with the wei
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
+from torch.nn.functional import pad
 
 from datasets_src.trie import Node, shared_lengths, sort_rows, trie_nodes
 from datasets_src.types import TokenizedExample
-
-
-class Block(NamedTuple):
-    """Queries [q_start, q_end) see keys [k_start, k_end): all of them, or causally where equal."""
-
-    q_start: int
-    q_end: int
-    k_start: int
-    k_end: int
-    causal: bool
+from trainers.chunks import Chunk, cut_chunks
 
 
 @dataclass(frozen=True, eq=False)
 class Tree:
     """Who attends to whom among T packed tokens.
 
-    blocks: a causal one for each node, then one of its descendants by its keys. ends [T]: one
-    behind the last token below the node of each. positions [T]: places in the row. longest: tokens
-    of the longest row.
+    ends [T]: one behind the last token below the node of each. positions [T]: places in the row.
+    longest: tokens of the longest row.
     """
 
-    blocks: tuple[Block, ...]
     ends: Tensor
     positions: Tensor
     longest: int
@@ -60,6 +49,17 @@ class Tree:
         if window is None:
             return seen
         return seen & (self.positions[:, None] - self.positions[None] < window)
+
+    def padded(self, num: int) -> "Tree":
+        """The tree with `num` tokens more, which no other sees and which see no other."""
+        size = len(self.ends) + num
+        ends = torch.cat([self.ends, self.ends.new_full((num,), size)])
+        return replace(self, ends=ends, positions=pad(self.positions, (0, num)))
+
+    @cached_property
+    def chunks(self) -> tuple[Chunk, ...]:
+        """The same for TreeAttention, made once for all layers."""
+        return cut_chunks(self.ends.numpy())
 
     @cached_property
     def block_mask(self) -> BlockMask:
@@ -101,6 +101,22 @@ class PackedBatch:
             self.of_rows,
         )
 
+    def padded(self, multiple: int) -> "PackedBatch":
+        """T and N rounded up by tokens that nothing is trained on and targets of weight 0.
+
+        The loss and the gradient stay what they are. oneDNN's products of 2,011 rows take a fifth
+        more time than those of 2,016.
+        """
+        more_tokens, more_targets = -len(self.ids) % multiple, -len(self.src) % multiple
+        return replace(
+            self,
+            ids=pad(self.ids, (0, more_tokens)),
+            tree=self.tree.padded(more_tokens),
+            src=pad(self.src, (0, more_targets)),
+            targets=pad(self.targets, (0, more_targets)),
+            weights=pad(self.weights, (0, more_targets)),
+        )
+
 
 def pack(examples: Sequence[TokenizedExample], *, min_share: int) -> PackedBatch:
     """Pack rows; the loss over the result and its gradient are those of the rows, exactly.
@@ -118,7 +134,6 @@ def pack(examples: Sequence[TokenizedExample], *, min_share: int) -> PackedBatch
     below = _ends(nodes, starts)
     sizes = np.diff(starts)
     tree = Tree(
-        blocks=_blocks(starts, below),
         ends=torch.from_numpy(np.repeat(below, sizes)),
         positions=torch.from_numpy(np.concatenate([np.arange(n.start, n.end) for n in nodes])),
         longest=max(lengths),
@@ -149,18 +164,6 @@ def _ends(nodes: Sequence[Node], starts: NDArray[np.int64]) -> NDArray[np.int64]
             ends[open_nodes.pop()] = starts[i]
         open_nodes.append(i)
     return ends
-
-
-def _blocks(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> tuple[Block, ...]:
-    own = [
-        Block(a, b, a, b, True) for a, b in zip(starts.tolist(), starts[1:].tolist(), strict=False)
-    ]
-    below = [
-        Block(node.q_end, end, node.k_start, node.k_end, False)
-        for node, end in zip(own, ends.tolist(), strict=True)
-        if end > node.q_end
-    ]
-    return (*own, *below)
 
 
 def _targets(

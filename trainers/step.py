@@ -23,6 +23,9 @@ from trainers.optimizer import load_optimizer_state, optimizer_state
 from trainers.packing import PackedBatch
 from trainers.tree_attention import attention_inputs
 
+# Products are made of whole tiles: 16 rows each with AMX.
+ROWS_MULTIPLE = 16
+
 
 class NonFiniteError(RuntimeError):
     """A loss or gradient that is not finite; training cannot go on from it."""
@@ -100,7 +103,7 @@ def loss_part(
     The head runs only where a target stands; `head`, if given, stands for the model's own.
     """
     base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
-    batch = batch.to(base.device)
+    batch = batch.padded(ROWS_MULTIPLE).to(base.device)
     hidden_TD = base.get_decoder()(
         input_ids=batch.ids[None],
         position_ids=batch.tree.positions[None],

@@ -83,10 +83,8 @@ def useful_flops(shape: Shape, batches: Sequence[PackedBatch]) -> float:
     flops = 0.0
     for batch in batches:
         tokens = len(batch.ids)
-        pairs = sum(
-            (b.q_end - b.q_start) * (b.k_end - b.k_start) / (2 if b.causal else 1)
-            for b in batch.tree.blocks
-        )
+        ends = batch.tree.ends
+        pairs = int((ends - torch.arange(len(ends))).sum())
         flops += tokens * (4 * frozen - 2 * 3 * h * h + 6 * adapters)
         flops += 12 * pairs * h * shape.layers
         flops += 4 * len(batch.src) * shape.vocab * h

@@ -23,7 +23,7 @@ def inputs(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def test_value_and_gradients(
     trained_head: bool, chunk_rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "CHUNK_LOGITS", chunk_rows * V)
+    monkeypatch.setattr(module, "CHUNK_ROWS", chunk_rows)
     hidden, head, targets, weights = inputs(torch.float64)
     head.requires_grad_(trained_head)
     loss = head_loss(hidden, head, targets, weights)

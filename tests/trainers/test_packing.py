@@ -21,6 +21,7 @@ from tests.trainers.plain_step import (
     random_rows,
     relative_error,
 )
+from trainers.chunks import cut_chunks
 from trainers.config import LoraMethod
 from trainers.methods.lora import add_adapter
 from trainers.packing import pack
@@ -96,14 +97,38 @@ def test_the_picture_of_the_docstring() -> None:
     assert list(targets) == [(0, 2, 3.0), (1, 3, 1.0), (1, 5, 2.0), (2, 4, 1.0), (4, 6, 1.0)]
 
 
-@given(rows=any_rows, min_share=st.integers(1, 12))
-def test_blocks_and_mask_say_the_same(rows: list[tuple[list[int], int]], min_share: int) -> None:
+@given(rows=any_rows, min_share=st.integers(1, 12), size=st.integers(1, 40))
+def test_chunks_and_mask_say_the_same(
+    rows: list[tuple[list[int], int]], min_share: int, size: int
+) -> None:
     tree = pack(as_examples([(i, min(p, len(i) - 1)) for i, p in rows]), min_share=min_share).tree
-    times = torch.zeros(len(tree.ends), len(tree.ends), dtype=torch.int)
-    for q_start, q_end, k_start, k_end, causal in tree.blocks:
-        block = torch.ones(q_end - q_start, k_end - k_start, dtype=torch.int)
-        times[q_start:q_end, k_start:k_end] += block.tril() if causal else block
-    assert torch.equal(times, tree.mask().int()), "a pair is missing or counted twice"
+    seen = torch.zeros(len(tree.ends), len(tree.ends), dtype=torch.bool)
+    queries: list[int] = []
+    for chunk in cut_chunks(tree.ends.numpy(), size=size):
+        keys = torch.cat([torch.arange(*some) for some in chunk.keys])
+        assert 0 < chunk.end - chunk.start <= size and len(keys.unique()) == len(keys)
+        is_seen = torch.ones(chunk.end - chunk.start, len(keys), dtype=torch.bool)
+        is_seen[:, len(keys) - chunk.hidden.shape[1] :] = chunk.hidden == 0
+        assert is_seen.any(0).all(), "a key that no query of the chunk sees"
+        seen[chunk.start : chunk.end, keys] = is_seen
+        queries += range(chunk.start, chunk.end)
+    assert queries == list(range(len(tree.ends))), "a query is missing or comes twice"
+    assert torch.equal(seen, tree.mask())
+
+
+@given(rows=any_rows, multiple=st.integers(1, 20))
+def test_padding_is_seen_by_nobody(rows: list[tuple[list[int], int]], multiple: int) -> None:
+    batch = pack(as_examples([(i, min(p, len(i) - 1)) for i, p in rows]), min_share=2)
+    padded, tokens, targets = batch.padded(multiple), len(batch.ids), len(batch.src)
+    assert len(padded.ids) % multiple == len(padded.src) % multiple == 0
+    assert padded.ids[:tokens].equal(batch.ids) and padded.src[:targets].equal(batch.src)
+    assert padded.tree.positions[:tokens].equal(batch.tree.positions)
+    assert padded.targets[:targets].equal(batch.targets)
+    assert padded.weights[:targets].equal(batch.weights) and not padded.weights[targets:].any()
+    mask = padded.tree.mask()
+    assert torch.equal(mask[:tokens, :tokens], batch.tree.mask())
+    assert not mask[:tokens, tokens:].any() and not mask[tokens:, :tokens].any()
+    assert mask.diagonal().all()
 
 
 def test_the_order_of_rows_changes_no_bit() -> None:
