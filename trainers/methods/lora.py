@@ -24,6 +24,7 @@ from trainers.config import AdapterMethod, DoraMethod, LoraMethod
 from trainers.merge import ADAPTER_CONFIG, ADAPTER_WEIGHTS, merge_adapter
 from trainers.methods.lora_linear import LoraLinear
 from trainers.model import load_base
+from trainers.norm import replace_norms
 
 # What a checkpoint must hold to be loaded, merged and pushed.
 FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS)
@@ -87,6 +88,7 @@ def check_targets(model_dir: Path, targets: Sequence[str]) -> None:
 
 def add_adapter(base: PreTrainedModel, method: AdapterMethod, *, seed: int) -> PeftModel:
     """The base with a fresh adapter: float32 weights, A drawn from `seed`, B zero."""
+    replace_norms(base)
     torch.manual_seed(seed)
     config = LoraConfig(
         task_type="CAUSAL_LM",
