@@ -1,9 +1,13 @@
 """Attention over pages, put together for a token in one way, whatever stands beside it.
 
 Each (page, token) pair has its place in a call of the flash kernel (page_plan.py), which gives an
-output and a log-sum-exp; a token's parts are merged in page order in float32, by the identity of
-tree_attention.py. What a place gets depends on nothing but its query and its page: a call of a kind
-has always as many queries for a page, and no sum runs over what other tokens are there.
+output o_b and a log-sum-exp L_b; a token's parts are merged in page order in float32, by
+
+    L = log sum_b exp(L_b)        o = sum_b exp(L_b - L) o_b
+
+(ring attention's identity, arXiv 2310.01889). What a place gets depends on nothing but its query
+and its page: a call of a kind has always as many queries for a page, and no sum runs over what
+other tokens are there.
 """
 
 from collections.abc import Iterable, Sequence

@@ -22,7 +22,6 @@ ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
-    "OMP_WAIT_POLICY": "PASSIVE",  # a side that waits must not spin
     "TOKENIZERS_PARALLELISM": "false",
 }
 
@@ -32,10 +31,12 @@ class SideProcess:
 
     def __init__(self, side: str, base_dir: Path, dtype: str, steps_file: Path) -> None:
         self.log = base_dir / f"{side}-{dtype}-{steps_file.stem}.log"
+        # Threads wait for each other as in a run; a process without work sleeps all the same.
+        inherited = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
         self.child = subprocess.Popen(
             [sys.executable, "-m", __spec__.name, side, base_dir, dtype, steps_file],
             cwd=ROOT,
-            env={**os.environ, **ENVIRONMENT},
+            env={**inherited, **ENVIRONMENT},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log.open("w"),
