@@ -128,6 +128,8 @@ def exact_bmm(a: Tensor, b: Tensor, scale: float) -> Tensor:
     """scale * a @ b in float32, or in float64; of bfloat16, at its speed, without its rounding.
 
     oneDNN multiplies float32 as bfloat16 where it may, and these have no bits that it would drop.
+    The permission is the process's, for as long as the product takes: a worker multiplies in one
+    thread.
     """
     if a.dtype != torch.bfloat16:
         return _scaled_bmm(a, b, scale)

@@ -99,8 +99,7 @@ def add_adapter(base: PreTrainedModel, method: AdapterMethod, *, seed: int) -> P
         use_rslora=method.use_rslora,
         use_dora=isinstance(method, DoraMethod),
     )
-    if isinstance(method, LoraMethod):  # a 4-bit layer is a Linear too, with a product of its own
-        config._register_custom_module({torch.nn.Linear: LoraLinear})
+    config._register_custom_module({torch.nn.Linear: LoraLinear})  # a 4-bit layer is one too
     model = get_peft_model(base, config)
     assert isinstance(model, PeftModel)
     return model

@@ -4,8 +4,9 @@
 
 PEFT's own layer casts x to the masters' float32 and keeps that copy for backward; at bfloat16 this
 is the larger part of a step's time outside of the base's products. Here A and B are cast instead:
-the products run in bfloat16, accumulate in float32, and only x and x A^T are kept. Where anything
-but plain LoRA is asked for (dropout in training, DoRA, several adapters), PEFT's layer runs.
+the products run in bfloat16, accumulate in float32, and only x and x A^T are kept. A W in 4 bits is
+dequantised for each product, forward and backward. Where anything but plain LoRA is asked for
+(dropout in training, DoRA, several adapters), PEFT's layer runs.
 """
 
 from typing import Any
@@ -16,13 +17,13 @@ from torch import Tensor, nn
 
 
 class LoraProduct(torch.autograd.Function):
-    """x [T, K], weight [N, K], bias [N] or None, a [r, K], b [N, r] -> [T, N]."""
+    """x [T, K], weight [N, K] or in 4 bits, bias [N] or None, a [r, K], b [N, r] -> [T, N]."""
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
     ) -> Tensor:
-        y = nn.functional.linear(x, weight, bias)
+        y = nn.functional.linear(x, _dense(weight, x.dtype), bias)
         xa = x @ a.to(x.dtype).t()
         y.addmm_(xa, b.to(x.dtype).t(), alpha=scale)
         ctx.save_for_backward(x, xa, weight, a, b)
@@ -36,11 +37,22 @@ class LoraProduct(torch.autograd.Function):
         d_xa = (dy @ b.to(dy.dtype)).mul_(ctx.scale)
         d_x = None
         if ctx.needs_input_grad[0]:
-            d_x = dy @ weight
+            d_x = dy @ _dense(weight, dy.dtype)
             d_x.addmm_(d_xa, a.to(dy.dtype))
         d_a = (d_xa.t() @ x).to(a.dtype)
         d_b = (dy.t() @ xa).to(b.dtype).mul_(ctx.scale)
         return d_x, None, None, d_a, d_b, None
+
+
+def _dense(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """[N, K] in `dtype`, of a weight that may be bitsandbytes' Params4bit."""
+    state = getattr(weight, "quant_state", None)
+    if state is None:
+        return weight
+    from bitsandbytes.functional import dequantize_4bit
+
+    dense: Tensor = dequantize_4bit(weight.data, state)
+    return dense.to(dtype)
 
 
 class LoraLinear(Linear):
