@@ -21,6 +21,8 @@ from trainers.checkpoints import list_checkpoints
 from trainers.run_dir import read_json, read_jsonl
 
 Tell = Callable[[Held], None]
+# Steps are short: without it a run may have ended before what happens to it at its 8th.
+HELD_UP = "before_step:step=12:rank=1:sleep=4"
 
 
 def test_R0_two_undisturbed_runs(runs: Runs, tell: Tell) -> None:
@@ -32,7 +34,7 @@ def test_R0_two_undisturbed_runs(runs: Runs, tell: Tell) -> None:
 @pytest.mark.slice
 def test_driver_killed_and_then_a_worker(runs: Runs, tell: Tell) -> None:
     """The two that happen most, in one run: what `make test` tries."""
-    driver = runs.start("both")
+    driver = runs.start("both", failpoints=HELD_UP)
     driver.wait_for_step(8)
     driver.kill()
     runs.finish("both", failpoints="after_manifest:step=20:SIGKILL")  # long after the first
@@ -42,7 +44,7 @@ def test_driver_killed_and_then_a_worker(runs: Runs, tell: Tell) -> None:
 
 
 def test_driver_killed(runs: Runs, tell: Tell) -> None:
-    driver = runs.start("driver")
+    driver = runs.start("driver", failpoints=HELD_UP)
     driver.wait_for_step(8)
     driver.kill()
     assert read_json(driver.run_dir / "run.json")["status"] == "running"
@@ -51,7 +53,7 @@ def test_driver_killed(runs: Runs, tell: Tell) -> None:
 
 
 def test_controller_killed(runs: Runs, tell: Tell) -> None:
-    driver = runs.start("controller")
+    driver = runs.start("controller", failpoints=HELD_UP)
     driver.wait_for_step(8)
     [controller] = [p for p in driver.processes() if named(p, "TrainController")]
     controller.kill()
@@ -64,7 +66,7 @@ def test_controller_killed(runs: Runs, tell: Tell) -> None:
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
 def test_a_signal_saves_the_current_step(runs: Runs, tell: Tell, name: str) -> None:
     signum = signal.Signals[name]
-    driver = runs.start(name)
+    driver = runs.start(name, failpoints=HELD_UP)
     driver.wait_for_step(7)
     asked = time.monotonic()
     driver.signal(signum)
@@ -112,7 +114,7 @@ def test_two_runs_with_one_name(runs: Runs, tell: Tell) -> None:
 
 
 def test_changed_config_under_an_old_name(runs: Runs, tell: Tell) -> None:
-    driver = runs.start("changed")
+    driver = runs.start("changed", failpoints=HELD_UP)
     driver.wait_for_step(6)
     driver.kill()
     runs.finish("changed", "learning_rate=0.5", "seed=1", code=2)
