@@ -23,6 +23,7 @@ class RMSNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        assert not ctx.needs_input_grad[1], "the weight of a frozen norm is trained"
         wide = torch.promote_types(x.dtype, torch.float32)
         out, inverse = torch.empty_like(x), x.new_empty(len(x), 1, dtype=wide)
         ctx.size = len(x) if x.is_cuda else BLOCK_ROWS

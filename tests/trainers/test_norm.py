@@ -57,6 +57,13 @@ def gradient(norm: nn.Module, x: torch.Tensor, upstream: torch.Tensor) -> torch.
     return x.grad
 
 
+def test_a_trained_weight_is_refused() -> None:
+    stock, ours = norms(torch.float32)
+    stock.weight.requires_grad_(True)
+    with pytest.raises(AssertionError, match="is trained"):
+        ours(torch.randn(3, WIDTH))
+
+
 def test_every_norm_is_replaced_and_every_name_stays() -> None:
     sizes: dict[str, Any] = {
         "vocab_size": 31,
@@ -73,6 +80,7 @@ def test_every_norm_is_replaced_and_every_name_stays() -> None:
         before = {name: p.data_ptr() for name, p in model.named_parameters()}
         num = sum(type(m).__name__.endswith("RMSNorm") for m in model.modules())
         ids = torch.arange(12)[None]
+        model.requires_grad_(False)
         want = model(ids).logits
         replace_norms(model)
         assert {name: p.data_ptr() for name, p in model.named_parameters()} == before
