@@ -25,7 +25,7 @@ IMPORTS_BYTES = 480 * 2**20
 # Of the base's bytes, what a worker takes besides the mapped file; measured: 0.13 to 0.2.
 BESIDE_MAPPED = 0.2
 # Values that a layer keeps for its gradient, a token: in widths of the model, and of its MLP.
-KEPT_WIDTHS, KEPT_MLP = 9, 4
+KEPT_WIDTHS, KEPT_MLP = 9, 3
 # What attention and the head compute with besides, in float32, a thread (tree_attention.py).
 WORK_BYTES = 16 * 2**20
 SAFETENSORS_WIDTH = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I8": 1, "U8": 1}

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 from trainers.config import FullMethod
+from trainers.gated_mlp import replace_mlps
 from trainers.merge_full import merge_full
 from trainers.model import load_base
 from trainers.rewrite import MODEL_CONFIG, MODEL_WEIGHTS
@@ -35,6 +36,7 @@ def build(
     """The base in `dtype` on `device`, all of it trainable; nothing is drawn from `seed`."""
     model = load_base(model_dir, dtype)
     model.to(device)  # type: ignore[arg-type]
+    replace_mlps(model)
     return model.requires_grad_(True)
 
 

@@ -21,6 +21,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from datasets_src.errors import UserError
 from trainers.config import AdapterMethod, DoraMethod, LoraMethod
+from trainers.gated_mlp import replace_mlps
 from trainers.merge import ADAPTER_CONFIG, ADAPTER_WEIGHTS, merge_adapter
 from trainers.methods.lora_linear import LoraLinear
 from trainers.model import load_base
@@ -89,6 +90,7 @@ def check_targets(model_dir: Path, targets: Sequence[str]) -> None:
 def add_adapter(base: PreTrainedModel, method: AdapterMethod, *, seed: int) -> PeftModel:
     """The base with a fresh adapter: float32 weights, A drawn from `seed`, B zero."""
     replace_norms(base)
+    replace_mlps(base)
     torch.manual_seed(seed)
     config = LoraConfig(
         task_type="CAUSAL_LM",

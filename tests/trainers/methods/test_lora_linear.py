@@ -8,6 +8,7 @@ from peft.tuners.lora.layer import Linear
 
 from tests.trainers.plain_step import build_model, gradients, relative_error
 from trainers.config import LoraMethod
+from trainers.methods import lora_linear
 from trainers.methods.lora import add_adapter
 from trainers.methods.lora_linear import LoraLinear
 
@@ -34,9 +35,13 @@ def as_peft(model: torch.nn.Module) -> torch.nn.Module:
 
 
 @pytest.mark.parametrize("use_rslora", [False, True])
+@pytest.mark.parametrize("thread_rows", [1, 4, 512])
 @pytest.mark.parametrize("name", ["llama", "qwen2"])
-def test_values_and_gradients_are_pefts(name: str, use_rslora: bool) -> None:
-    """Qwen 2 has biases."""
+def test_values_and_gradients_are_pefts(
+    name: str, thread_rows: int, use_rslora: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In blocks of rows, with a smaller last one, or all at once; Qwen 2 has biases."""
+    monkeypatch.setattr(lora_linear, "THREAD_ROWS", thread_rows)
     model = tuned(name, use_rslora=use_rslora)
     other = as_peft(model)
     outs = []
