@@ -22,8 +22,9 @@ lint: .venv/dev.stamp
 systems: .venv/run.stamp
 	$(BIN)/python -m tests.systems
 
+# The step; others by name: make bench BENCH="generate resume", or BENCH=all.
 bench: .venv/dev.stamp
-	$(BIN)/python -m tests.benchmarks.run
+	$(BIN)/python -m tests.benchmarks.run $(BENCH)
 
 bench-gpu: .venv/dev.stamp
 	$(BIN)/python -m tests.gpu.bench_step_gpu

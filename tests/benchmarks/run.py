@@ -1,30 +1,51 @@
-"""`make bench`: every benchmark in turn, then all their figures as one JSON object.
+"""`make bench`: the step's benchmark, in ten minutes; others by name, or all (an hour).
 
-python -m tests.benchmarks.run
+    python -m tests.benchmarks.run                      step
+    python -m tests.benchmarks.run generate resume      make bench BENCH="generate resume"
+    python -m tests.benchmarks.run all                  make bench BENCH=all
+
+The last line is one JSON object with the figures of each.
 """
 
+import argparse
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+NAMES = [p.stem.removeprefix("bench_") for p in sorted(Path(__file__).parent.glob("bench_*.py"))]
+ALL = "all"
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description="Benchmarks, one after another")
+    names = ", ".join([*NAMES, ALL])
+    parser.add_argument("names", nargs="*", metavar="NAME", default=["step"], help=names)
+    asked = parser.parse_args().names
+    for name in asked:
+        if name not in (*NAMES, ALL):
+            parser.error(f"there is no benchmark {name}; there are {names}")
     figures = {}
-    for path in sorted(Path(__file__).parent.glob("bench_*.py")):
-        print(f"== {path.stem}", flush=True)
-        done = subprocess.run(
-            [sys.executable, "-m", f"tests.benchmarks.{path.stem}"],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        )
-        print(done.stdout, end="", flush=True)
-        figures[path.stem] = json.loads(done.stdout.strip().splitlines()[-1])
+    for name in NAMES if ALL in asked else asked:
+        print(f"== {name}", flush=True)
+        figures[name] = run(name)
     print(json.dumps(figures))
+
+
+def run(name: str) -> dict[str, object]:
+    """One benchmark, its output passed on as it comes; the JSON object of its last line."""
+    command = [sys.executable, "-m", f"tests.benchmarks.bench_{name}"]
+    last = ""
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            last = line if line.strip() else last
+    if process.returncode:
+        sys.exit(f"bench_{name} ended with {process.returncode}")
+    figures: dict[str, object] = json.loads(last)
+    return figures
 
 
 if __name__ == "__main__":
