@@ -4,12 +4,19 @@
 
 One worker on one core, and a spare core. On one side an actor answers the 136 shipped validation
 rows for one checkpoint after the other (`eval.num_eval_workers`), on the other nobody uses that
-core. Real `fit` runs, interleaved. Steps that are taken while the actor starts are left out.
+core, on a third a process that multiplies small matrices in its cache does: what a step is slower
+by there is the machine's own (cores that share a clock, or are half a core). Real `fit` runs,
+interleaved. Steps that are taken while the actor starts are left out.
 """
 
 import json
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from datasets_src.pipeline import prepare
@@ -24,19 +31,42 @@ ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = 3
 STEPS = 300
 WARM_UP_STEPS = 60
-# The last save is the only one of the side that scores nothing beside; what it scores comes after.
-SAVE_STEPS = {0: STEPS, 1: 20}
+ALONE, BUSY_CORE, BESIDE = "alone", "busy_core", "beside"
+# Only the side with an actor saves on the way; what the others score comes after their last step.
+SAVE_STEPS = {ALONE: STEPS, BUSY_CORE: STEPS, BESIDE: 20}
+# It has the lowest priority, as the actor beside training: a core that both want is training's.
+NICENESS = 19
+BUSY = f"""
+import os, torch
+os.nice({NICENESS})
+torch.set_num_threads(1)
+a = torch.randn(128, 128)
+while os.getppid() == {{parent}}:
+    a = torch.nn.functional.normalize(a @ a)
+"""
 
 
-def seconds_a_step(config: Config, prepared: Path, *, num_eval_workers: int, name: str) -> float:
+@contextmanager
+def busy_core() -> Iterator[None]:
+    """A process that computes on one core and touches no memory to speak of."""
+    process = subprocess.Popen([sys.executable, "-c", BUSY.format(parent=os.getpid())])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def seconds_a_step(config: Config, prepared: Path, *, side: str, name: str) -> float:
     """Median of the steps of a run after its warm-up."""
     parts = {
-        "eval": config.eval.model_copy(update={"num_eval_workers": num_eval_workers}),
+        "eval": config.eval.model_copy(update={"num_eval_workers": int(side == BESIDE)}),
         "checkpoint": config.checkpoint.model_copy(
-            update={"save_strategy": "steps", "save_steps": SAVE_STEPS[num_eval_workers]}
+            update={"save_strategy": "steps", "save_steps": SAVE_STEPS[side]}
         ),
     }
-    fit(config.model_copy(update=parts | {"run_name": name}), prepared_dir=prepared)
+    with busy_core() if side == BUSY_CORE else nullcontext():
+        fit(config.model_copy(update=parts | {"run_name": name}), prepared_dir=prepared)
     rows = list(read_jsonl(Path(config.output_dir) / name / "metrics.jsonl"))[WARM_UP_STEPS:]
     return statistics.median(row["step_time_s"] for row in rows)
 
@@ -53,15 +83,18 @@ def main() -> None:
             model_dir=resolve_model(config.model.model_name_or_path),
             output_dir=Path(scratch),
         ).directory
-        seconds: dict[int, list[float]] = {0: [], 1: []}
+        seconds: dict[str, list[float]] = {side: [] for side in SAVE_STEPS}
         for turn in range(ROUNDS):
-            for num, seen in seconds.items():
-                seen.append(
-                    seconds_a_step(config, prepared, num_eval_workers=num, name=f"{turn}-{num}")
-                )
-                print(f"round {turn}: {num} actors beside, {seen[-1] * 1e3:.1f} ms a step")
-    alone, beside = (statistics.median(seconds[num]) for num in (0, 1))
-    figures = {"alone_s": alone, "beside_s": beside, "slower": round(beside / alone - 1, 4)}
+            for side, seen in seconds.items():
+                seen.append(seconds_a_step(config, prepared, side=side, name=f"{turn}-{side}"))
+                print(f"round {turn}: {side}, {seen[-1] * 1e3:.1f} ms a step")
+    medians = {side: statistics.median(seen) for side, seen in seconds.items()}
+    figures = {
+        **{f"{side}_s": round(median, 5) for side, median in medians.items()},
+        "slower": round(medians[BESIDE] / medians[ALONE] - 1, 4),
+        "slower_than_busy_core": round(medians[BESIDE] / medians[BUSY_CORE] - 1, 4),
+        "machines_own": round(medians[BUSY_CORE] / medians[ALONE] - 1, 4),
+    }
     print(json.dumps({"bench": "beside", **figures}))
 
 
