@@ -10,14 +10,14 @@ import logging
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
 from datasets_src.errors import UserError
-from datasets_src.task import known_tasks
+from datasets_src.task import known_tasks, load_task
 from trainers.config import Config
 from trainers.config_load import leaves, load_config
 from trainers.stop import RunFailed, Stopped
@@ -72,13 +72,16 @@ def end_failed(why: str) -> None:
 
 
 def config_parser(
-    prog: str, description: str, *, config: Path | None = None
+    prog: str, description: str, argv: list[str], *, config: Path | None = None
 ) -> argparse.ArgumentParser:
-    """A parser of `CONFIG.yaml [key=value | --key value ...]`; a given `config` is not asked."""
+    """A parser of `CONFIG.yaml [key=value | --key value ...]`; a given `config` is not asked.
+
+    Its help lists the options of the task of the config that `argv` names.
+    """
     parser = argparse.ArgumentParser(
         prog=f"python -m jobs.{prog}",
         description=description,
-        epilog="\n".join([*key_lines("config", leaves()), f"tasks: {', '.join(known_tasks())}"]),
+        epilog="\n".join([*key_lines("config", leaves()), *task_lines(argv, config)]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -87,6 +90,22 @@ def config_parser(
     else:
         parser.set_defaults(config=config)
     return parser
+
+
+def task_lines(argv: Sequence[str], config: Path | None) -> Iterator[str]:
+    """The help of the options of the config's task; without a config, which tasks there are."""
+    yield f"tasks: {', '.join(known_tasks())}"
+    paths = [config] if config else [Path(a) for a in argv if a.endswith((".yaml", ".yml"))]
+    if not paths:
+        yield "with CONFIG.yaml, --help lists the options of its task too"
+        return
+    rest = [a for a in argv if a not in (str(paths[0]), "-h", "--help")]
+    try:
+        data = load_config(paths[0], rest)[0].data
+        task = load_task(data.task)
+    except UserError:
+        return
+    yield from key_lines(f"{data.task} option", leaves(task.Options, "data.task_options."))
 
 
 def parse_run(prog: str, description: str | None, argv: list[str]) -> tuple[Path, Config]:

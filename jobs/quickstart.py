@@ -14,7 +14,7 @@ CONFIG = Path(__file__).parent / "configs" / "quickstart.yaml"
 
 def main(argv: list[str]) -> int:
     """Run jobs/configs/quickstart.yaml with the overrides given, as `jobs.finetune` does."""
-    parser = config_parser("quickstart", "The whole path on what we ship.", config=CONFIG)
+    parser = config_parser("quickstart", "The whole path on what we ship.", argv, config=CONFIG)
     return finetune(parse_config(parser, argv))
 
 

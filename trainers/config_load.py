@@ -43,7 +43,7 @@ DIFFERENT = dict.fromkeys(
         "batch_size",
     ),
     "train_batch_size is the number of examples of a step over all workers",
-)
+) | {"config": "the file comes without one: CONFIG.yaml, then the keys to change"}
 
 
 def leaves(section: type[Section] = Config, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
@@ -57,6 +57,9 @@ def leaves(section: type[Section] = Config, prefix: str = "") -> Iterator[tuple[
             for leaf, info in leaves(kind, f"{prefix}{name}."):
                 inner.setdefault(leaf, info)  # the sections of a union share leaves
         yield from inner.items()
+
+
+MAPPINGS = frozenset(name for name, info in leaves() if get_origin(info.annotation) is dict)
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> tuple[Config, list[str]]:
@@ -128,7 +131,13 @@ def _methods_with(leaf: str) -> list[str]:
 
 
 def find_leaf(key: str) -> str | None:
-    """ "train.learning_rate" for that, "learning_rate", "learning-rate" or another tool's name."""
+    """ "train.learning_rate" for that, "learning_rate", "learning-rate" or another tool's name.
+
+    One entry of a mapping is a leaf too: "data.task_options.dialect".
+    """
+    mapping, dot, entry = key.rpartition(".")
+    if dot and (parent := find_leaf(mapping)) in MAPPINGS:
+        return f"{parent}.{entry}"
     key = key.replace("-", "_")
     key = SYNONYMS.get(key, key)
     for name, _ in leaves():
@@ -156,7 +165,8 @@ def override_pairs(overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
             key = key[2:]
             following = None if equals else next(rest, None)
             if not equals and following is None:
-                raise UserError(f"{item}: a value is missing; write {item} VALUE")
+                remedy = DIFFERENT.get(key, f"write {item} VALUE")
+                raise UserError(f"{item}: a value is missing; {remedy}")
             value = value if equals else str(following)
         elif not equals:
             raise UserError(f"{item!r} is no override; write key=value or --key value")

@@ -50,6 +50,23 @@ def test_help_lists_every_key_with_its_default() -> None:
         assert words in done.stdout
 
 
+def test_help_for_a_config_lists_the_options_of_its_task(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = QUICKSTART
+    for argv, words in (
+        ([config, "--help"], ["data.task_options.dialect", "(sqlite, tsql, duckdb, postgres)"]),
+        ([config, "task=doi", "--help"], ["data.task_options.answer_form"]),
+        ([config, "task=none", "--help"], ["tasks: descriptions, doi"]),
+        (["gone.yaml", "--help"], ["tasks: descriptions, doi"]),
+        (["--help"], ["with CONFIG.yaml"]),
+    ):
+        with pytest.raises(SystemExit):
+            main(argv)
+        said = capsys.readouterr().out
+        assert all(word in said for word in words), said
+
+
 @pytest.mark.parametrize(
     ("override", "words"),
     [
@@ -59,6 +76,7 @@ def test_help_lists_every_key_with_its_default() -> None:
         ("lora_target_modules=[query_key_value, q_proj]", ["query_key_value", "v_proj"]),
         ("task_options={database: gone.sqlite}", ["database", "gone.sqlite"]),
         ("task_options={databse: x}", ["databse", "did you mean"]),
+        ("data.task_options.dialct=tsql", ["dialct", "did you mean dialect"]),
         ("columns={question: Pregunta}", ["Pregunta", "question"]),
         ("max_length=40", ["max_length", "40"]),
     ],

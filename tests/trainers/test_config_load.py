@@ -109,6 +109,24 @@ def test_overrides_in_both_forms_and_synonyms(tmp_path: Path) -> None:
     assert notes == ["method.lora_rank is read as method.lora_r"]
 
 
+def test_one_entry_of_a_mapping_is_set(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "run_name: demo\ndata: {train_file: x, task_options: {dialect: tsql}}", encoding="utf-8"
+    )
+    config, _ = load_config(
+        path, ["data.task_options.database=a.sqlite", "--columns.text", "SQL", "num_workers=2"]
+    )
+    assert config.data.task_options == {"dialect": "tsql", "database": "a.sqlite"}
+    assert config.data.columns == {"text": "SQL"}
+    assert "did you mean" in faults_of(tmp_path, GOOD, ["task_option.database=a"])
+
+
+@pytest.mark.parametrize("after", [["run_name=b"], []])
+def test_a_config_is_given_without_a_key(tmp_path: Path, after: list[str]) -> None:
+    assert "the file comes without one" in faults_of(tmp_path, GOOD, ["--config", *after])
+
+
 def test_a_dumped_config_loads_to_itself(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(GOOD, encoding="utf-8")
