@@ -72,7 +72,7 @@ def end_failed(why: str) -> None:
 
 
 def config_parser(
-    prog: str, description: str, argv: list[str], *, config: Path | None = None
+    prog: str, description: str, *, argv: Sequence[str], config: Path | None = None
 ) -> argparse.ArgumentParser:
     """A parser of `CONFIG.yaml [key=value | --key value ...]`; a given `config` is not asked.
 
@@ -95,13 +95,16 @@ def config_parser(
 def task_lines(argv: Sequence[str], config: Path | None) -> Iterator[str]:
     """The help of the options of the config's task; without a config, which tasks there are."""
     yield f"tasks: {', '.join(known_tasks())}"
-    paths = [config] if config else [Path(a) for a in argv if a.endswith((".yaml", ".yml"))]
+    asking = ("-h", "--help")
+    if not any(word in argv for word in asking):
+        return
+    paths = [str(config)] if config else [a for a in argv if a.endswith((".yaml", ".yml"))]
     if not paths:
         yield "with CONFIG.yaml, --help lists the options of its task too"
         return
-    rest = [a for a in argv if a not in (str(paths[0]), "-h", "--help")]
     try:
-        data = load_config(paths[0], rest)[0].data
+        rest = [word for word in argv if word not in (paths[0], *asking)]
+        data = load_config(Path(paths[0]), rest)[0].data
         task = load_task(data.task)
     except UserError:
         return

@@ -29,7 +29,7 @@ from trainers.stop import StopRequest
 
 def main(argv: list[str]) -> int:
     """Train, score at each save, choose the best, export it, write the report."""
-    parser = config_parser("finetune", "Fine-tune a language model from one YAML.", argv)
+    parser = config_parser("finetune", "Fine-tune a language model from one YAML.", argv=argv)
     return finetune(parse_config(parser, argv))
 
 

@@ -22,7 +22,7 @@ from trainers.run_home import output_directory
 
 def main(argv: list[str]) -> int:
     """Prepare the rows of the config and show them; exit code 0, or a UserError."""
-    parser = config_parser("prepare", "Read, split and tokenise the rows of a config.", argv)
+    parser = config_parser("prepare", "Read, split and tokenise the rows of a config.", argv=argv)
     config = parse_config(parser, argv)
 
     from trainers.base import resolve_base

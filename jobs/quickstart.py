@@ -14,7 +14,9 @@ CONFIG = Path(__file__).parent / "configs" / "quickstart.yaml"
 
 def main(argv: list[str]) -> int:
     """Run jobs/configs/quickstart.yaml with the overrides given, as `jobs.finetune` does."""
-    parser = config_parser("quickstart", "The whole path on what we ship.", argv, config=CONFIG)
+    parser = config_parser(
+        "quickstart", "The whole path on what we ship.", argv=argv, config=CONFIG
+    )
     return finetune(parse_config(parser, argv))
 
 

@@ -34,7 +34,7 @@ SYNONYMS = {
     "val_size": "validation_size",
     "val_set_size": "validation_size",
 }
-# Names whose meaning differs, with what to write instead.
+# Names whose meaning differs or that are no keys, with what to write instead.
 DIFFERENT = dict.fromkeys(
     (
         "per_device_train_batch_size",
@@ -120,6 +120,10 @@ def unknown_key(key: str, *, method_type: str = "lora") -> str:
     if (right := find_leaf(leaf)) is not None:
         return f"{key}: unknown key here; it is {right}"
     names = {name.rsplit(".", 1)[-1]: name for name, _ in leaves()}
+    mappings = {end: name for end, name in names.items() if name in MAPPINGS}
+    parent = key.rpartition(".")[0].rpartition(".")[2]
+    if meant := difflib.get_close_matches(parent, list(mappings), n=1, cutoff=0.8):
+        return f"{key}: unknown key; did you mean {mappings[meant[0]]}.{leaf}?"
     names |= {name: name for name in Config.model_fields}
     near = difflib.get_close_matches(leaf, list(names), n=1, cutoff=0.5)
     return f"{key}: unknown key" + (f"; did you mean {names[near[0]]}?" if near else "")

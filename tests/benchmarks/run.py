@@ -35,7 +35,7 @@ def main() -> None:
 
 def run(name: str) -> dict[str, object]:
     """One benchmark, its output passed on as it comes; the JSON object of its last line."""
-    command = [sys.executable, "-m", f"tests.benchmarks.bench_{name}"]
+    command = [sys.executable, "-u", "-m", f"tests.benchmarks.bench_{name}"]
     last = ""
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

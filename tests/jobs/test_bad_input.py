@@ -56,6 +56,7 @@ def test_help_for_a_config_lists_the_options_of_its_task(
     config = QUICKSTART
     for argv, words in (
         ([config, "--help"], ["data.task_options.dialect", "(sqlite, tsql, duckdb, postgres)"]),
+        (["./" + config, "-h"], ["data.task_options.dialect"]),
         ([config, "task=doi", "--help"], ["data.task_options.answer_form"]),
         ([config, "task=none", "--help"], ["tasks: descriptions, doi"]),
         (["gone.yaml", "--help"], ["tasks: descriptions, doi"]),

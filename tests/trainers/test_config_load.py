@@ -119,7 +119,8 @@ def test_one_entry_of_a_mapping_is_set(tmp_path: Path) -> None:
     )
     assert config.data.task_options == {"dialect": "tsql", "database": "a.sqlite"}
     assert config.data.columns == {"text": "SQL"}
-    assert "did you mean" in faults_of(tmp_path, GOOD, ["task_option.database=a"])
+    for key in ("task_option.database", "data.task_option.database"):
+        assert "did you mean data.task_options.database?" in faults_of(tmp_path, GOOD, [f"{key}=a"])
 
 
 @pytest.mark.parametrize("after", [["run_name=b"], []])

@@ -17,7 +17,7 @@ from trainers.kv_pages import PROMPT_PAGE, REPLY_PAGE
 from trainers.methods import qlora
 from trainers.methods.lora import add_adapter
 from trainers.model import LanguageModel
-from trainers.passes import sizes_of
+from trainers.passes import activations_on_one_thread, sizes_of
 
 FAMILIES = ["llama", "llama-tied", "mistral", "qwen2", "qwen3"]
 
@@ -131,6 +131,34 @@ def test_shares_of_threads_change_no_bit() -> None:
         model = peaked(intermediate_size=2056)
         assert_same_as_alone(model, [tokens(9, i) for i in range(24)])
         assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+@pytest.mark.parametrize("is_tuned", [False, True])
+def test_an_activation_has_no_shares_while_it_answers(is_tuned: bool) -> None:
+    """Of a base and under an adapter, on numbers of which SiLU alone and in a vector differ."""
+    model: Any = peaked()
+    if is_tuned:
+        model = add_adapter(model, LoraMethod(), seed=0)
+    activations = [m for name, m in model.named_modules() if name.endswith("act_fn")]
+    assert len(activations) == model.config.num_hidden_layers
+    numbers = torch.linspace(-8, 8, 2**14)
+    single = torch.cat([torch.nn.functional.silu(part.clone()) for part in numbers.split(1)])
+    differing = numbers[torch.nn.functional.silu(numbers) != single]
+    if not len(differing):
+        pytest.skip("this CPU computes SiLU of one number as that of a vector")
+    inputs = [differing[torch.arange(32 * 2056) % len(differing)].view(32, 2056)]
+    inputs *= 2 if is_tuned else 1
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    alone = activations[0](*inputs)
+    torch.set_num_threads(3)
+    try:
+        assert not torch.equal(activations[0](*inputs), alone)
+        with activations_on_one_thread(model):
+            assert all(torch.equal(act(*inputs), alone) for act in activations)
+            assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(num_threads)
 
