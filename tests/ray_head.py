@@ -19,6 +19,8 @@ from pathlib import Path
 
 BIN = Path(sys.executable).parent
 START_LIMIT_S = 90
+# In any order and each but once: a Ray refuses a port that two of its components are given.
+PORTS = iter(secrets.SystemRandom().sample(range(20_000, 32_000), 12_000))
 
 
 @dataclass(frozen=True)
@@ -104,11 +106,11 @@ def free_port() -> int:
 
     Outgoing ones come from 32768 up, Ray's workers from 10002 to 19999.
     """
-    while True:
-        port = 20_000 + secrets.randbelow(12_000)
+    for port in PORTS:
         with socket.socket() as s:
             try:
                 s.bind(("127.0.0.1", port))
             except OSError:
                 continue
         return port
+    raise AssertionError("every port was given once")
