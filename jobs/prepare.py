@@ -15,7 +15,7 @@ from datasets_src.sharing import format_sharing, measure_sharing
 from datasets_src.store import open_split
 from datasets_src.task import load_task
 from jobs.cli import config_parser, parse_config, run_verb
-from jobs.ray_session import start_ray
+from jobs.ray_session import end_ray_data, start_ray
 from trainers.config import Config
 from trainers.run_home import output_directory
 
@@ -43,6 +43,7 @@ def prepare_rows(config: Config, model_dir: Path, *, shown: bool = False) -> Pre
     if prepared is None:
         start_ray()
         prepared = prepare(config.data, model_dir=model_dir, output_dir=output_dir)
+        end_ray_data()
     print(f"data      {prepared.directory}{note}")
     if shown and note:
         return prepared

@@ -7,6 +7,7 @@ Every training worker takes part in it, or an actor of its own does it alone (ex
 """
 
 import os
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from datasets_src.store import Split, open_split
 from datasets_src.task import load_task
 from datasets_src.types import Score
 from trainers.base import resolve_base
-from trainers.checkpoints import step_of_score
+from trainers.checkpoints import damage, step_of_score
 from trainers.config import Config
 from trainers.evaluate import EvalJob, Together, constant_score, evaluate
 from trainers.methods.choose import method_module
@@ -30,7 +31,7 @@ from trainers.model import LanguageModel, compute_dtype, load_tokenizer
 from trainers.prompting import few_shot_of_run
 from trainers.score_names import CONSTANT, FEW_SHOT
 
-LEAVES_CORES = 4  # beyond Ray's workers, which are at 15 of 19
+LOWEST_NICENESS = 19
 OnBatch = Callable[[int], object]
 
 
@@ -107,10 +108,22 @@ def eval_job(config: Config, name: str, *, run_dir: Path) -> EvalJob:
     )
 
 
+def give_way() -> None:
+    """From here on this thread, and what it starts, runs where nobody else wants to.
+
+    To what wakes up meanwhile (Ray's own processes), the kernel shows such a core as an idle one,
+    so that it leaves training's alone. A high nice value does not do that.
+    """
+    if sys.platform == "linux":
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    else:
+        os.nice(LOWEST_NICENESS)
+
+
 class Answerer:
     """An actor with a model of its own, which takes on one checkpoint after another.
 
-    One that is there `beside` training leaves it the cores that both want.
+    One that is there `beside` training takes of a core what nobody else wants.
     """
 
     def __init__(
@@ -123,7 +136,7 @@ class Answerer:
         beside: bool = False,
     ) -> None:
         if beside:
-            os.nice(LEAVES_CORES)
+            give_way()
         torch.set_num_threads(num_threads)
         self._config, self._run_dir = Config.model_validate(config), Path(run_dir)
         model_dir = resolve_base(self._config)
@@ -138,7 +151,9 @@ class Answerer:
         self._it = Examinee(model, load_tokenizer(model_dir), model_dir, *splits)
 
     def score(self, name: str, checkpoint: str | None) -> Score | None:
-        """Answer for `name`, whose weights are in `checkpoint`."""
+        """Answer for `name`, whose weights are in `checkpoint`; None if those are damaged."""
         if checkpoint is not None:
+            if damage(Path(checkpoint)) is not None:
+                return None
             method_module(self._config.method).load(self._it.model, Path(checkpoint))
         return exam(self._config, self._it, name, run_dir=self._run_dir)

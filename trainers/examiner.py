@@ -19,7 +19,7 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from datasets_src.store import open_split
 from datasets_src.types import Score
-from trainers.checkpoints import damage, list_checkpoints, step_name
+from trainers.checkpoints import list_checkpoints, step_name
 from trainers.config import Config
 from trainers.run_dir import append_jsonl, read_jsonl, write_jsonl
 from trainers.run_plan import make_plan, save_steps
@@ -38,9 +38,9 @@ class Examiner:
         self._num = config.eval.num_eval_workers
         self._cpus = 1
         self._actors: list[Any] = []
-        self._at: dict[Any, tuple[str, Any]] = {}  # the answer to come: name, actor
+        self._at: dict[Any, tuple[str, str | None, Any]] = {}  # answer to come: name, path, actor
         self._deaths: dict[str, int] = {}
-        self._void: set[str] = set()  # names that this run has no row of
+        self._void: set[str] = set()  # names that this run has no row of, damaged directories
         self._looked = 0.0
         self._saves: set[int] = set()
         if self._num:
@@ -74,17 +74,19 @@ class Examiner:
 
     def look(self) -> None:
         """Take in what is answered, and hand out what is saved."""
-        now = time.monotonic()
-        if not self._num or now - self._looked < LOOK_EVERY_S:
+        if not self._num:
             return
-        self._looked = now
         done, _ = ray.wait(list(self._at), num_returns=len(self._at), timeout=0)
         for answer in done:
             self._take_in(answer)
-        busy = {id(actor) for _, actor in self._at.values()}
-        free = [actor for actor in self._actors if id(actor) not in busy]
-        for actor, (name, path) in zip(free, self._missing(), strict=False):
-            self._at[actor.score.remote(name, path)] = (name, actor)
+        now = time.monotonic()
+        if not done and now - self._looked < LOOK_EVERY_S:
+            return
+        self._looked = now
+        busy = {id(actor) for _, _, actor in self._at.values()}
+        if free := [actor for actor in self._actors if id(actor) not in busy]:
+            for actor, (name, path) in zip(free, self._missing(), strict=False):
+                self._at[actor.score.remote(name, path)] = (name, path, actor)
 
     def finish(self, while_waiting: Callable[[], object] = lambda: None) -> None:
         """Wait until every save is scored."""
@@ -96,16 +98,16 @@ class Examiner:
     def _missing(self) -> list[tuple[str, str | None]]:
         """Name and directory of what no score is there of and nobody is at, the oldest first."""
         known = {row["name"] for row in read_jsonl(self._run_dir / "scores.jsonl")}
-        known |= self._void | {name for name, _ in self._at.values()}
+        known |= self._void | {name for name, _, _ in self._at.values()}
         names: dict[str, str | None] = dict.fromkeys(first_names(self._config))
         for saved in reversed(list_checkpoints(self._run_dir / "checkpoints")):
             name = step_name(saved.step)
-            if saved.step in self._saves and name not in known and damage(saved.path) is None:
+            if saved.step in self._saves and str(saved.path) not in self._void:
                 names[name] = str(saved.path)
         return [(name, path) for name, path in names.items() if name not in known]
 
     def _take_in(self, answer: Any) -> None:
-        name, actor = self._at.pop(answer)
+        name, path, actor = self._at.pop(answer)
         try:
             score: Score | None = ray.get(answer)
         except RayActorError as error:
@@ -114,7 +116,7 @@ class Examiner:
         except RayTaskError as error:
             raise RunFailed(f"{name} could not be scored: {error.cause}") from error
         if score is None:
-            self._void.add(name)
+            self._void.add(path or name)
         else:
             append_jsonl(self._run_dir / "scores.jsonl", asdict(score))
 

@@ -2,43 +2,49 @@
 
     python -m tests.benchmarks.bench_beside      # last line: one JSON object
 
-One worker on one core, and a spare core. On one side an actor answers the 136 shipped validation
-rows for one checkpoint after the other (`eval.num_eval_workers`), on the other nobody uses that
-core, on a third a process that multiplies small matrices in its cache does: what a step is slower
-by there is the machine's own (cores that share a clock, or are half a core). Real `fit` runs,
-interleaved. Steps that are taken while the actor starts are left out.
+One real run with one worker on one core, and a spare core. On it an actor answers the 136 shipped
+validation rows for one checkpoint after the other (`eval.num_eval_workers`), more of them than it
+can; or nobody does anything, the actor being halted; or, the actor being halted, an unrelated
+process of the lowest priority multiplies small matrices in its cache, which tells what a busy core
+costs on this machine whoever keeps it busy. The three take turns of a second and a half, in an
+order drawn anew each round; a step that saw two of them counts for none.
 """
 
 import json
 import os
+import random
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from datasets_src.pipeline import prepare
-from jobs.ray_session import start_ray
-from trainers.base import resolve_model
-from trainers.config import Config
+import psutil
+
+from jobs.prepare import prepare_rows
+from trainers.background import Background
+from trainers.base import resolve_base
 from trainers.config_load import load_config
 from trainers.driver import fit
+from trainers.exam import LOWEST_NICENESS
 from trainers.run_dir import read_jsonl
+from trainers.stop import Stopped, StopRequest
 
 ROOT = Path(__file__).resolve().parents[2]
-ROUNDS = 3
-STEPS = 300
-WARM_UP_STEPS = 60
 ALONE, BUSY_CORE, BESIDE = "alone", "busy_core", "beside"
-# Only the side with an actor saves on the way; what the others score comes after their last step.
-SAVE_STEPS = {ALONE: STEPS, BUSY_CORE: STEPS, BESIDE: 20}
-# It has the lowest priority, as the actor beside training: a core that both want is training's.
-NICENESS = 19
+ROUNDS = 45
+TURN_S = 1.5
+EPOCHS = 1000  # the run is stopped after the rounds
+SAVE_STEPS = 10  # a checkpoint in 0.6 s, which is less than it takes to answer for one
+EVAL_BATCH_SIZE = 4  # a second or two for a checkpoint, beside which the driver's pauses are short
+WARM_UP_STEPS = 60
 BUSY = f"""
 import os, torch
-os.nice({NICENESS})
+os.nice({LOWEST_NICENESS})
 torch.set_num_threads(1)
 a = torch.randn(128, 128)
 while os.getppid() == {{parent}}:
@@ -47,55 +53,108 @@ while os.getppid() == {{parent}}:
 
 
 @contextmanager
-def busy_core() -> Iterator[None]:
+def busy_core() -> Iterator[psutil.Process]:
     """A process that computes on one core and touches no memory to speak of."""
-    process = subprocess.Popen([sys.executable, "-c", BUSY.format(parent=os.getpid())])
-    try:
-        yield
-    finally:
+    command = [sys.executable, "-c", BUSY.format(parent=os.getpid())]
+    with subprocess.Popen(command) as process:
+        yield psutil.Process(process.pid)
         process.kill()
-        process.wait()
 
 
-def seconds_a_step(config: Config, prepared: Path, *, side: str, name: str) -> float:
-    """Median of the steps of a run after its warm-up."""
-    parts = {
-        "eval": config.eval.model_copy(update={"num_eval_workers": int(side == BESIDE)}),
-        "checkpoint": config.checkpoint.model_copy(
-            update={"save_strategy": "steps", "save_steps": SAVE_STEPS[side]}
-        ),
-    }
-    with busy_core() if side == BUSY_CORE else nullcontext():
-        fit(config.model_copy(update=parts | {"run_name": name}), prepared_dir=prepared)
-    rows = list(read_jsonl(Path(config.output_dir) / name / "metrics.jsonl"))[WARM_UP_STEPS:]
-    return statistics.median(row["step_time_s"] for row in rows)
+def actors() -> list[psutil.Process]:
+    """The actor of this process's Ray that answers, and the processes in which it runs SQL."""
+    ours = psutil.Process().children(recursive=True)
+    found = [process for process in ours if process.name().startswith("ray::Answerer")]
+    return found + [child for process in found for child in process.children()]
+
+
+def let_run(processes: list[psutil.Process], *, is_turn: bool) -> None:
+    """Let them go on, or halt them."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGCONT if is_turn else signal.SIGSTOP)
+
+
+def cpu_s(processes: list[psutil.Process]) -> float:
+    """CPU seconds that they have used."""
+    return sum(sum(process.cpu_times()[:2]) for process in processes if process.is_running())
+
+
+class Turns:
+    """The steps that each side saw, and how much of its core the actor used in its turns."""
+
+    def __init__(self, metrics: Path) -> None:
+        self.seconds: dict[str, list[float]] = {ALONE: [], BUSY_CORE: [], BESIDE: []}
+        self._metrics, self._used_s, self._took_s = metrics, 0.0, 0.0
+
+    @property
+    def core_share(self) -> float:
+        """Of the actor and its SQL, in the turns that were theirs."""
+        return self._used_s / self._took_s
+
+    def take(self) -> None:
+        """All rounds, beside the run; ends with every process running."""
+        while len(self._steps()) < WARM_UP_STEPS or not actors():
+            time.sleep(TURN_S)
+        with busy_core() as busy:
+            for turn in range(ROUNDS):
+                for side in random.sample(list(self.seconds), len(self.seconds)):
+                    let_run([busy], is_turn=side == BUSY_CORE)
+                    self._take_one(side)
+                now = {side: statistics.median(seen) for side, seen in self.seconds.items()}
+                told = ", ".join(f"{side} {median * 1e3:.1f}" for side, median in now.items())
+                print(f"round {turn + 1} of {ROUNDS}: {told} ms a step", flush=True)
+        let_run(actors(), is_turn=True)
+
+    def _take_one(self, side: str) -> None:
+        answering = actors()
+        let_run(answering, is_turn=side == BESIDE)
+        used_s, started, first = cpu_s(answering), time.monotonic(), len(self._steps())
+        time.sleep(TURN_S)
+        self.seconds[side] += self._steps()[first + 1 :]
+        if side == BESIDE:
+            self._used_s += cpu_s(answering) - used_s
+            self._took_s += time.monotonic() - started
+
+    def _steps(self) -> list[float]:
+        return [row["step_time_s"] for row in read_jsonl(self._metrics)]
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
+        options = {
+            **{"output_dir": scratch, "num_train_epochs": EPOCHS, "save_strategy": "steps"},
+            **{"save_steps": SAVE_STEPS, "num_workers": 1, "cpus_per_worker": 1},
+            **{"num_eval_workers": 1, "eval_batch_size": EVAL_BATCH_SIZE},
+        }
         config, _ = load_config(
-            ROOT / "jobs/configs/quickstart.yaml",
-            [f"output_dir={scratch}", f"max_steps={STEPS}", "num_workers=1", "cpus_per_worker=1"],
+            ROOT / "jobs/configs/quickstart.yaml", [f"{k}={v}" for k, v in options.items()]
         )
-        start_ray()
-        prepared = prepare(
-            config.data,
-            model_dir=resolve_model(config.model.model_name_or_path),
-            output_dir=Path(scratch),
-        ).directory
-        seconds: dict[str, list[float]] = {side: [] for side in SAVE_STEPS}
-        for turn in range(ROUNDS):
-            for side, seen in seconds.items():
-                seen.append(seconds_a_step(config, prepared, side=side, name=f"{turn}-{side}"))
-                print(f"round {turn}: {side}, {seen[-1] * 1e3:.1f} ms a step")
-    medians = {side: statistics.median(seen) for side, seen in seconds.items()}
+        prepared = prepare_rows(config, resolve_base(config)).directory
+        stop, turns = StopRequest(), Turns(Path(scratch) / config.run_name / "metrics.jsonl")
+        rounds = Background(lambda: take_rounds(turns, stop))
+        with suppress(Stopped):
+            fit(config, prepared_dir=prepared, stop=stop)
+        if rounds.error is not None:
+            raise rounds.error
+    medians = {side: statistics.median(seen) for side, seen in turns.seconds.items()}
     figures = {
         **{f"{side}_s": round(median, 5) for side, median in medians.items()},
         "slower": round(medians[BESIDE] / medians[ALONE] - 1, 4),
         "slower_than_busy_core": round(medians[BESIDE] / medians[BUSY_CORE] - 1, 4),
         "machines_own": round(medians[BUSY_CORE] / medians[ALONE] - 1, 4),
+        "core_share": round(turns.core_share, 3),
+        "num_steps": {side: len(seen) for side, seen in turns.seconds.items()},
     }
     print(json.dumps({"bench": "beside", **figures}))
+
+
+def take_rounds(turns: Turns, stop: StopRequest) -> None:
+    """All rounds, and then the end of the run, as by ctrl-C."""
+    try:
+        turns.take()
+    finally:
+        stop.signum = signal.SIGINT
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Time, rows, characters and memory have an end; the worker lives on or is replaced."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -140,6 +141,23 @@ def test_a_worker_that_dies_is_replaced_and_says_so(pools: dict[str, Pool]) -> N
     assert process is not None
     process.kill()
     process.wait()
+    assert lives(pool, "sqlite")
+
+
+def test_a_worker_that_others_leave_no_processor_is_late_not_hung(
+    pools: dict[str, Pool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = pools["sqlite"]
+    assert lives(pool, "sqlite")
+    monkeypatch.setattr(sandbox, "WALL_LIMIT_S", 0.01)
+    count = "SELECT COUNT(*) FROM puntos a, puntos b WHERE a.n < 400 AND a.n + b.n > 7"
+    outcome = pool.run([count], "sqlite", 20.0)
+    assert (outcome.status, outcome.cpu_s > 0.05) == ("ok", True)
+    process = pool._all[0].process
+    assert process is not None
+    process.send_signal(signal.SIGSTOP)
+    assert pool.run(["SELECT 1"], "sqlite").status == "timed_out"
+    monkeypatch.undo()
     assert lives(pool, "sqlite")
 
 
