@@ -1,6 +1,7 @@
 """The loop on a real model and real rows: it learns, resumes to the same bytes, and Ray runs it."""
 
 import hashlib
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from datasets_src.errors import UserError
 from datasets_src.pipeline import prepare
 from tests.hub_server import HubServer
 from tests.trainers.small_run import config_for
-from trainers.checkpoints import list_checkpoints
+from trainers.checkpoints import list_checkpoints, step_name
 from trainers.config import Config, HubConfig
 from trainers.driver import fit
 from trainers.examiner import Examiner
@@ -182,13 +183,34 @@ def test_a_killed_actors_checkpoint_is_scored_by_another(
         examiner.start(1)
         examiner.look()
         for _ in range(200):
-            if actors := [p for p in psutil.process_iter() if "ray::Answerer" in p.name()]:
+            actors = [p for p in psutil.process_iter() if "ray::Answerer" in p.name()]
+            if actors and os.sched_getscheduler(actors[0].pid) == os.SCHED_IDLE:
                 break
             time.sleep(0.1)
+        else:
+            pytest.fail("there is no actor that gives way to training")
         actors[0].kill()
         examiner.finish()
     assert replies(run_dir) == replies(finished)
     assert {row["name"] for row in read_jsonl(run_dir / "scores.jsonl")} == replies(finished).keys()
+
+
+def test_a_damaged_save_has_no_score_unless_another_attempt_wrote_it_too(
+    finished: Path, prepared: Path, small_rows: Path, tmp_path: Path, ray_local: None
+) -> None:
+    run_dir = shutil.copytree(finished, tmp_path / "small")
+    twice, *_, lost = list_checkpoints(run_dir / "checkpoints")
+    newer = run_dir / "checkpoints" / f"{step_name(twice.step)}.ffffff"
+    for path in (shutil.copytree(twice.path, newer), lost.path):
+        (path / "adapter_model.safetensors").write_bytes(b"torn")
+    os.utime(newer)
+    (run_dir / "scores.jsonl").unlink()
+    config = beside(config_for(tmp_path, small_rows))
+    with Examiner(config, run_dir=run_dir, prepared_dir=prepared) as examiner:
+        examiner.start(1)
+        examiner.finish()
+    names = {row["name"] for row in read_jsonl(run_dir / "scores.jsonl")}
+    assert names == replies(finished).keys() - {step_name(lost.step)}
 
 
 @pytest.mark.skipif(find_spec("deepspeed") is None, reason="deepspeed is not installed")
