@@ -54,7 +54,7 @@ def fit(
     with (
         Watcher(run_dir) as watcher,
         SavePusher(home, config=config),
-        Examiner(config, run_dir=run_dir, prepared_dir=prepared_dir) as examiner,
+        Examiner(config, run_dir=run_dir, prepared_dir=prepared_dir, say=watcher.say) as examiner,
         stop.graceful(),
     ):
         while True:

@@ -26,6 +26,7 @@ from trainers.base import resolve_base
 from trainers.checkpoints import damage, step_of_score
 from trainers.config import Config
 from trainers.evaluate import EvalJob, Together, constant_score, evaluate
+from trainers.manifest import DamageError
 from trainers.methods.choose import method_module
 from trainers.model import LanguageModel, compute_dtype, load_tokenizer
 from trainers.prompting import few_shot_of_run
@@ -151,9 +152,13 @@ class Answerer:
         self._it = Examinee(model, load_tokenizer(model_dir), model_dir, *splits)
 
     def score(self, name: str, checkpoint: str | None) -> Score | None:
-        """Answer for `name`, whose weights are in `checkpoint`; None if those are damaged."""
+        """Answer for `name`, whose weights are in `checkpoint`.
+
+        Raises:
+            DamageError: those are not what was written.
+        """
         if checkpoint is not None:
-            if damage(Path(checkpoint)) is not None:
-                return None
+            if (reason := damage(Path(checkpoint))) is not None:
+                raise DamageError(reason)
             method_module(self._config.method).load(self._it.model, Path(checkpoint))
         return exam(self._config, self._it, name, run_dir=self._run_dir)

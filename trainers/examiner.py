@@ -21,6 +21,7 @@ from datasets_src.store import open_split
 from datasets_src.types import Score
 from trainers.checkpoints import list_checkpoints, step_name
 from trainers.config import Config
+from trainers.manifest import DamageError
 from trainers.run_dir import append_jsonl, read_jsonl, write_jsonl
 from trainers.run_plan import make_plan, save_steps
 from trainers.score_names import first_names
@@ -33,14 +34,23 @@ MAX_DEATHS = 3
 class Examiner:
     """`num_eval_workers` actors and what each is at; with none it does nothing."""
 
-    def __init__(self, config: Config, *, run_dir: Path, prepared_dir: Path) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        run_dir: Path,
+        prepared_dir: Path,
+        say: Callable[[str], object] = print,
+    ) -> None:
         self._config, self._run_dir, self._prepared_dir = config, run_dir, prepared_dir
+        self._say = say
         self._num = config.eval.num_eval_workers
         self._cpus = 1
         self._actors: list[Any] = []
         self._at: dict[Any, tuple[str, str | None, Any]] = {}  # answer to come: name, path, actor
         self._deaths: dict[str, int] = {}
-        self._void: set[str] = set()  # names that this run has no row of, damaged directories
+        self._void: set[str] = set()  # names that this run has no row of
+        self._damaged: set[str | None] = set()  # directories, each told once
         self._looked = 0.0
         self._saves: set[int] = set()
         if self._num:
@@ -74,15 +84,13 @@ class Examiner:
 
     def look(self) -> None:
         """Take in what is answered, and hand out what is saved."""
-        if not self._num:
+        now = time.monotonic()
+        if not self._num or now - self._looked < LOOK_EVERY_S:
             return
+        self._looked = now
         done, _ = ray.wait(list(self._at), num_returns=len(self._at), timeout=0)
         for answer in done:
             self._take_in(answer)
-        now = time.monotonic()
-        if not done and now - self._looked < LOOK_EVERY_S:
-            return
-        self._looked = now
         busy = {id(actor) for _, _, actor in self._at.values()}
         if free := [actor for actor in self._actors if id(actor) not in busy]:
             for actor, (name, path) in zip(free, self._missing(), strict=False):
@@ -102,7 +110,7 @@ class Examiner:
         names: dict[str, str | None] = dict.fromkeys(first_names(self._config))
         for saved in reversed(list_checkpoints(self._run_dir / "checkpoints")):
             name = step_name(saved.step)
-            if saved.step in self._saves and str(saved.path) not in self._void:
+            if saved.step in self._saves and str(saved.path) not in self._damaged:
                 names[name] = str(saved.path)
         return [(name, path) for name, path in names.items() if name not in known]
 
@@ -114,9 +122,13 @@ class Examiner:
             self._replace(name, actor, error)
             return
         except RayTaskError as error:
+            if isinstance(error.cause, DamageError):
+                self._damaged.add(path)
+                self._say(f"damaged   {path} is not scored: {error.cause}")
+                return
             raise RunFailed(f"{name} could not be scored: {error.cause}") from error
         if score is None:
-            self._void.add(path or name)
+            self._void.add(name)
         else:
             append_jsonl(self._run_dir / "scores.jsonl", asdict(score))
 

@@ -156,8 +156,11 @@ class _Worker:
 
 
 def _wants_processor(pid: int) -> bool:
-    """Whether it runs, or would if others left it a processor or the disk: late, but not hung."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] in "RD"
+    """Whether it runs, or would if others left it a processor: late, but not hung.
+
+    That has an end too: of the processor it may use so much, for a request or to start.
+    """
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("R")
 
 
 @dataclass

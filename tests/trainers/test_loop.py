@@ -206,9 +206,11 @@ def test_a_damaged_save_has_no_score_unless_another_attempt_wrote_it_too(
     os.utime(newer)
     (run_dir / "scores.jsonl").unlink()
     config = beside(config_for(tmp_path, small_rows))
-    with Examiner(config, run_dir=run_dir, prepared_dir=prepared) as examiner:
+    said: list[str] = []
+    with Examiner(config, run_dir=run_dir, prepared_dir=prepared, say=said.append) as examiner:
         examiner.start(1)
         examiner.finish()
+    assert [line.split()[1] for line in said] == [str(lost.path), str(newer)]
     names = {row["name"] for row in read_jsonl(run_dir / "scores.jsonl")}
     assert names == replies(finished).keys() - {step_name(lost.step)}
 
