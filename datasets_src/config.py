@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from datasets_src.families import FAMILIES, checked_name
+from datasets_src.chat.families import FAMILIES, checked_name
 
 
 class Section(BaseModel):

@@ -12,15 +12,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from datasets_src.bad_rows import BadRows
-from datasets_src.columns import map_rows
 from datasets_src.config import DataConfig, Section
-from datasets_src.data_report import RowIndex
 from datasets_src.errors import UserError
-from datasets_src.fingerprint import data_files, file_hash
-from datasets_src.readers import read_rows
+from datasets_src.prepared.data_report import RowIndex
+from datasets_src.prepared.fingerprint import data_files, file_hash
+from datasets_src.prepared.store import encode_example
+from datasets_src.reading.bad_rows import BadRows
+from datasets_src.reading.columns import map_rows
+from datasets_src.reading.readers import read_rows
 from datasets_src.split import TRAIN, VALIDATION
-from datasets_src.store import encode_example
 from datasets_src.task import task_options
 from datasets_src.types import Example
 

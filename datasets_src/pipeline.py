@@ -21,18 +21,7 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from datasets_src.bad_rows import FILE_NAME, BadRows, check_found, check_limit, record_of
-from datasets_src.config import DataConfig
-from datasets_src.data_report import Lengths, RowIndex, build_report
-from datasets_src.errors import UserError
-from datasets_src.examples import EMPTY_TARGET, Loaded, load_examples
-from datasets_src.fingerprint import data_hash
-from datasets_src.leaks import SKETCH, find_leaks, folded_inputs, sketch_columns
-from datasets_src.split import TRAIN, VALIDATION, Assignment, split_rows
-from datasets_src.staging import check_space, find_complete, staged
-from datasets_src.store import SplitWriter, decode_example
-from datasets_src.task import load_task
-from datasets_src.templates import (
+from datasets_src.chat.tokenise import (
     MIN_TRAINED,
     TextFormat,
     empty_test,
@@ -41,7 +30,24 @@ from datasets_src.templates import (
     tokenise,
     tokenise_probe,
 )
-from datasets_src.words import Encode
+from datasets_src.chat.word_encoder import Encode
+from datasets_src.config import DataConfig
+from datasets_src.errors import UserError
+from datasets_src.examples import EMPTY_TARGET, Loaded, load_examples
+from datasets_src.prepared.data_report import Lengths, RowIndex, build_report
+from datasets_src.prepared.fingerprint import data_hash
+from datasets_src.prepared.leaks import SKETCH, find_leaks, folded_inputs, sketch_columns
+from datasets_src.prepared.staging import check_space, find_complete, staged
+from datasets_src.prepared.store import SplitWriter, decode_example
+from datasets_src.reading.bad_rows import (
+    FILE_NAME,
+    BadRows,
+    check_found,
+    check_limit,
+    record_of,
+)
+from datasets_src.split import TRAIN, VALIDATION, Assignment, split_rows
+from datasets_src.task import load_task
 
 SHOWN = 10
 # More than this many cores are rare, and their workers start when they are needed.

@@ -26,8 +26,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from datasets_src.config import Section
+from datasets_src.config_errors import explain
 from datasets_src.errors import UserError
-from datasets_src.faults import explain
 
 PACKAGE = "datasets_src.tasks"
 # Of checkpoints, whatever the task: -log p per trained token of a row, in nats (eval_loss.py).

@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from datasets_src.recipes.asker import ServiceDown
 from datasets_src.recipes.build import Built, Endpoint, Recipe, build, open_recipe
-from datasets_src.recipes.teacher import read_key
-from jobs.cli import key_lines, run_verb
-from jobs.recipe_load import kind_of, load_recipe, recipe_leaves
-from trainers.hub_dataset import check_dataset_hub, push_dataset
-from trainers.stop import RunFailed, StopRequest
+from datasets_src.recipes.teacher.asker import ServiceDown
+from datasets_src.recipes.teacher.client import read_key
+from jobs.common.cli import key_lines, run_verb
+from jobs.common.recipe_load import kind_of, load_recipe, recipe_leaves
+from trainers.hub.dataset import check_dataset_hub, push_dataset
+from trainers.process.signals import RunFailed, StopRequest
 
 DESCRIPTION = "Build the dataset of a recipe."
 
@@ -62,8 +62,8 @@ def teacher_endpoint(recipe: Recipe) -> Iterator[Endpoint | None]:
     elif teacher.base_url is not None:
         yield Endpoint(teacher.base_url, name=teacher.base_url, key=read_key(teacher))
     else:
-        from trainers.llama_server import LlamaServer
-        from trainers.pocket_gguf import find_gguf
+        from trainers.export.llama_server import LlamaServer
+        from trainers.export.pocket_gguf import find_gguf
 
         assert teacher.gguf_file is not None, "TeacherConfig asks for one of the two"
         gguf = find_gguf(teacher.gguf_file)

@@ -1,4 +1,4 @@
-"""Score replies of a file or of a model on a task (datasets_src/predictions.py).
+"""Score replies of a file or of a model on a task (datasets_src/scoring/predictions.py).
 
 python -m jobs.evaluate --task text2sql --predictions replies.jsonl   on the rows that ship, or
     --config jobs/configs/biosenda_text2sql.yaml                      on the rows of a config, or
@@ -18,11 +18,11 @@ from types import ModuleType
 
 import yaml
 
-from datasets_src.bad_rows import first_of
 from datasets_src.config import DataConfig
 from datasets_src.errors import UserError
-from datasets_src.paired import compare_rows
-from datasets_src.predictions import (
+from datasets_src.reading.bad_rows import first_of
+from datasets_src.scoring.paired import compare_rows
+from datasets_src.scoring.predictions import (
     Held,
     Missing,
     Replies,
@@ -39,12 +39,12 @@ from datasets_src.predictions import (
     score_rows,
 )
 from datasets_src.task import checked_metric, known_tasks, load_task, task_options
-from jobs.cli import run_verb
-from jobs.evaluate_model import add_arguments, model_arguments, with_replies
-from jobs.score_text import Against, score_json, score_lines
-from jobs.shipped import shipped_config
-from trainers.config_load import load_config
-from trainers.run_dir import write_jsonl
+from jobs.common.cli import run_verb
+from jobs.common.evaluate_model import add_arguments, model_arguments, with_replies
+from jobs.common.score_text import Against, score_json, score_lines
+from jobs.common.shipped import shipped_config
+from trainers.config.load import load_config
+from trainers.storage.json_files import write_jsonl
 
 
 @dataclass(frozen=True)

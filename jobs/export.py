@@ -9,8 +9,8 @@ python -m jobs.export runs/demo gguf_types=[q8_0] push=best hub_model_id=me/demo
 from pathlib import Path
 
 from datasets_src.errors import UserError
-from jobs.cli import parse_run, run_verb
-from trainers.run_dir import read_json
+from jobs.common.cli import parse_run, run_verb
+from trainers.storage.json_files import read_json
 
 
 def main(argv: list[str]) -> int:
@@ -19,7 +19,7 @@ def main(argv: list[str]) -> int:
     record = read_json(run_dir / "run.json")
     model_dir, prepared_dir = (_recorded(record, run_dir, k) for k in ("model_dir", "prepared_dir"))
     # Only now: torch takes seconds to import, a fault above needs none of it.
-    from trainers.export import export_best
+    from trainers.export.export import export_best
 
     export_best(run_dir, config=config, model_dir=model_dir, prepared_dir=prepared_dir)
     print(f"export    {run_dir / 'export'}")

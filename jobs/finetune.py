@@ -1,7 +1,7 @@
 """Raw rows to a tuned, scored, exported model: `python -m jobs.finetune CONFIG.yaml [key=value]`.
 
 The same command again continues where it was stopped, or says that all is done. The path:
-main -> finetune -> trainers/driver.py fit -> trainers/loop.py run -> trainers/step.py train_step.
+main -> finetune -> trainers/driver.py fit -> trainers/loop.py run -> step/train_step.py.
 """
 
 import os
@@ -13,18 +13,17 @@ from importlib import import_module
 from pathlib import Path
 
 from datasets_src.pipeline import Prepared
-from datasets_src.store import open_split
-from jobs.cli import config_parser, end_failed, parse_config, run_verb
-from jobs.preflight import check_metric, check_storage, check_zero
+from datasets_src.prepared.store import open_split
+from jobs.common.cli import config_parser, end_failed, parse_config, run_verb
+from jobs.common.preflight import check_metric, check_storage, check_zero
+from jobs.common.ray_session import start_ray
+from jobs.common.summary import gate_lines, summary_table
 from jobs.prepare import prepare_rows, show_example
-from jobs.ray_session import start_ray
-from jobs.summary import gate_lines, summary_table
-from trainers.base import attention_of, resolve_base
-from trainers.config import Config
-from trainers.run_state import RunState, base_to_go_on_with
-from trainers.score_names import FEW_SHOT
-from trainers.scores import find_score
-from trainers.stop import StopRequest
+from trainers.config.schema import Config
+from trainers.models.resolve import attention_of, resolve_base
+from trainers.process.signals import StopRequest
+from trainers.run.scores import FEW_SHOT, find_score
+from trainers.run.state import RunState, base_to_go_on_with
 
 
 def main(argv: list[str]) -> int:
@@ -87,8 +86,8 @@ def _train(
     config: Config, run: RunState, prepared: Prepared, model_dir: Path, stop: StopRequest
 ) -> None:
     from trainers.driver import fit
-    from trainers.head import HeadWatch
-    from trainers.run_facts import run_facts
+    from trainers.run.state import run_facts
+    from trainers.supervision.head_node import HeadWatch
 
     run.update(
         model_dir=str(model_dir),
@@ -109,7 +108,7 @@ def _train(
 
 def _tell_few_shot(config: Config, run: RunState, prepared: Prepared, model_dir: Path) -> None:
     """Say what the untuned base is shown; a template that refuses it is told before Ray starts."""
-    from trainers.prompting import few_shot_of_run
+    from trainers.evaluation.few_shot import few_shot_of_run
 
     if find_score(run.run_dir, FEW_SHOT) is not None:
         return
@@ -137,7 +136,7 @@ def _give_up(run: RunState, why: str) -> None:
 def _export(config: Config, run: RunState, prepared: Prepared, model_dir: Path) -> None:
     if not config.export.export_best:
         return
-    from trainers.export import export_best
+    from trainers.export.export import export_best
 
     started = time.monotonic()
     run.home.fetch_best()
@@ -155,8 +154,8 @@ def _report(run_dir: Path) -> None:
 
 def _check_hub(config: Config) -> None:
     if config.hub.push != "none":
-        from trainers.export import export_kinds
-        from trainers.hub import Kind, check_hub
+        from trainers.export.export import export_kinds
+        from trainers.hub.client import Kind, check_hub
 
         exported = export_kinds(config) if config.export.export_best else export_kinds(config)[:1]
         saves: tuple[Kind, ...] = ("checkpoint",) if config.hub.push == "every_save" else ()

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import yaml
 
+from datasets_src.batching.plan import steps_per_epoch
 from datasets_src.errors import UserError
 from datasets_src.pipeline import find_prepared
-from datasets_src.plan import steps_per_epoch
-from datasets_src.store import open_split
-from jobs.cli import run_verb
-from trainers.config import Config
-from trainers.config_load import load_config
-from trainers.run_home import output_directory
+from datasets_src.prepared.store import open_split
+from jobs.common.cli import run_verb
+from trainers.config.load import load_config
+from trainers.config.schema import Config
+from trainers.run.location import output_directory
 from tune.config import Sweep, load_sweep
 
 GIB = 2**30
@@ -59,8 +59,9 @@ def has_sweep(path: Path) -> bool:
 
 def plan(config: Config, sweep: Sweep | None) -> int:
     """Print what `config` takes on this machine."""
-    from trainers.base import attention_of, resolve_base
-    from trainers.footprint import available_bytes, footprint, num_cores, num_trained
+    from trainers.models.memory_estimate import footprint, num_trained
+    from trainers.models.resolve import attention_of, resolve_base
+    from trainers.process.machine import available_bytes, num_cores
 
     model_dir = resolve_base(config)
     attention_of(model_dir)
@@ -78,7 +79,7 @@ def plan(config: Config, sweep: Sweep | None) -> int:
     print(f"disk      a checkpoint {needed.checkpoint_bytes / 1e6:,.1f} MB")
     _tell_rows(config, model_dir)
     if sweep is not None:
-        from tune.capacity import plan_capacity
+        from tune.resources.capacity import plan_capacity
 
         capacity = plan_capacity(sweep, model_dir, num_cores=cores, free_bytes=free)
         print(f"sweep     {capacity.told}")

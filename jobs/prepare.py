@@ -7,17 +7,17 @@ command again finds the result there; `jobs.finetune` with the same data uses it
 import json
 from pathlib import Path
 
-from datasets_src.bad_rows import format_bad_rows
-from datasets_src.data_report import format_report
 from datasets_src.pipeline import Prepared, find_prepared, prepare
-from datasets_src.preview import preview
-from datasets_src.sharing import format_sharing, measure_sharing
-from datasets_src.store import open_split
+from datasets_src.prepared.data_report import format_report
+from datasets_src.prepared.preview import preview
+from datasets_src.prepared.sharing import format_sharing, measure_sharing
+from datasets_src.prepared.store import open_split
+from datasets_src.reading.bad_rows import format_bad_rows
 from datasets_src.task import load_task
-from jobs.cli import config_parser, parse_config, run_verb
-from jobs.ray_session import end_ray_data, start_ray
-from trainers.config import Config
-from trainers.run_home import output_directory
+from jobs.common.cli import config_parser, parse_config, run_verb
+from jobs.common.ray_session import end_ray_data, start_ray
+from trainers.config.schema import Config
+from trainers.run.location import output_directory
 
 
 def main(argv: list[str]) -> int:
@@ -25,7 +25,7 @@ def main(argv: list[str]) -> int:
     parser = config_parser("prepare", "Read, split and tokenise the rows of a config.", argv=argv)
     config = parse_config(parser, argv)
 
-    from trainers.base import resolve_base
+    from trainers.models.resolve import resolve_base
 
     model_dir = resolve_base(config)
     show_example(config, prepare_rows(config, model_dir), model_dir)
@@ -64,8 +64,8 @@ def prepare_rows(config: Config, model_dir: Path, *, shown: bool = False) -> Pre
 
 def show_example(config: Config, prepared: Prepared, model_dir: Path) -> None:
     """Print what ends a reply and pads a text, and one row with its trained tokens marked."""
-    from trainers.chat_template import describe_tokens
-    from trainers.model import load_tokenizer
+    from datasets_src.chat.base_template import describe_tokens
+    from trainers.models.load import load_tokenizer
 
     family = config.model.chat_template
     print(describe_tokens(model_dir, config.data.template, family=family))

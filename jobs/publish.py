@@ -4,8 +4,8 @@ python -m jobs.publish runs/demo
 python -m jobs.publish runs/demo hub_token_path=~/.hub-token
 """
 
-from jobs.cli import parse_run, run_verb
-from trainers.outbox import drain
+from jobs.common.cli import parse_run, run_verb
+from trainers.hub.outbox import drain
 
 
 def main(argv: list[str]) -> int:

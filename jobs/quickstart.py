@@ -6,7 +6,7 @@ merged -> GGUF -> proven to answer the same -> report.html.
 
 from pathlib import Path
 
-from jobs.cli import config_parser, parse_config, run_verb
+from jobs.common.cli import config_parser, parse_config, run_verb
 from jobs.finetune import finetune
 
 CONFIG = Path(__file__).parent / "configs" / "quickstart.yaml"

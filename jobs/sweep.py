@@ -14,24 +14,24 @@ from pathlib import Path
 
 from datasets_src.errors import UserError
 from datasets_src.pipeline import Prepared
-from datasets_src.store import open_split
-from jobs.cli import end_failed, key_lines, run_verb
-from jobs.preflight import check_storage, check_zero
+from datasets_src.prepared.store import open_split
+from jobs.common.cli import end_failed, key_lines, run_verb
+from jobs.common.preflight import check_storage, check_zero
+from jobs.common.ray_session import start_ray
 from jobs.prepare import prepare_rows
-from jobs.ray_session import start_ray
-from trainers.config import Config
-from trainers.config_load import leaves
-from trainers.run_dir import read_json, read_jsonl, write_json, write_jsonl
-from trainers.run_state import RunState
-from trainers.stop import RunFailed, StopRequest
-from tune.board_files import board_markdown, write_board
+from trainers.config.load import leaves
+from trainers.config.schema import Config
+from trainers.process.signals import RunFailed, StopRequest
+from trainers.run.state import RunState
+from trainers.storage.json_files import read_json, read_jsonl, write_json, write_jsonl
 from tune.config import Sweep, SweepConfig, load_sweep
-from tune.director import Director, Work
-from tune.leaderboard import read_board
-from tune.page import write_page
-from tune.room import Room
-from tune.searchers import next_draws
-from tune.trials import EPOCHS, Trials, check_ends, why_apart
+from tune.leaderboard.board import read_board
+from tune.leaderboard.files import board_markdown, write_board
+from tune.leaderboard.page import write_page
+from tune.resources.room import Room
+from tune.strategy.searchers import next_draws
+from tune.trials.director import Director, Work
+from tune.trials.trials import EPOCHS, Trials, check_ends, why_apart
 
 STATE = "sweep.json"
 
@@ -59,7 +59,7 @@ def sweep(sweep: Sweep) -> int:
     stop.install()
     trials = check_trials(sweep)
     check_zero(sweep.base)
-    from trainers.base import resolve_base
+    from trainers.models.resolve import resolve_base
 
     model_dir = resolve_base(sweep.base)
     check_models(trials, model_dir)
@@ -88,8 +88,8 @@ def check_trials(sweep: Sweep) -> list[Config]:
 
 def check_models(configs: list[Config], model_dir: Path) -> None:
     """Refuse a base or a method that cannot work."""
-    from trainers.base import attention_of
     from trainers.methods.choose import method_module
+    from trainers.models.resolve import attention_of
 
     attention_of(model_dir)
     for method in {config.method.model_dump_json(): config.method for config in configs}.values():
@@ -98,7 +98,7 @@ def check_models(configs: list[Config], model_dir: Path) -> None:
 
 def check_disk(sweep: Sweep, configs: list[Config], model_dir: Path) -> int:
     """Bytes of the largest checkpoint; refuse a budget that does not hold what one trial needs."""
-    from trainers.footprint import checkpoint_bytes
+    from trainers.models.memory_estimate import checkpoint_bytes
 
     largest = max(checkpoint_bytes(config, model_dir) for config in configs)
     limit, most = sweep.settings.max_disk_bytes, sweep.settings.checkpoints_at_work + 1
@@ -116,8 +116,8 @@ def check_disk(sweep: Sweep, configs: list[Config], model_dir: Path) -> int:
 def check_capacity(sweep: Sweep, model_dir: Path) -> None:
     """Refuse more trials at a time than fit this machine, where they are to run here."""
     if not os.environ.get("RAY_ADDRESS"):
-        from trainers.footprint import available_bytes, num_cores
-        from tune.capacity import plan_capacity
+        from trainers.process.machine import available_bytes, num_cores
+        from tune.resources.capacity import plan_capacity
 
         plan_capacity(sweep, model_dir, num_cores=num_cores(), free_bytes=available_bytes())
 
@@ -171,7 +171,7 @@ def _search(
     checkpoint_bytes: int,
 ) -> None:
     from trainers.driver import check_budget
-    from trainers.head import HeadWatch
+    from trainers.supervision.head_node import HeadWatch
     from tune.runner import run_legs, wait_until_free
 
     num_rows = len(open_split(prepared.directory, "train"))
@@ -217,8 +217,8 @@ def capacity_of_cluster(sweep: Sweep, model_dir: Path, directory: Path) -> tuple
     """Trials at a time and cores of each worker, as the sweep began with where it goes on."""
     import ray
 
-    from trainers.footprint import available_bytes
-    from tune.capacity import plan_capacity
+    from trainers.process.machine import available_bytes
+    from tune.resources.capacity import plan_capacity
 
     here = not os.environ.get("RAY_ADDRESS")
     capacity = plan_capacity(

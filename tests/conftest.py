@@ -19,7 +19,7 @@ def ray_local() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def pocket() -> Path:
     """The base model we ship, built once per machine."""
-    from trainers.pocket import pocket_dir
+    from trainers.models.pocket.model import pocket_dir
 
     return pocket_dir()
 

@@ -12,7 +12,7 @@ from typing import Any
 import sentencepiece
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from trainers.pocket_tokenizer import train_tokenizer
+from trainers.models.pocket.tokenizer import train_tokenizer
 
 TEXTS = [
     f"User: ¿Cuántas rutas {word} hay en {place}? Assistant: SELECT COUNT(*) FROM rutas WHERE "

@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.hub_server import HubServer
-from trainers.config import HubConfig
-from trainers.hub import Retry
-from trainers.outbox import PushResult, drain, enqueue
+from tests.servers.hub_server import HubServer
+from trainers.config.schema import HubConfig
+from trainers.hub.client import Retry
+from trainers.hub.outbox import PushResult, drain, enqueue
 
 HUB = HubConfig.model_validate({"push": "best", "hub_model_id": "tester/demo"})
 FAST = Retry(first_wait_s=0.01)

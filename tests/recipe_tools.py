@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from datasets_src.recipes.build import Built, Endpoint, build, open_recipe
 from datasets_src.recipes.config import RecipeConfig
-from tests.teacher_server import TeacherServer
+from tests.servers.teacher_server import TeacherServer
 
 Row = dict[str, Any]
 

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from datasets_src.types import Score
-from trainers.scores import best_score, find_score
+from trainers.run.scores import best_score, find_score
 
 ROOT = Path(__file__).resolve().parents[1]
 # Name of the system: its config. quickstart is the text-to-SQL one.

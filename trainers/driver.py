@@ -2,30 +2,44 @@
 
     fit(config, prepared_dir=prepared.directory)
 
-An attempt (attempt.py) ends because it is done, because its workers were told to leave, or because
+An attempt (driver.py) ends because it is done, because its workers were told to leave, or because
 something failed; then the next one begins at the newest valid checkpoint, with as many workers as
 there is room for, unless what failed would fail again.
 """
 
-import time
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import ray
+import ray.train
+from ray.exceptions import GetTimeoutError, RayActorError
+from ray.train.torch import TorchConfig
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from datasets_src.errors import UserError
-from datasets_src.store import open_split
-from trainers.attempt import Ending, run_attempt
-from trainers.config import Config
-from trainers.examiner import Examiner
-from trainers.resources import wait_for_workers
-from trainers.run_dir import append_jsonl, write_json
-from trainers.run_facts import PROGRESS
-from trainers.run_home import RunHome, output_mirror, rows_name
-from trainers.save_push import SavePusher
-from trainers.stop import RunFailed, StopRequest
-from trainers.watcher import Watcher
-
-FAULTS = "faults.jsonl"
+from datasets_src.prepared.store import open_split
+from trainers.config.schema import Config
+from trainers.evaluation.scoring_actors import Examiner
+from trainers.hub.push import SavePusher
+from trainers.process.background import Background
+from trainers.process.failpoints import failpoint_environment
+from trainers.process.signals import StopRequest
+from trainers.run.location import RunHome, output_mirror, rows_name
+from trainers.run.state import PROGRESS
+from trainers.storage.json_files import write_json
+from trainers.supervision.display import Watcher
+from trainers.supervision.message_board import Word, start_board
+from trainers.supervision.monitor import Guard
+from trainers.supervision.ray_trainer import LeanTrainer
+from trainers.supervision.resources import wait_for_workers
+from trainers.supervision.restart_policy import Ending, Patience
+from trainers.supervision.stack_dump import remove_empty_stacks
+from trainers.worker import work
 
 
 def fit(
@@ -90,87 +104,6 @@ def _wait(watcher: Watcher, stop: StopRequest) -> None:
     stop.raise_if_asked()
 
 
-class Patience:
-    """Decides whether a failed attempt is tried again; keeps faults.jsonl."""
-
-    def __init__(self, home: RunHome, max_failures: int) -> None:
-        self._home, self._run_dir, self._max_failures = home, home.run_dir, max_failures
-        self._seen: set[str] = set()
-        self._num, self._step = 0, home.newest_step()
-
-    def judge(self, ending: Ending, num_workers: int) -> None:
-        """Return if another attempt may do better.
-
-        Raises:
-            UserError, RunFailed: what would fail again, with what to do.
-        """
-        step, fault = self._home.newest_step(), ending.fault
-        self._record(ending, step, num_workers)
-        if fault is not None and fault.kind == "user":
-            raise UserError(*fault.message.split("\n"))
-        if fault is not None and fault.kind == "storage":
-            raise UserError(
-                f"output_dir: {self._run_dir} is full ({fault.message}); free some space; the same "
-                f"command goes on after step {step}"
-            )
-        if who := out_of_memory(ending):
-            raise UserError(
-                f"{who} ran out of memory; lower train.max_tokens_per_micro_batch, "
-                f"eval.eval_batch_size or scaling.num_workers; the same command goes on after "
-                f"step {step}"
-            )
-        if step > self._step:  # what came before did not keep the run from going on
-            self._seen.clear()
-            self._num, self._step = 0, step
-        if fault is not None and fault.signature in self._seen:
-            raise RunFailed(
-                f"worker {fault.rank} failed twice in the same way: {fault.message}; its traceback "
-                f"is in {self._run_dir / FAULTS}; checkpoint of step {step} stands"
-            )
-        if fault is not None:
-            self._seen.add(fault.signature)
-        self._num += 1
-        if self._num > self._max_failures:
-            raise RunFailed(
-                f"the workers failed {self._num} times after step {step} (scaling.max_failures: "
-                f"{self._max_failures}); last: {ending.why}"
-            )
-        time.sleep(min(self._num - 1, 10))
-
-    def _record(self, ending: Ending, step: int, num_workers: int) -> None:
-        fault = ending.fault
-        append_jsonl(
-            self._run_dir / FAULTS,
-            {
-                "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                "attempt": ending.attempt,
-                "num_workers": num_workers,
-                "checkpoint_step": step,
-                "why": ending.why,
-                "rank": None if fault is None else fault.rank,
-                "traceback": None if fault is None else fault.traceback,
-            },
-        )
-
-
-def out_of_memory(ending: Ending) -> str | None:
-    """The worker that had too little memory, and where; None if it was something else."""
-    places = ending.word.places
-    if (fault := ending.fault) is not None:
-        ranks = [fault.rank] if fault.kind == "memory" else []
-    else:
-        failures: dict[int, Exception] = getattr(ending.error, "worker_failures", {})
-        # Ray's memory monitor ends a process when the node is nearly full.
-        ranks = [
-            rank
-            for rank, error in failures.items()
-            if isinstance(error, ray.exceptions.OutOfMemoryError)
-            or "running low on memory" in str(error)
-        ]
-    told = (f"worker {r}" + (f" on {places[r].host}" if r in places else "") for r in ranks)
-    return ", ".join(told) or None
-
-
 def check_budget(config: Config, prepared_dir: Path) -> None:
     """Refuse a row that no micro-batch may hold."""
     longest = int(open_split(prepared_dir, "train").lengths.max())
@@ -180,3 +113,116 @@ def check_budget(config: Config, prepared_dir: Path) -> None:
             f"longest row has {longest} tokens; set max_tokens_per_micro_batch={longest} or lower "
             "data.max_length"
         )
+
+
+POLL_S = 0.5
+BOARD_LIMIT_S = 5.0
+
+
+def run_attempt(
+    config: Config,
+    *,
+    run_dir: Path,
+    prepared_dir: Path,
+    num_workers: int,
+    cpus: int,
+    stop: StopRequest,
+    watcher: Watcher,
+    until: int | None = None,
+    beside: Callable[[], object] = lambda: None,
+) -> Ending:
+    """Train with so many workers until the plan's end (or step `until`), or until they leave or
+    fail.
+
+    `beside` is called all the while.
+    """
+    attempt, board, word = uuid.uuid4().hex[:6], start_board(), Word()
+    groups = placement_groups()
+    scratch = Path(tempfile.mkdtemp(prefix="gallipato-ray-"))
+    told = {
+        "config": config.model_dump(mode="json"),
+        "run_dir": str(run_dir),
+        "prepared_dir": str(prepared_dir),
+        "attempt": attempt,
+        "num_threads": cpus,
+        "until": until,
+        "board": board,
+        "environment": failpoint_environment(),
+    }
+    trainer = make_trainer(config, told, num_workers=num_workers, cpus=cpus, scratch=scratch)
+    guard = Guard(config, board, world=num_workers, cpus=cpus, stop=stop)
+    fitting = Background(trainer.fit)
+    try:
+        while not fitting.wait(POLL_S):
+            word = _read(board) or word
+            watcher.show(word.state)
+            guard.look(word)
+            beside()
+        word = _read(board) or word
+        return _ending(attempt, guard, word, fitting.error)
+    finally:
+        guard.close()
+        ray.kill(board)
+        # Ray Train leaves them where its controller died, or a worker while the group was made.
+        for group in placement_groups() - groups:
+            remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group))))
+        remove_empty_stacks(run_dir)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def make_trainer(
+    config: Config, told: dict[str, Any], *, num_workers: int, cpus: int, scratch: Path
+) -> LeanTrainer:
+    """Ray Train without restarts of its own: those are the driver's, which knows the reason."""
+    # Drained nodes are the guard's: Ray's own watcher would restart workers before they saved.
+    os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"
+    # Seconds until a dead worker is noticed.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
+    gpu = config.scaling.use_gpu
+    return LeanTrainer(
+        work,
+        train_loop_config=told,
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=num_workers,
+            use_gpu=gpu,
+            resources_per_worker={"CPU": cpus} | ({"GPU": 1} if gpu else {}),
+        ),
+        # Gradients travel by nccl, what the workers tell each other of files and replies by gloo.
+        torch_config=TorchConfig("cpu:gloo,cuda:nccl" if gpu else "gloo"),
+        run_config=ray.train.RunConfig(
+            name=told["attempt"],
+            storage_path=str(scratch),
+            failure_config=ray.train.FailureConfig(max_failures=0),
+        ),
+    )
+
+
+def _read(board: Any) -> Word | None:
+    try:
+        word: Word = ray.get(board.read.remote(), timeout=BOARD_LIMIT_S)
+    except (RayActorError, GetTimeoutError):
+        return None
+    return word
+
+
+def _ending(attempt: str, guard: Guard, word: Word, error: BaseException | None) -> Ending:
+    if word.left:
+        return Ending("left", attempt, guard.why or "told to leave", word, error)
+    if error is None:
+        return Ending("finished", attempt, "", word)
+    faults = [f for f in word.faults if f.kind != "peer"]
+    why = guard.why or (faults[0].message if faults else _first_line(error))
+    return Ending("failed", attempt, why, word, error)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {' '.join(lines[:3])[:300]}"
+
+
+def placement_groups() -> set[str]:
+    """Ids of this job's placement groups that hold or wait for resources."""
+    job = ray.get_runtime_context().get_job_id()
+    table = ray.util.placement_group_table()
+    # An id ends with that of its job.
+    return {id for id, group in table.items() if id.endswith(job) and group["state"] != "REMOVED"}

@@ -9,26 +9,24 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from datasets_src.plan import steps_per_epoch
-from datasets_src.store import Split
+from datasets_src.batching.plan import steps_per_epoch
+from datasets_src.prepared.store import Split
 from datasets_src.types import StepPlan
-from trainers.checkpoints import step_name, step_of_score
-from trainers.exam import Examinee, exam
-from trainers.failpoints import fail_at
-from trainers.keeper import Keeper
-from trainers.micro_batches import share_of_step
-from trainers.mirror import Mirror
-from trainers.orders import Order, Tell, hear_nothing
-from trainers.packing import num_target_tokens
-from trainers.progress import Left, Progress
-from trainers.records import Records, open_records
-from trainers.run_plan import make_plan, save_steps
-from trainers.save import record_missing, save
-from trainers.schedule import learning_rate
-from trainers.score_names import first_names
-from trainers.scores import best_step, read_scores
-from trainers.step import NonFiniteError, train_step
-from trainers.trainee import Job, Start, Trainee, build, find_start
+from trainers.evaluation.score_checkpoint import Examinee, exam
+from trainers.process.failpoints import fail_at
+from trainers.run.checkpoint_manager import Keeper
+from trainers.run.records import Records, open_records
+from trainers.run.scores import best_step, first_names, read_scores
+from trainers.step.micro_batches import share_of_step
+from trainers.step.packing import num_target_tokens
+from trainers.step.plan import make_plan, save_steps
+from trainers.step.schedule import learning_rate
+from trainers.step.train_step import NonFiniteError, train_step
+from trainers.storage.checkpoints import step_name, step_of_score
+from trainers.storage.mirror import Mirror
+from trainers.supervision.orders import Order, Tell, hear_nothing
+from trainers.supervision.reporter import Left, Progress
+from trainers.train_state import Job, Start, Trainee, build, find_start, record_missing, save
 
 
 @dataclass(frozen=True)

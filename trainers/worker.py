@@ -7,7 +7,6 @@ import errno
 import faulthandler
 import hashlib
 import os
-import signal
 import socket
 import traceback
 from contextlib import ExitStack
@@ -18,14 +17,12 @@ import ray
 import ray.train
 
 from datasets_src.errors import UserError
-from trainers.board import Fault, Place
-from trainers.config import Config
-from trainers.orders import Order
-from trainers.peft_import import import_peft
-from trainers.run_home import RunHome, output_mirror, rows_name
-
-# With it the driver asks a worker that hangs where it is.
-STACKS_SIGNAL = signal.SIGUSR2
+from trainers.config.schema import Config
+from trainers.models.peft_import import import_peft
+from trainers.run.location import RunHome, output_mirror, rows_name
+from trainers.supervision.message_board import Fault, Place
+from trainers.supervision.orders import Order
+from trainers.supervision.stack_dump import STACKS_SIGNAL, stacks_file
 
 
 def work(told: dict[str, Any]) -> None:
@@ -33,7 +30,7 @@ def work(told: dict[str, Any]) -> None:
     os.environ.update(told["environment"])
     import_peft()
     from trainers.loop import run
-    from trainers.trainee import Job
+    from trainers.train_state import Job
 
     context, board = ray.train.get_context(), told["board"]
     config = Config.model_validate(told["config"])
@@ -81,13 +78,6 @@ class FaultTeller:
             ray.get(self._board.fault.remote(describe(error, rank=self._rank)))
 
 
-def stacks_file(run_dir: Path, name: str) -> Path:
-    """Where a worker writes what its threads are at, when it is asked."""
-    path = run_dir / "stacks" / f"{name}.txt"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
-
-
 def describe(error: Exception, *, rank: int) -> Fault:
     """An exception as the driver is told of it."""
     text = "".join(traceback.format_exception(error))
@@ -104,7 +94,7 @@ def describe(error: Exception, *, rank: int) -> Fault:
 
 
 def _kind(error: Exception, files: list[str]) -> str:
-    from trainers.step import NonFiniteError
+    from trainers.step.train_step import NonFiniteError
 
     if isinstance(error, UserError | NonFiniteError):
         return "user"

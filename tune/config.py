@@ -17,11 +17,11 @@ import yaml
 from pydantic import Field, ValidationError
 
 from datasets_src.config import Section
+from datasets_src.config_errors import explain
 from datasets_src.errors import UserError
-from datasets_src.faults import explain
 from datasets_src.task import EVAL_LOSS, checked_metric, load_task
-from trainers.config import Config
-from trainers.config_load import (
+from trainers.config.eval_section import EvalConfig
+from trainers.config.load import (
     find_leaf,
     override,
     override_pairs,
@@ -29,8 +29,8 @@ from trainers.config_load import (
     rename_synonyms,
     validate,
 )
-from trainers.eval_config import EvalConfig
-from trainers.remote import is_remote
+from trainers.config.schema import Config
+from trainers.storage.object_store import is_remote
 from tune.space import Space, parse_space, unknown_in_sweep
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datasets_src.plan import steps_per_epoch
-from datasets_src.store import SplitWriter, open_split
-from trainers.schedule import stretched
-from tune.leaderboard import Board, best_config
-from tune.trials import Leg, Line, Run
+from datasets_src.batching.plan import steps_per_epoch
+from datasets_src.prepared.store import SplitWriter, open_split
+from trainers.config.step_rules import stretched
+from tune.leaderboard.board import Board, best_config
+from tune.trials.trials import Leg, Line, Run
 
 SIDES = ("train", "validation")
 

@@ -22,18 +22,18 @@ from ray.tune.search import Searcher
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from datasets_src.errors import UserError
-from trainers.attempt import Ending, placement_groups
-from trainers.background import Background
-from trainers.board import Word, start_board
-from trainers.driver import Patience
-from trainers.failpoints import failpoint_environment
-from trainers.orders import Order
-from trainers.run_home import RunHome
-from trainers.stop import RunFailed, StopRequest
+from trainers.driver import placement_groups
+from trainers.process.background import Background
+from trainers.process.failpoints import failpoint_environment
+from trainers.process.signals import RunFailed, StopRequest
+from trainers.run.location import RunHome
+from trainers.supervision.message_board import Word, start_board
+from trainers.supervision.orders import Order
+from trainers.supervision.restart_policy import Ending, Patience
 from tune.config import is_nested
-from tune.director import Director, Task, Work
-from tune.room import Room
+from tune.resources.room import Room
 from tune.trainable import fault_of, perform
+from tune.trials.director import Director, Task, Work
 
 POLL_S = 0.25
 FREE_LIMIT_S = 30.0

@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trainers.config import Config
-from trainers.config_load import find_leaf, leaves, unknown_key
+from trainers.config.load import find_leaf, leaves, unknown_key
+from trainers.config.schema import Config
 
 SECTIONS = ("train", "method")
 Values = dict[str, Any]

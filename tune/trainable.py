@@ -23,17 +23,16 @@ from ray import tune as ray_tune
 from ray.exceptions import RayError
 
 from datasets_src.errors import UserError
-from trainers.board import Fault
-from trainers.config import Config
-from trainers.orders import Order
-from trainers.peft_import import import_peft
-from trainers.run_dir import append_jsonl, read_json, read_jsonl, write_json
-from trainers.run_facts import PROGRESS, run_facts
-from trainers.run_state import RunState
-from trainers.stop import Stopped, StopRequest
+from trainers.config.schema import Config
+from trainers.models.peft_import import import_peft
+from trainers.process.signals import Stopped, StopRequest
+from trainers.run.state import PROGRESS, RunState, run_facts
+from trainers.storage.json_files import append_jsonl, read_json, read_jsonl, write_json
+from trainers.supervision.message_board import Fault
+from trainers.supervision.orders import Order
 from trainers.worker import describe
-from tune.branch import begin_with
 from tune.config import is_nested
+from tune.trials.branch import begin_with
 
 LOOK_EVERY_S = 0.5
 
@@ -68,7 +67,7 @@ def fault_of(ending: dict[str, Any]) -> Fault | None:
 
 def _leg(told: dict[str, Any]) -> bool:
     """Train until the step that is asked for; False if ordered to leave before."""
-    from trainers.base import resolve_base
+    from trainers.models.resolve import resolve_base
 
     config, prepared_dir = Config.model_validate(told["config"]), Path(told["prepared_dir"])
     model_dir = resolve_base(config)
@@ -108,7 +107,7 @@ def _open(told: dict[str, Any], config: Config, model_dir: Path) -> RunState:
 
 def _here(told: dict[str, Any], config: Config, run: RunState) -> bool:
     from trainers.loop import run as train
-    from trainers.trainee import Job
+    from trainers.train_state import Job
 
     state: dict[str, Any] = {}
 
@@ -175,8 +174,8 @@ def _following(board: Any, stop: StopRequest) -> Iterator[None]:
 
 def _baselines(told: dict[str, Any]) -> bool:
     """Score what every trial is compared with, where it is not scored yet."""
-    from trainers.exam import Answerer
-    from trainers.score_names import first_names
+    from trainers.evaluation.score_checkpoint import Answerer
+    from trainers.run.scores import first_names
 
     config, sweep_dir = Config.model_validate(told["config"]), Path(told["sweep_dir"])
     path = sweep_dir / "scores.jsonl"

@@ -8,7 +8,6 @@
 
 import xml.etree.ElementTree as ET
 
-from datasets_src.doi_text import find_dois
 from datasets_src.papers.paper import Claim, Paper, Paragraph, Reference
 from datasets_src.papers.xml_file import (
     XML_LANG,
@@ -19,6 +18,7 @@ from datasets_src.papers.xml_file import (
     text_of,
     year_of,
 )
+from datasets_src.text.dois import find_dois
 
 # Of a paragraph, what is no running text of it.
 _APART = ("fig", "table-wrap", "disp-formula", "fn", "supplementary-material", "boxed-text", "list")

@@ -16,9 +16,9 @@ from typing import Any
 
 from rapidfuzz import fuzz, process
 
-from datasets_src.doi_text import find_dois
 from datasets_src.papers.paper import Reference
-from datasets_src.query_json.folding import all_words
+from datasets_src.text.dois import find_dois
+from datasets_src.text.folding import all_words
 
 # A title of fewer words is within many entries by chance.
 MIN_WORDS_IN_ENTRY = 4

@@ -11,9 +11,9 @@ by its whole text (matching.py). GROBID reads authors and years too.
 import re
 from pathlib import Path
 
-from datasets_src.doi_text import find_dois
 from datasets_src.papers.paper import Claim, Paper, Paragraph, Reference
 from datasets_src.papers.xml_file import Unreadable, year_of
+from datasets_src.text.dois import find_dois
 
 _HEADING = re.compile(
     r"^\s*(?:[0-9IVX]+\.?\s+)?(?:references|bibliography|works cited|referencias"

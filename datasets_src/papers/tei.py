@@ -8,7 +8,6 @@
 
 import xml.etree.ElementTree as ET
 
-from datasets_src.doi_text import find_dois
 from datasets_src.papers.paper import Claim, Paper, Paragraph, Reference
 from datasets_src.papers.xml_file import (
     XML_ID,
@@ -20,6 +19,7 @@ from datasets_src.papers.xml_file import (
     text_of,
     year_of,
 )
+from datasets_src.text.dois import find_dois
 
 _APART = ("figure", "table", "formula", "note")
 

@@ -15,10 +15,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from datasets_src.query_json.equivalence import NEVER, Table
-from datasets_src.query_json.folding import all_words, fold, words
-from datasets_src.query_json.language import detect
 from datasets_src.query_json.schema import Query
 from datasets_src.query_json.years import meaning
+from datasets_src.text.folding import all_words, fold, words
+from datasets_src.text.language import detect
 
 Object = Mapping[str, Any]
 

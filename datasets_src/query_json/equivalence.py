@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from datasets_src.errors import UserError
-from datasets_src.query_json.folding import fold
 from datasets_src.query_json.schema import unique
+from datasets_src.text.folding import fold
 
 SHOWN = 5
 NEVER = object()  # the key of what is no name: equal to no name's key

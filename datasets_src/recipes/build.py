@@ -18,8 +18,6 @@ from typing import Any
 
 from datasets_src.config import Section
 from datasets_src.errors import UserError
-from datasets_src.recipes.asker import Asker
-from datasets_src.recipes.cache import ReplyCache
 from datasets_src.recipes.config import (
     RecipeConfig,
     kind_options,
@@ -27,15 +25,23 @@ from datasets_src.recipes.config import (
     prompts_of,
     recipe_hash,
 )
+from datasets_src.recipes.contract import Dropped, Item, Service
 from datasets_src.recipes.dataset import Record, find_built, write_dataset
-from datasets_src.recipes.desk import REWORD, REWORD_KEY, REWORD_RULES, TEACHER_SERVICE, OpenDesk
 from datasets_src.recipes.lengths import open_measure
-from datasets_src.recipes.meter import Meter, Prices, Usage
-from datasets_src.recipes.pace import Pace
-from datasets_src.recipes.prompts import PromptBook
-from datasets_src.recipes.recipe import Dropped, Item, Service
 from datasets_src.recipes.results import Results
-from datasets_src.recipes.teacher import ChatClient, TeacherConfig, most_of, used_by
+from datasets_src.recipes.teacher.asker import Asker
+from datasets_src.recipes.teacher.cache import ReplyCache
+from datasets_src.recipes.teacher.client import ChatClient, TeacherConfig, most_of, used_by
+from datasets_src.recipes.teacher.desk import (
+    REWORD,
+    REWORD_KEY,
+    REWORD_RULES,
+    TEACHER_SERVICE,
+    OpenDesk,
+)
+from datasets_src.recipes.teacher.meter import Meter, Prices, Usage
+from datasets_src.recipes.teacher.pace import Pace
+from datasets_src.recipes.teacher.prompts import PromptBook
 from datasets_src.recipes.work import make_all
 
 REPLIES = ".replies"

@@ -2,7 +2,7 @@
 
 build_name: fauna_descriptions
 kind: biosenda
-options: {database: datasets_src/fauna/fauna.sql, …}
+options: {database: datasets_src/shipped/fauna/fauna.sql, …}
 teacher: {gguf_file: pocket}
 """
 
@@ -19,14 +19,14 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from datasets_src.config import Section
+from datasets_src.config_errors import explain
 from datasets_src.errors import UserError
-from datasets_src.faults import explain
-from datasets_src.fingerprint import file_hash, option_files
+from datasets_src.prepared.fingerprint import file_hash, option_files
+from datasets_src.recipes.contract import Prompt
 from datasets_src.recipes.dependence import DependenceLimits
 from datasets_src.recipes.lengths import LengthConfig
-from datasets_src.recipes.prompts import Rules
-from datasets_src.recipes.recipe import Prompt
-from datasets_src.recipes.teacher import NOT_IN_ANSWERS, TeacherConfig
+from datasets_src.recipes.teacher.client import NOT_IN_ANSWERS, TeacherConfig
+from datasets_src.recipes.teacher.prompts import Rules
 
 PACKAGE = "datasets_src.recipes.kinds"
 CONTRACT = (

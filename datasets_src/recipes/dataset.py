@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datasets_src.recipes.card import card_text
-from datasets_src.recipes.recipe import TEACHER, Row
+from datasets_src.recipes.contract import TEACHER, Row
 from datasets_src.split import TEST, TRAIN, VALIDATION
 
 UNFILLED = "unfilled"

@@ -23,8 +23,8 @@ from random import Random
 from pydantic import Field
 
 from datasets_src.config import Section
-from datasets_src.data_report import shorten
-from datasets_src.sketch import fold, jaccard, shingles, sketch
+from datasets_src.prepared.sketch import fold, jaccard, shingles, sketch
+from datasets_src.reading.bad_rows import shorten
 
 MIN_ROWS = 8  # fewer wins in a row than these could be luck (2**-8)
 NEAR = 0.8

@@ -15,9 +15,9 @@ import numpy as np
 from pydantic import Field
 from tokenizers import Tokenizer
 
+from datasets_src.chat.word_encoder import open_encoder
 from datasets_src.config import Section
 from datasets_src.errors import UserError
-from datasets_src.words import open_encoder
 
 NUM_BINS = 12
 Measure = Callable[[Sequence[str]], list[int]]

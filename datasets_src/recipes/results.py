@@ -12,19 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-from datasets_src.data_report import shorten
 from datasets_src.errors import UserError
+from datasets_src.reading.bad_rows import shorten
 from datasets_src.recipes.config import RecipeConfig
+from datasets_src.recipes.contract import TEACHER, Dropped, Item, Row
 from datasets_src.recipes.dataset import Record, part_of, parts_in_order
 from datasets_src.recipes.dependence import Dependence, Made, check_dependence
-from datasets_src.recipes.lengths import (
-    Measure,
-    histogram,
-    shares_above,
-    too_long,
-    too_short,
-)
-from datasets_src.recipes.recipe import TEACHER, Dropped, Item, Row
+from datasets_src.recipes.lengths import Measure, histogram, shares_above, too_long, too_short
 
 SHOWN = 3
 

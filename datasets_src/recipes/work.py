@@ -17,8 +17,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from datasets_src.recipes.pace import Stopping
-from datasets_src.recipes.recipe import Desk, Dropped, Item, NoAnswer, Row
+from datasets_src.recipes.contract import Desk, Dropped, Item, NoAnswer, Row
+from datasets_src.recipes.teacher.pace import Stopping
 
 WINDOW = 8  # items that wait to be written, for each thread
 

@@ -1,6 +1,6 @@
 """The same tables in SQLite and in DuckDB, built once from a source and kept by its content.
 
-open_database("datasets_src/senderos/senderos.sql", case_insensitive=False)
+open_database("datasets_src/shipped/senderos/senderos.sql", case_insensitive=False)
 -> Database(directory=~/.cache/gallipato/db-1f0c.../)      with db.sqlite and db.duckdb
 """
 

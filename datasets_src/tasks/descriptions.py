@@ -18,8 +18,8 @@ from pydantic import Field
 
 from datasets_src.config import Section
 from datasets_src.errors import UserError
-from datasets_src.spanish_numbers import numbers_in, numbers_in_json
-from datasets_src.text_scores import MAX_CHARS, chrf, exact, fold, length_ratio, levenshtein
+from datasets_src.text.measures import MAX_CHARS, chrf, exact, fold, length_ratio, levenshtein
+from datasets_src.text.spanish_numbers import numbers_in, numbers_in_json
 from datasets_src.types import Example, Message
 
 FIELDS = {

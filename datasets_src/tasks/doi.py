@@ -14,7 +14,7 @@ memory    Recalling DOIs from the question alone, as in their fine-tuning. Nobod
           never shown, so a split by articles measures nothing: articles are on both sides, each
           row is a group, a split column does not count, and held out are wordings.
 
-The rows that ship (datasets_src/biblioteca) can be used both ways. jobs/configs/doi.yaml asks from
+The rows in datasets_src/shipped/biblioteca can be used both ways. jobs/configs/doi.yaml asks from
 memory: in its minute the pocket model learns a hundred subjects by heart, not to choose.
 
 `doi_exact` chooses the checkpoint: by `doi_f1` a reply that lists the whole context is nearly half
@@ -31,9 +31,9 @@ from typing import Any, Literal
 from pydantic import Field
 
 from datasets_src.config import Section
-from datasets_src.doi_text import Found, find_dois
 from datasets_src.errors import UserError
-from datasets_src.reading_words import content_words, is_in
+from datasets_src.text.answerable import content_words, is_in
+from datasets_src.text.dois import Found, find_dois
 from datasets_src.types import Example, Message
 
 FIELDS = {

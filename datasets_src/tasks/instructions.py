@@ -11,10 +11,10 @@ from typing import Any
 
 from pydantic import Field
 
-from datasets_src import alpaca
 from datasets_src.config import Section
 from datasets_src.errors import UserError
-from datasets_src.text_scores import chrf, exact, token_f1
+from datasets_src.text import alpaca
+from datasets_src.text.measures import chrf, exact, token_f1
 from datasets_src.types import Example, Message
 
 FIELDS = {

@@ -6,8 +6,8 @@
 
 `context` is the law as the model may read it, "" for answers by heart (where rows have none,
 columns: {context: '*'}). A question with options "a) … b) …" is a choice if its answer names one.
-An answer that holds one of `abstentions` says that the law has none. datasets_src/alpaca.py has the
-form of the prompt, articles.py that of citations.
+An answer that holds one of `abstentions` says that the law has none. The form of the
+prompt is in text/alpaca.py, that of citations in text/law_articles.py.
 """
 
 import json
@@ -19,12 +19,12 @@ from typing import Any
 
 from pydantic import Field
 
-from datasets_src import alpaca
-from datasets_src.articles import Citation, cited, is_known
-from datasets_src.choices import chosen, options_of
 from datasets_src.config import Section
 from datasets_src.errors import UserError
-from datasets_src.text_scores import fold, token_f1
+from datasets_src.text import alpaca
+from datasets_src.text.choices import chosen, options_of
+from datasets_src.text.law_articles import Citation, cited, is_known
+from datasets_src.text.measures import fold, token_f1
 from datasets_src.types import Example, Message
 
 FIELDS = {

@@ -23,8 +23,8 @@ from datasets_src.errors import UserError
 from datasets_src.query_json import compare as fields
 from datasets_src.query_json.compare import Tables, compare, schema_fault
 from datasets_src.query_json.equivalence import Table, open_table
-from datasets_src.query_json.folding import words
 from datasets_src.query_json.schema import Query, read_object
+from datasets_src.text.folding import words
 from datasets_src.types import Example, Message
 
 FIELDS = {"query": "what the user asks", "target": "the parsed query: an object, or JSON text"}

@@ -17,7 +17,7 @@ true_false_share     where true/false is wanted: 1 less the share of the questio
 question_form        share with "¿" and "?" (Spanish) or "?" (Catalan, English); true/false has it
 no_near_duplicates   share that no earlier question asks with the same words
 no_leaked_answers    questions beside questions and what gives answers: lines, options, verdicts
-answerable           share whose words the passage bears out (datasets_src/reading_words.py)
+answerable           share whose words the passage bears out (datasets_src/text/answerable.py)
 
 Two are only reported: no_exact_duplicates, and opener_diversity, distinct openings by questions.
 """
@@ -32,8 +32,14 @@ from pydantic import Field
 
 from datasets_src.config import Section
 from datasets_src.errors import UserError
-from datasets_src.question_list import Question, read_list
-from datasets_src.reading_words import content_words, is_answerable, is_in, num_twins, opener
+from datasets_src.text.answerable import (
+    content_words,
+    is_answerable,
+    is_in,
+    num_twins,
+    opener,
+)
+from datasets_src.text.question_lists import Question, read_list
 from datasets_src.types import Example, Message
 
 FIELDS = {

@@ -26,13 +26,13 @@ from pathlib import Path
 import psutil
 
 from jobs.prepare import prepare_rows
-from trainers.background import Background
-from trainers.base import resolve_base
-from trainers.config_load import load_config
+from trainers.config.load import load_config
 from trainers.driver import fit
-from trainers.exam import LOWEST_NICENESS
-from trainers.run_dir import read_jsonl
-from trainers.stop import Stopped, StopRequest
+from trainers.evaluation.score_checkpoint import LOWEST_NICENESS
+from trainers.models.resolve import resolve_base
+from trainers.process.background import Background
+from trainers.process.signals import Stopped, StopRequest
+from trainers.storage.json_files import read_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]
 ALONE, BUSY_CORE, BESIDE = "alone", "busy_core", "beside"

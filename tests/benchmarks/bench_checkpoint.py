@@ -20,18 +20,18 @@ import torch
 from safetensors.torch import save_file
 
 from datasets_src.types import TokenizedExample
-from tests.benchmarks.step_models import SHAPES, make_base
-from tests.benchmarks.step_sides import Ours
-from trainers.checkpoints import list_checkpoints, prune, save_checkpoint
-from trainers.lease import Lease
-from trainers.merge import ADAPTER_WEIGHTS
+from tests.benchmarks.step.models import SHAPES, make_base
+from tests.benchmarks.step.sides import Ours
+from trainers.lease.lease import Lease
 from trainers.methods import lora
-from trainers.model import compute_dtype
-from trainers.optimizer import FILE as OPTIMIZER
-from trainers.optimizer import optimizer_state
-from trainers.records import open_records
-from trainers.run_dir import write_json
-from trainers.storage import LocalStorage
+from trainers.methods.merge_adapter import ADAPTER_WEIGHTS
+from trainers.models.load import compute_dtype
+from trainers.run.records import open_records
+from trainers.step.optimizer import FILE as OPTIMIZER
+from trainers.step.optimizer import optimizer_state
+from trainers.storage.checkpoints import list_checkpoints, prune, save_checkpoint
+from trainers.storage.json_files import write_json
+from trainers.storage.local import LocalStorage
 
 ROUNDS, SAVES_A_ROUND = 3, 4
 NUM_ROWS, ROW_TOKENS = 16, 64

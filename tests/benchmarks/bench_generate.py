@@ -27,14 +27,14 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, LogitsProcessor, LogitsProcessorList
 
-from datasets_src.templates import open_tokenizer, plain_tokens, read_format
-from datasets_src.trie import shared_lengths, sort_rows, trie_size
+from datasets_src.batching.trie import shared_lengths, sort_rows, trie_size
+from datasets_src.chat.tokenise import open_tokenizer, plain_tokens, read_format
 from datasets_src.types import TokenizedExample
-from tests.benchmarks.step_models import SHAPES, make_base
-from tests.benchmarks.step_rows import Rows, relabel, sql_texts
-from trainers.decoding import MAX_DRAFT, decode
-from trainers.model import compute_dtype, load_base
-from trainers.passes import Place, most_likely
+from tests.benchmarks.step.models import SHAPES, make_base
+from tests.benchmarks.step.rows import Rows, relabel, sql_texts
+from trainers.generation.decode import MAX_DRAFT, decode
+from trainers.generation.forward import Place, most_likely
+from trainers.models.load import compute_dtype, load_base
 
 NUM_ROWS, ROUNDS = 21, 2
 BATCH_SIZES = {"ours": 32, "generate": 8}
@@ -103,7 +103,7 @@ def load_rows(folder: Path) -> tuple[str, list[TokenizedExample]]:
 
 @torch.inference_mode()
 def ours(model: Any, rows: Dialogues, clock: Clock, *, max_draft: int) -> Replies:
-    """As trainers/generate.py answers, but for what is said."""
+    """As trainers/generation/greedy.py answers, but for what is said."""
 
     def pick(logits_NV: Tensor, places: Sequence[Place]) -> list[int]:
         most_likely(logits_NV, places)

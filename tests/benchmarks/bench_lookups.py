@@ -24,9 +24,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from datasets_src.recipes.asker import Asker
-from datasets_src.recipes.cache import ReplyCache
 from datasets_src.recipes.services.crossref import crossref_service
+from datasets_src.recipes.teacher.asker import Asker
+from datasets_src.recipes.teacher.cache import ReplyCache
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_LOOKUPS = 2000
@@ -81,7 +81,7 @@ def measure(num: int, latency_s: float) -> dict[str, float]:
         path.write_text("".join(json.dumps(work) + "\n" for work in listed), "utf-8")
         options = ["--latency-s", str(latency_s), "--share-of-faults", str(SHARE_OF_FAULTS)]
         server = subprocess.Popen(
-            [sys.executable, "-m", "tests.lookup_server", str(path), *options],
+            [sys.executable, "-m", "tests.servers.lookup_server", str(path), *options],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,

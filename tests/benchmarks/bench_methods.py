@@ -16,11 +16,11 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from datasets_src.types import TokenizedExample
-from trainers.config import DoraMethod, FullMethod, LoraMethod, Method, QloraMethod
+from trainers.config.schema import DoraMethod, FullMethod, LoraMethod, Method, QloraMethod
 from trainers.methods.choose import method_module
-from trainers.model import compute_dtype
-from trainers.packing import PackedBatch, pack
-from trainers.step import loss_part
+from trainers.models.load import compute_dtype
+from trainers.step.packing import PackedBatch, pack
+from trainers.step.train_step import loss_part
 
 METHODS: dict[str, Method] = {
     "lora": LoraMethod(),

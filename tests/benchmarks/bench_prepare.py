@@ -27,8 +27,8 @@ import ray  # noqa: E402
 
 from datasets_src.config import DataConfig  # noqa: E402
 from datasets_src.pipeline import prepare  # noqa: E402
-from trainers.model import load_tokenizer  # noqa: E402
-from trainers.pocket_tokenizer import train_tokenizer  # noqa: E402
+from trainers.models.load import load_tokenizer  # noqa: E402
+from trainers.models.pocket.tokenizer import train_tokenizer  # noqa: E402
 
 BIOSENDA = ROOT / "../shared/data/biosenda"
 NUM_REPEATS = 9
@@ -144,7 +144,7 @@ def main() -> None:
         num_rows = len(rows)
         rows.clear()
         data = DataConfig(
-            task="tests.benchmarks.description_rows",
+            task="tests.benchmarks.step.description_rows",
             train_file=str(folder / "rows.parquet"),
             max_length=4096,
         )

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from tests.faults.harness import Driver, Runs
-from trainers.run_dir import read_jsonl
+from trainers.storage.json_files import read_jsonl
 
 ROUNDS = 3
 

@@ -16,17 +16,17 @@ from collections.abc import Sequence
 import pyarrow.parquet as pq
 import torch
 
-from datasets_src.plan import cut_step, plan_run, prefix_units
-from datasets_src.templates import open_tokenizer, plain_tokens, read_format
+from datasets_src.batching.plan import cut_step, plan_run, prefix_units
+from datasets_src.chat.tokenise import open_tokenizer, plain_tokens, read_format
 from datasets_src.types import TokenizedExample
-from tests.benchmarks.step_rows import BIOSENDA, invented_groups, to_text
-from trainers.base import resolve_model
-from trainers.config import LoraMethod, TrainConfig
+from tests.benchmarks.step.rows import BIOSENDA, invented_groups, to_text
+from trainers.config.schema import LoraMethod, TrainConfig
 from trainers.methods.lora import build
-from trainers.optimizer import make_optimizer
-from trainers.packing import num_target_tokens, pack
-from trainers.schedule import learning_rate
-from trainers.step import Replicated, loss_part, train_step
+from trainers.models.resolve import resolve_model
+from trainers.step.optimizer import make_optimizer
+from trainers.step.packing import num_target_tokens, pack
+from trainers.step.schedule import learning_rate
+from trainers.step.train_step import Replicated, loss_part, train_step
 
 SAMPLINGS: dict[str, int | None] = {"shuffled": None, "grouped 3": 3, "grouped 9": 9}
 SEEDS = (0, 1)

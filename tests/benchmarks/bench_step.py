@@ -28,16 +28,16 @@ from typing import Any
 
 import torch
 
-from tests.benchmarks.step_models import (
+from tests.benchmarks.step.models import (
     SHAPES,
     make_base,
     matmul_peak,
     pack_step,
     useful_flops,
 )
-from tests.benchmarks.step_process import SideProcess
-from tests.benchmarks.step_rows import Rows, Step, draw_steps, padded_size, relabel, write_steps
-from trainers.model import compute_dtype
+from tests.benchmarks.step.process import SideProcess
+from tests.benchmarks.step.rows import Rows, Step, draw_steps, padded_size, relabel, write_steps
+from trainers.models.load import compute_dtype
 
 PEERS = ("trl_default", "trl_best")
 # bfloat16 moves a loss by less; a side that trained on other tokens would be further away.

@@ -23,11 +23,11 @@ import yaml
 
 from tests.benchmarks.sweep_memory import memory_of_trials
 from tests.faults.harness import marked
-from trainers.run_dir import read_json
-from trainers.scores import best_score
+from trainers.run.scores import best_score
+from trainers.storage.json_files import read_json
 from tune.config import load_sweep
-from tune.searchers import next_draws
-from tune.trials import Trials
+from tune.strategy.searchers import next_draws
+from tune.trials.trials import Trials
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "jobs/configs/sweep_text2sql.yaml"

@@ -13,12 +13,12 @@ import tempfile
 from pathlib import Path
 
 from datasets_src.pipeline import prepare
-from jobs.ray_session import start_ray
+from jobs.common.ray_session import start_ray
 from tests.benchmarks.bench_prepare import invented_rows
-from trainers.base import resolve_model
-from trainers.config import Config
+from trainers.config.schema import Config
 from trainers.driver import fit
-from trainers.run_dir import read_jsonl
+from trainers.models.resolve import resolve_model
+from trainers.storage.json_files import read_jsonl
 
 ROUNDS = 3
 STEPS = 8
@@ -47,7 +47,7 @@ def config_for(scratch: Path) -> Config:
             "output_dir": str(scratch),
             "model": {"dtype": "float32"},
             "data": {
-                "task": "tests.benchmarks.description_rows",
+                "task": "tests.benchmarks.step.description_rows",
                 "train_file": str(file),
                 "max_length": 4096,
             },

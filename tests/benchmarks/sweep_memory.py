@@ -11,9 +11,9 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.benchmarks.step_models import Shape, make_base
-from tests.benchmarks.step_process import SideProcess
-from tests.benchmarks.step_rows import Rows, draw_steps, relabel, write_steps
+from tests.benchmarks.step.models import Shape, make_base
+from tests.benchmarks.step.process import SideProcess
+from tests.benchmarks.step.rows import Rows, draw_steps, relabel, write_steps
 
 NUM_TRIALS = 4
 SHAPE = Shape(hidden=1536, intermediate=4096, layers=4, heads=12, vocab=30_000)

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.ray_head import BIN, free_port
+from tests.servers.ray_head import BIN, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 START_LIMIT_S = 90

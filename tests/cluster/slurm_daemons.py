@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.cluster.ray_nodes import ROOT, wait_until
-from tests.ray_head import free_port
+from tests.servers.ray_head import free_port
 
 NODES = ("n1", "n2")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "scancel")

@@ -16,7 +16,7 @@ from cluster.azure_events import takes_the_vm
 from cluster.azure_metadata import read_events
 from tests.cluster.azure_service import RESET, SLOW, TORN, AzureService, event
 from tests.cluster.ray_nodes import ROOT, RayNodes, wait_until
-from tests.ray_head import free_port
+from tests.servers.ray_head import free_port
 
 
 class Agent:

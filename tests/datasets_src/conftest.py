@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from trainers.pocket_tokenizer import CHAT_TEMPLATE, train_tokenizer
+from trainers.models.pocket.tokenizer import CHAT_TEMPLATE, train_tokenizer
 
 TEXTS = [
     f"¿Cuántas rutas {word} hay en {place}? SELECT COUNT(*) FROM rutas WHERE zona = '{place}';"

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from datasets_src.chat.tokenise import chat_tokens, open_tokenizer, read_format
 from datasets_src.config import DataConfig
-from datasets_src.data_report import format_report
 from datasets_src.errors import UserError
 from datasets_src.examples import load_examples
 from datasets_src.pipeline import Prepared, find_prepared, prepare
-from datasets_src.preview import preview
-from datasets_src.store import open_split
+from datasets_src.prepared.data_report import format_report
+from datasets_src.prepared.preview import preview
+from datasets_src.prepared.store import open_split
 from datasets_src.task import load_task
-from datasets_src.templates import chat_tokens, open_tokenizer, read_format
 
 ROOT = Path(__file__).resolve().parents[2]
-TASK = "tests.benchmarks.description_rows"
+TASK = "tests.benchmarks.step.description_rows"
 NUM_ROWS = 700
 
 

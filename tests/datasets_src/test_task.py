@@ -19,7 +19,7 @@ from datasets_src.task import (
 def test_tasks_are_found_by_name_or_dotted_path() -> None:
     assert "text2sql" in known_tasks()
     assert load_task("text2sql").METRIC == "execution_accuracy"
-    assert load_task("tests.benchmarks.description_rows").METRICS == ("exact_match",)
+    assert load_task("tests.benchmarks.step.description_rows").METRICS == ("exact_match",)
 
 
 @pytest.mark.parametrize("name", ["text2sq", "no.such.module"])
@@ -55,7 +55,7 @@ def test_an_unknown_metric_names_the_known() -> None:
 
 def test_a_row_we_do_not_hold_is_put_under_the_fields() -> None:
     """The prompt under the first, the reference under the last; what it names itself, as named."""
-    task = load_task("tests.benchmarks.description_rows")
+    task = load_task("tests.benchmarks.step.description_rows")
     row = {"prompt": "Añade la clase", "reference": "Una salamandra", "context": "[]", "model": "x"}
     assert reference_row(task, row) == {
         "prompt": "Añade la clase",

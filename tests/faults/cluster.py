@@ -22,7 +22,7 @@ import psutil
 import yaml
 
 from tests.faults.harness import ROOT, is_worker, marked
-from tests.ray_head import free_port
+from tests.servers.ray_head import free_port
 
 
 @dataclass

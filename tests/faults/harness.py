@@ -21,9 +21,9 @@ from typing import Any, ClassVar
 import psutil
 import yaml
 
-from trainers.checkpoints import damage, list_checkpoints
-from trainers.pocket import pocket_dir
-from trainers.run_dir import read_json, read_jsonl
+from trainers.models.pocket.model import pocket_dir
+from trainers.storage.checkpoints import damage, list_checkpoints
+from trainers.storage.json_files import read_json, read_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_ROWS = 65
@@ -45,7 +45,7 @@ class Runs:
     def create(cls, folder: Path, **env: str) -> "Runs":
         """An output directory with the config and the rows of the runs."""
         folder.mkdir(parents=True, exist_ok=True)
-        lines = (ROOT / "datasets_src/senderos/text2sql.jsonl").read_text().splitlines()
+        lines = (ROOT / "datasets_src/shipped/senderos/text2sql.jsonl").read_text().splitlines()
         train = [line for line in lines if json.loads(line)["split"] == "train"][:NUM_ROWS]
         held_out = [line for line in lines if json.loads(line)["split"] != "train"][:4]
         (folder / "rows.jsonl").write_text("\n".join(train + held_out) + "\n")

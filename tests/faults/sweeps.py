@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 import yaml
 
 from tests.faults.harness import LIMIT_S, ROOT, Driver, Runs, ledger
-from trainers.pocket import pocket_dir
-from trainers.run_dir import read_json, read_jsonl
+from trainers.models.pocket.model import pocket_dir
+from trainers.storage.json_files import read_json, read_jsonl
 
 NUM_ROWS = 64
 STEPS_A_LINE = 32
@@ -33,7 +33,7 @@ class Sweeps(Runs):
     def create(cls, folder: Path, **env: str) -> "Sweeps":
         """Four learning rates, two numbers of epochs, on a few of the rows we ship."""
         folder.mkdir(parents=True, exist_ok=True)
-        lines = (ROOT / "datasets_src/senderos/text2sql.jsonl").read_text().splitlines()
+        lines = (ROOT / "datasets_src/shipped/senderos/text2sql.jsonl").read_text().splitlines()
         train = [line for line in lines if json.loads(line)["split"] == "train"][:NUM_ROWS]
         held_out = [line for line in lines if json.loads(line)["split"] != "train"][:24]
         (folder / "rows.jsonl").write_text("\n".join(train + held_out) + "\n")

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from tests.faults.harness import ROOT, Held, Runs, examples_by_step
-from trainers.checkpoints import damage, list_checkpoints
-from trainers.run_dir import read_json, read_jsonl
+from trainers.storage.checkpoints import damage, list_checkpoints
+from trainers.storage.json_files import read_json, read_jsonl
 
 Tell = Callable[[Held], None]
 NUM_ROWS, NUM_HELD_OUT = 100, 4
@@ -53,7 +53,7 @@ def test_40_bad_rows_in_100(runs: Runs, tell: Tell) -> None:
 
 def write_rows(path: Path, bad: dict[int, str]) -> Path:
     """Ninety-six rows to train on and four held out; lines with the numbers of `bad` are its."""
-    source = ROOT / "datasets_src/senderos/text2sql.jsonl"
+    source = ROOT / "datasets_src/shipped/senderos/text2sql.jsonl"
     lines = source.read_text(encoding="utf-8").splitlines()
     train = [line for line in lines if json.loads(line)["split"] == "train"]
     held_out = [line for line in lines if json.loads(line)["split"] != "train"]

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.faults.harness import SAVE_STEPS, TRAINED, Held, Runs, held
-from trainers.checkpoints import list_checkpoints
-from trainers.manifest import MANIFEST
-from trainers.run_dir import read_jsonl
+from trainers.storage.checkpoints import list_checkpoints
+from trainers.storage.json_files import read_jsonl
+from trainers.storage.manifest import MANIFEST
 
 Tell = Callable[[Held], None]
 DAMAGES = ["truncated", "one bit flipped", "file missing", "empty", "wrong manifest"]

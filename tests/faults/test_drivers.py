@@ -17,8 +17,8 @@ from tests.faults.harness import (
     named,
     scores,
 )
-from trainers.checkpoints import list_checkpoints
-from trainers.run_dir import read_json, read_jsonl
+from trainers.storage.checkpoints import list_checkpoints
+from trainers.storage.json_files import read_json, read_jsonl
 
 Tell = Callable[[Held], None]
 # Steps are short: without it a run may have ended before what happens to it at its 8th.

@@ -21,9 +21,9 @@ from tests.faults.harness import (
     named,
     wait_until_gone,
 )
-from tests.ray_head import Head, ray_head
-from trainers.checkpoints import damage, list_checkpoints
-from trainers.run_dir import read_json, read_jsonl
+from tests.servers.ray_head import Head, ray_head
+from trainers.storage.checkpoints import damage, list_checkpoints
+from trainers.storage.json_files import read_json, read_jsonl
 
 Tell = Callable[[Held], None]
 AGENT_LIMIT_S = 60

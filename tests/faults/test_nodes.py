@@ -9,8 +9,8 @@ import pytest
 
 from tests.faults.cluster import RayCluster, autoscaled_cluster, ray_cluster
 from tests.faults.harness import Driver, Held, Runs, held
-from trainers.checkpoints import list_checkpoints
-from trainers.run_dir import read_jsonl
+from trainers.storage.checkpoints import list_checkpoints
+from trainers.storage.json_files import read_jsonl
 
 Tell = Callable[[Held], None]
 LONG = "resource_wait_s=120"

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.fault_proxy import Rule
 from tests.faults.cluster import ray_cluster
 from tests.faults.harness import SAVE_STEPS, Held, Runs, held
-from tests.object_stores import Bucket, new_bucket, s3_server
-from trainers.checkpoints import damage
-from trainers.mirror import Mirror
-from trainers.run_home import DRIVER_RECORDS, WORKER_RECORDS
+from tests.servers.fault_proxy import Rule
+from tests.servers.object_stores import Bucket, new_bucket, s3_server
+from trainers.run.location import DRIVER_RECORDS, WORKER_RECORDS
+from trainers.storage.checkpoints import damage
+from trainers.storage.mirror import Mirror
 
 Tell = Callable[[Held], None]
 

@@ -11,8 +11,8 @@ import pytest
 from tests.cluster.ray_nodes import wait_until
 from tests.cluster.slurm_daemons import Slurm, missing_programs
 from tests.faults.harness import Held, Runs, held
-from trainers.checkpoints import list_checkpoints
-from trainers.run_dir import read_json
+from trainers.storage.checkpoints import list_checkpoints
+from trainers.storage.json_files import read_json
 
 pytestmark = pytest.mark.skipif(
     bool(missing_programs()),

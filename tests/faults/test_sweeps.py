@@ -11,7 +11,7 @@ import pytest
 from tests.faults.cluster import ray_cluster
 from tests.faults.harness import Held, named
 from tests.faults.sweeps import Sweeps, board, same_board, wait_for_legs
-from trainers.run_dir import read_json
+from trainers.storage.json_files import read_json
 
 Tell = Callable[[Held], None]
 

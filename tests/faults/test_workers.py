@@ -8,8 +8,8 @@ import psutil
 import pytest
 
 from tests.faults.harness import SAVE_STEPS, Held, Runs, held, ledger
-from trainers.checkpoints import list_checkpoints
-from trainers.run_dir import read_jsonl
+from trainers.storage.checkpoints import list_checkpoints
+from trainers.storage.json_files import read_jsonl
 
 Tell = Callable[[Held], None]
 PLACES = [

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.faults.harness import Driver, Held, Runs, final_hashes, held, ledger
-from trainers.run_dir import read_json
+from trainers.storage.json_files import read_json
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("deepspeed") is None,

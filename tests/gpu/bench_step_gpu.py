@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from tests.benchmarks.step_models import SHAPES, make_base, pack_step
-from tests.benchmarks.step_rows import Rows, Step, draw_steps, padded_size, relabel
-from tests.benchmarks.step_sides import Side, open_side
+from tests.benchmarks.step.models import SHAPES, make_base, pack_step
+from tests.benchmarks.step.rows import Rows, Step, draw_steps, padded_size, relabel
+from tests.benchmarks.step.sides import Side, open_side
 
 SIDES = ("ours", "trl_default", "trl_best")
 WARM_UP, ROUNDS = 2, 3

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 import torch
 
-from tests.trainers.plain_step import (
+from tests.trainers.step.plain_step import (
     build_model,
     count_targets,
     gradients,
@@ -14,8 +14,8 @@ from tests.trainers.plain_step import (
     random_rows,
     relative_error,
 )
-from trainers.packing import pack
-from trainers.step import loss_part
+from trainers.step.packing import pack
+from trainers.step.train_step import loss_part
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 CUDA = cast(Any, torch.device("cuda"))

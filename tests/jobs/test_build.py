@@ -16,9 +16,10 @@ import pytest
 
 from datasets_src.errors import UserError
 from jobs.build import main
-from tests.teacher_server import TeacherServer, last_user
+from tests.servers.teacher_server import TeacherServer, last_user
 
 ROOT = Path(__file__).resolve().parents[2]
+WISHES = ROOT / "datasets_src/shipped/fauna/material/wishes.jsonl"
 FAUNA = "jobs/recipes/fauna.yaml"
 PARALLEL = 4
 
@@ -136,7 +137,7 @@ def test_bad_input(tmp_path: Path, given: str, said: str) -> None:
 
 def test_a_workbook_with_two_sheets_of_rows_is_refused(tmp_path: Path) -> None:
     book = openpyxl.Workbook()
-    rows = [json.loads(line) for line in (ROOT / "datasets_src/fauna/material/wishes.jsonl").open()]
+    rows = [json.loads(line) for line in WISHES.open()]
     for title in ("Hoja1", "Hoja2"):
         sheet = book.create_sheet(title)
         sheet.append(list(rows[0]))

@@ -10,8 +10,8 @@ from datasets_src.errors import UserError
 from datasets_src.pipeline import prepare
 from datasets_src.recipes.build import REPLIES
 from jobs.build import main
-from tests.hub_server import HubServer
-from trainers.config_load import load_config
+from tests.servers.hub_server import HubServer
+from trainers.config.load import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
 FAUNA = "jobs/recipes/fauna.yaml"

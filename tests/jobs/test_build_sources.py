@@ -11,8 +11,8 @@ from datasets import load_dataset
 
 from datasets_src.config import DataConfig
 from datasets_src.pipeline import prepare
-from tests.hub_server import HubServer
-from trainers.pocket_tokenizer import train_tokenizer
+from tests.servers.hub_server import HubServer
+from trainers.models.pocket.tokenizer import train_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 # Recipe: its dataset's name, its rows, the task that takes them and that task's options.
@@ -66,7 +66,7 @@ def test_the_hub_s_loader_reads_a_dataset_by_its_card(tmp_path: Path) -> None:
 def test_sqac_is_read_from_the_hub(tmp_path: Path) -> None:
     server = HubServer(tmp_path / "hub")
     server.hub.store.create("datasets/tester/sqac", private=False)
-    data = (ROOT / "datasets_src/lecturas/sqac.json").read_bytes()
+    data = (ROOT / "datasets_src/shipped/lecturas/sqac.json").read_bytes()
     tree = {"train.json": server.hub.store.put(data)}
     server.hub.store.commit("datasets/tester/sqac", "main", tree, title="data")
     recipe = ("jobs/recipes/sqac.yaml", f"output_dir={tmp_path}", "files=[]")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jobs.shipped import ROOT, shipped_config
+from jobs.common.shipped import ROOT, shipped_config
 
 DUMP = "CREATE TABLE t (id INTEGER, name TEXT); INSERT INTO t VALUES (1, 'a'), (2, 'b');"
 ROWS: list[dict[str, Any]] = [
@@ -16,7 +16,7 @@ ROWS: list[dict[str, Any]] = [
     {"id": 2, "Frage": "¿Nombres?", "sql": "SELECT name FROM t"},
     {"id": 3, "Frage": "¿Total?", "sql": "SELECT COUNT(*) FROM t"},
 ]
-SHIPPED = ROOT / "datasets_src/senderos/text2sql.jsonl"
+SHIPPED = ROOT / "datasets_src/shipped/senderos/text2sql.jsonl"
 
 
 def evaluate(*arguments: str, task: str | None = "text2sql") -> subprocess.CompletedProcess[str]:
@@ -181,9 +181,9 @@ def test_a_broken_file_of_replies_is_one_line_and_exit_2(
         (None, [], "--task: not given; name one of"),
         ("text2sql", ["--metric", "acuracy"], "--metric: 'acuracy' is no metric of the task"),
         ("text2sql", ["--option", "dialect=tsql"], "quickstart.yaml has its own"),
-        ("tests.benchmarks.description_rows", [], "no rows ship for tests.benchmarks"),
+        ("tests.benchmarks.step.description_rows", [], "no rows ship for tests.benchmarks"),
         (
-            "tests.benchmarks.description_rows",
+            "tests.benchmarks.step.description_rows",
             ["--config", "jobs/configs/quickstart.yaml"],
             "is of",
         ),

@@ -13,15 +13,15 @@ import torch
 from datasets_src.errors import UserError
 from datasets_src.pipeline import prepare
 from jobs.evaluate import main
+from tests.trainers.export.tiny_export import build_base
 from tests.trainers.small_run import config_for
-from tests.trainers.tiny_export import build_base
-from trainers.config import Config
-from trainers.config_load import dump_config
+from trainers.config.load import dump_config
+from trainers.config.schema import Config
 from trainers.loop import run
-from trainers.merge import merge_adapter
-from trainers.run_dir import read_jsonl, write_text
-from trainers.scores import best_score
-from trainers.trainee import Job
+from trainers.methods.merge_adapter import merge_adapter
+from trainers.run.scores import best_score
+from trainers.storage.json_files import read_jsonl, write_text
+from trainers.train_state import Job
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def test_a_gguf_replies_as_the_model_it_was_made_from(
     made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("xllamacpp", reason="llama.cpp is not installed")
-    from trainers.gguf import convert
+    from trainers.export.gguf import convert
 
     gguf = tmp_path / "small-f16.gguf"
     convert(made.merged, gguf, outtype="f16", tokenizer_flags={"add_bos_token": False})

@@ -10,7 +10,7 @@ import yaml
 
 from datasets_src.errors import UserError
 from jobs.prepare import main
-from trainers.pocket_tokenizer import train_tokenizer
+from trainers.models.pocket.tokenizer import train_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,7 +33,7 @@ def config_file(tmp_path: Path) -> Path:
         "output_dir": str(tmp_path / "runs"),
         "model": {"model_name_or_path": str(model)},
         "data": {
-            "task": "tests.benchmarks.description_rows",
+            "task": "tests.benchmarks.step.description_rows",
             "train_file": str(tmp_path / "rows.jsonl"),
             "columns": {"target": "answer"},
         },

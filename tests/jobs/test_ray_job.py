@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ray_head import Head, ray_head
+from tests.servers.ray_head import Head, ray_head
 
 ROOT = Path(__file__).resolve().parents[2]
 UPLOAD_LIMIT_BYTES = 10 * 2**20

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.hub_server import HubServer
-from tests.object_stores import Bucket, azure_server, new_bucket, s3_server
+from tests.servers.hub_server import HubServer
+from tests.servers.object_stores import Bucket, azure_server, new_bucket, s3_server
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from trainers.config import Config
+from trainers.config.schema import Config
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,7 +25,7 @@ def config_for(output_dir: Path, rows: Path, **train: object) -> Config:
 
 def write_rows(folder: Path) -> Path:
     """A file of 32 training and 6 validation rows of the set we ship."""
-    lines = (ROOT / "datasets_src/senderos/text2sql.jsonl").read_text().splitlines()
+    lines = (ROOT / "datasets_src/shipped/senderos/text2sql.jsonl").read_text().splitlines()
     train = [line for line in lines if json.loads(line)["split"] == "train"][:32]
     held = [line for line in lines if json.loads(line)["split"] != "train"][:6]
     path = folder / "rows.jsonl"

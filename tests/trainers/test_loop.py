@@ -13,18 +13,18 @@ import pytest
 
 from datasets_src.errors import UserError
 from datasets_src.pipeline import prepare
-from tests.hub_server import HubServer
+from tests.servers.hub_server import HubServer
 from tests.trainers.small_run import config_for
-from trainers.checkpoints import list_checkpoints, step_name
-from trainers.config import Config, HubConfig
+from trainers.config.schema import Config, HubConfig
 from trainers.driver import fit
-from trainers.examiner import Examiner
-from trainers.hub import check_hub
+from trainers.evaluation.scoring_actors import Examiner
+from trainers.hub.client import check_hub
+from trainers.hub.push import SavePusher
 from trainers.loop import run
-from trainers.run_dir import read_jsonl, write_text
-from trainers.run_state import RunState
-from trainers.save_push import SavePusher
-from trainers.trainee import Job
+from trainers.run.state import RunState
+from trainers.storage.checkpoints import list_checkpoints, step_name
+from trainers.storage.json_files import read_jsonl, write_text
+from trainers.train_state import Job
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ from ray.tune.search import Searcher
 
 from datasets_src.errors import UserError
 from tests.tune.conftest import SweepOf
-from tests.tune.test_director import SECTION, start, train
-from trainers.board import Fault
-from tune.director import Director, Work
-from tune.room import Room
+from tests.tune.trials.test_director import SECTION, start, train
+from trainers.supervision.message_board import Fault
+from tune.resources.room import Room
 from tune.runner import Legs
+from tune.trials.director import Director, Work
 
 ALONE = SECTION | {"learning_rate": [3e-3, 1e-3], "num_train_epochs": [2], "scheduler": "none"}
 

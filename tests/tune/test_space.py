@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from datasets_src.errors import UserError
 from tests.tune.conftest import SweepOf
-from trainers.config_load import leaves
+from trainers.config.load import leaves
 from tune.config import SweepConfig
 from tune.space import Choice, Dimension, Range, Space, parse_space
 

@@ -11,12 +11,12 @@ import yaml
 
 from datasets_src.errors import UserError
 from jobs.sweep import sweep as run_sweep
-from trainers.checkpoints import list_checkpoints
-from trainers.config_load import load_config
+from trainers.config.load import load_config
 from trainers.driver import fit
-from trainers.run_dir import read_json, read_jsonl
+from trainers.storage.checkpoints import list_checkpoints
+from trainers.storage.json_files import read_json, read_jsonl
 from tune.config import load_sweep
-from tune.director import LEDGER
+from tune.trials.director import LEDGER
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINED = ("adapter_model.safetensors", "optimizer.safetensors")
@@ -32,7 +32,7 @@ SECTION = {
 
 def config_file(folder: Path, section: dict[str, Any]) -> Path:
     """The shipped sweep on 32 of its rows, which decays from shared checkpoints."""
-    lines = (ROOT / "datasets_src/senderos/text2sql.jsonl").read_text().splitlines()
+    lines = (ROOT / "datasets_src/shipped/senderos/text2sql.jsonl").read_text().splitlines()
     train = [line for line in lines if json.loads(line)["split"] == "train"][:32]
     held = [line for line in lines if json.loads(line)["split"] != "train"][:6]
     (folder / "rows.jsonl").write_text("\n".join(train + held) + "\n")

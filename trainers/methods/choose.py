@@ -11,7 +11,7 @@ how.merge(model_dir, folder, Path("merged")); how.reload(model_dir, folder)
 from importlib import import_module
 from types import ModuleType
 
-from trainers.config import Method
+from trainers.config.schema import Method
 
 
 def method_module(method: Method) -> ModuleType:

@@ -13,9 +13,9 @@ import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 
-from trainers.config import DoraMethod
+from trainers.config.schema import DoraMethod
 from trainers.methods import lora
-from trainers.model import load_base
+from trainers.models.load import load_base
 
 FILES, save, load, untuned = lora.FILES, lora.save, lora.load, lora.untuned
 merge, reload = lora.merge, lora.reload

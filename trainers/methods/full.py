@@ -3,7 +3,7 @@
 model = build(model_dir, config.method, dtype=torch.bfloat16, seed=42, device="cpu")
 save(model, Path("checkpoints/..."), base_name="pocket")   # model.safetensors, config.json
 
-Weights in bfloat16 have float32 masters in the optimizer (trainers/master_adamw.py).
+Weights in bfloat16 have float32 masters in the optimizer (trainers/step/optimizer.py).
 """
 
 import shutil
@@ -15,11 +15,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
-from trainers.config import FullMethod
-from trainers.gated_mlp import replace_mlps
-from trainers.merge_full import merge_full
-from trainers.model import load_base
-from trainers.rewrite import MODEL_CONFIG, MODEL_WEIGHTS
+from trainers.config.schema import FullMethod
+from trainers.kernels.gated_mlp import replace_mlps
+from trainers.methods.merge_full import merge_full
+from trainers.methods.rewrite_weights import MODEL_CONFIG, MODEL_WEIGHTS
+from trainers.models.load import load_base
 
 # What a checkpoint must hold to be loaded, exported and pushed.
 FILES = (MODEL_CONFIG, MODEL_WEIGHTS)
@@ -27,7 +27,7 @@ merge = merge_full
 
 
 def check(model_dir: Path, method: FullMethod) -> None:
-    """Whatever can be loaded can be trained; trainers/model.py refuses what cannot be loaded."""
+    """Whatever models/load.py can load can be trained."""
 
 
 def build(

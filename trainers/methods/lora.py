@@ -20,12 +20,12 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from datasets_src.errors import UserError
-from trainers.config import AdapterMethod, DoraMethod, LoraMethod
-from trainers.gated_mlp import replace_mlps
-from trainers.merge import ADAPTER_CONFIG, ADAPTER_WEIGHTS, merge_adapter
+from trainers.config.schema import AdapterMethod, DoraMethod, LoraMethod
+from trainers.kernels.gated_mlp import replace_mlps
+from trainers.kernels.rms_norm import replace_norms
 from trainers.methods.lora_linear import LoraLinear
-from trainers.model import load_base
-from trainers.norm import replace_norms
+from trainers.methods.merge_adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, merge_adapter
+from trainers.models.load import load_base
 
 # What a checkpoint must hold to be loaded, merged and pushed.
 FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS)

@@ -15,7 +15,7 @@ import torch
 from peft.tuners.lora.layer import Linear
 from torch import Tensor, nn
 
-from trainers.row_blocks import row_blocks
+from trainers.kernels.row_blocks import row_blocks
 
 # On two cores a step of 2,384 and 2,816 rows takes 2 to 4 % less time than with whole products.
 THREAD_ROWS = 512

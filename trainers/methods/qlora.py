@@ -14,9 +14,9 @@ from torch import nn
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from datasets_src.errors import UserError
-from trainers.config import QloraMethod
+from trainers.config.schema import QloraMethod
 from trainers.methods import lora
-from trainers.model import load_base
+from trainers.models.load import load_base
 
 FILES, save, load, untuned = lora.FILES, lora.save, lora.load, lora.untuned
 # Into the original weights, and checked against them: a 4-bit base is never merged into.

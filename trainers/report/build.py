@@ -9,7 +9,7 @@ from pathlib import Path
 
 from trainers.report.page import render
 from trainers.report.records import read_records
-from trainers.run_dir import write_text
+from trainers.storage.json_files import write_text
 
 
 def write_report(run_dir: Path) -> Path:

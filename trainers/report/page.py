@@ -16,7 +16,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from datasets_src.leaks import leak_lines
+from datasets_src.prepared.leaks import leak_lines
 from datasets_src.split import VALIDATION
 from trainers.report.charts import Point, Series, figure, histogram, line_chart, smooth, thin
 from trainers.report.records import Records, Row, label_of

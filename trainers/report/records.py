@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainers.rivals import BASELINES
-from trainers.run_dir import read_json, read_jsonl
+from trainers.run.scores import BASELINES
+from trainers.storage.json_files import read_json, read_jsonl
 
 Row = dict[str, Any]
 RECORDS = (

@@ -12,12 +12,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from datasets_src.paired import Comparison
+from datasets_src.scoring.paired import Comparison
 from datasets_src.task import EVAL_LOSS
 from trainers.report.charts import Level, Point, Series, figure, line_chart
 from trainers.report.records import Records, Row, label_of, step_of
-from trainers.rivals import BASELINES, compare_best
-from trainers.scores import best_score
+from trainers.run.scores import BASELINES, best_score, compare_best
 
 CALLED = {
     "base": "the untuned base",

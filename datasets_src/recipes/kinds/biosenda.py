@@ -21,8 +21,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from datasets_src.errors import UserError
-from datasets_src.recipes.recipe import TEACHER, Desk, Dropped, Item, NoAnswer, Row
-from datasets_src.recipes.species import (
+from datasets_src.recipes.contract import TEACHER, Desk, Dropped, Item, NoAnswer, Row
+from datasets_src.recipes.sources.species import (
     Family,
     Options,
     Species,
@@ -32,7 +32,7 @@ from datasets_src.recipes.species import (
     read_species,
     read_wishes,
 )
-from datasets_src.recipes.sql_rows import QueryFault, Rows, SqlTable, open_table
+from datasets_src.recipes.sources.sql_rows import QueryFault, Rows, SqlTable, open_table
 from datasets_src.split import VALIDATION, share_of
 
 TASK, OUTPUT = "descriptions", "target"

@@ -22,17 +22,17 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from datasets_src.config import Section
-from datasets_src.doi_text import find_dois
-from datasets_src.fingerprint import file_hash
 from datasets_src.papers.files import PDF, find_papers, read_xml_paper
 from datasets_src.papers.matching import Work, Works, read_work
 from datasets_src.papers.paper import Claim, Paper
 from datasets_src.papers.pdf import read_pdf
 from datasets_src.papers.xml_file import Unreadable
-from datasets_src.readers import read_rows
-from datasets_src.recipes.cited_works import Search
-from datasets_src.recipes.recipe import TEACHER, Desk, Dropped, Item, Prompt, Row, Service
+from datasets_src.prepared.fingerprint import file_hash
+from datasets_src.reading.readers import read_rows
+from datasets_src.recipes.contract import TEACHER, Desk, Dropped, Item, Prompt, Row, Service
 from datasets_src.recipes.services import crossref, grobid
+from datasets_src.recipes.sources.cited_works import Search
+from datasets_src.text.dois import find_dois
 
 TASK = "doi"
 OUTPUT = "question"
@@ -240,7 +240,7 @@ def _ask(
 
 
 def _detect(text: str) -> str:
-    from datasets_src.query_json.language import detect
+    from datasets_src.text.language import detect
 
     return detect(text) or "en"
 

@@ -19,11 +19,16 @@ from typing import Any
 from pydantic import Field
 
 from datasets_src.config import Section
-from datasets_src.query_json.folding import all_words, fold
-from datasets_src.query_json.language import detect
 from datasets_src.query_json.schema import Query
-from datasets_src.recipes.query_batches import BatchQuery, quality, read_batches, twins
-from datasets_src.recipes.recipe import GIVEN, TEACHER, Desk, Dropped, Item, NoAnswer, Row
+from datasets_src.recipes.contract import GIVEN, TEACHER, Desk, Dropped, Item, NoAnswer, Row
+from datasets_src.recipes.sources.query_batches import (
+    BatchQuery,
+    quality,
+    read_batches,
+    twins,
+)
+from datasets_src.text.folding import all_words, fold
+from datasets_src.text.language import detect
 
 TASK = "query_json"
 OUTPUT = "query"

@@ -18,9 +18,9 @@ from pydantic import Field, model_validator
 
 from datasets_src.config import Section
 from datasets_src.errors import UserError
-from datasets_src.recipes.hub_files import download
-from datasets_src.recipes.recipe import GIVEN, Desk, Dropped, Item, Row
-from datasets_src.recipes.squad import Asked, read_squad
+from datasets_src.recipes.contract import GIVEN, Desk, Dropped, Item, Row
+from datasets_src.recipes.sources.hub_files import download
+from datasets_src.recipes.sources.squad import Asked, read_squad
 
 TASK = "questions"
 OUTPUT = "questions"

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from pydantic import Field
 
-from datasets_src.columns import map_rows
 from datasets_src.config import Section
 from datasets_src.errors import UserError
-from datasets_src.readers import check_file, read_rows
-from datasets_src.recipes.recipe import TEACHER, Desk, Dropped, Item, Prompt, Row
-from datasets_src.recipes.sql_rows import QueryFault, SqlTable, open_table
+from datasets_src.reading.columns import map_rows
+from datasets_src.reading.readers import check_file, read_rows
+from datasets_src.recipes.contract import TEACHER, Desk, Dropped, Item, Prompt, Row
+from datasets_src.recipes.sources.sql_rows import QueryFault, SqlTable, open_table
 from datasets_src.split import share_of
 from datasets_src.sql.text import Dialect
 from datasets_src.tasks.text2sql import clean_reply

@@ -19,10 +19,19 @@ from pydantic import Field, model_validator
 from datasets_src.config import Section
 from datasets_src.errors import UserError
 from datasets_src.papers.sentences import split_sentences
-from datasets_src.question_list import read_list
-from datasets_src.readers import read_rows
-from datasets_src.recipes.recipe import TEACHER, Desk, Dropped, Item, NoAnswer, Prompt, Row, Service
+from datasets_src.reading.readers import read_rows
+from datasets_src.recipes.contract import (
+    TEACHER,
+    Desk,
+    Dropped,
+    Item,
+    NoAnswer,
+    Prompt,
+    Row,
+    Service,
+)
 from datasets_src.recipes.services import wikipedia
+from datasets_src.text.question_lists import read_list
 
 TASK = "questions"
 OUTPUT = "questions"

@@ -16,8 +16,8 @@ import habanero
 import httpx2
 from habanero.exceptions import RequestError
 
-from datasets_src.recipes.recipe import Service, ServiceFault
-from datasets_src.waits import asked_wait_s
+from datasets_src.recipes.contract import Service, ServiceFault
+from datasets_src.retry_after import asked_wait_s
 
 NAME = "crossref"
 URL = "https://api.crossref.org"

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from datasets_src.recipes.recipe import Service, ServiceFault
-from datasets_src.waits import asked_wait_s
+from datasets_src.recipes.contract import Service, ServiceFault
+from datasets_src.retry_after import asked_wait_s
 
 NAME = "grobid"
 PATH = "/api/processFulltextDocument"

@@ -15,7 +15,7 @@ from typing import Any
 
 import wikipediaapi
 
-from datasets_src.recipes.recipe import Service, ServiceFault
+from datasets_src.recipes.contract import Service, ServiceFault
 
 NAME = "wikipedia"
 # Wikipedia's etiquette: one after the other is always fine.

@@ -7,9 +7,9 @@ import pytest
 
 from datasets_src.query_json.compare import METRICS, Tables, compare
 from datasets_src.query_json.equivalence import Table
-from datasets_src.query_json.folding import MAX_FOLDED, fold, words
-from datasets_src.query_json.language import detect
 from datasets_src.query_json.years import meaning
+from datasets_src.text.folding import MAX_FOLDED, fold, words
+from datasets_src.text.language import detect
 
 GOLD: dict[str, Any] = {
     "doc_type": "projects",

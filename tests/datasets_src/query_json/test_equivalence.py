@@ -8,7 +8,7 @@ import pytest
 
 from datasets_src.errors import UserError
 from datasets_src.query_json.equivalence import NEVER, Table, open_table
-from datasets_src.query_json.folding import fold
+from datasets_src.text.folding import fold
 
 IMPULSE = Path(__file__).resolve().parents[3] / "../shared/data/impulse"
 HEADER = "name\tcanonical\n"

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from datasets_src.errors import UserError
-from datasets_src.recipes import asker as asker_module
-from datasets_src.recipes.asker import ServiceDown
 from datasets_src.recipes.build import Built, Endpoint, build, open_recipe
-from jobs.recipe_load import load_recipe
-from tests.teacher_server import TeacherServer, last_user
+from datasets_src.recipes.teacher import asker as asker_module
+from datasets_src.recipes.teacher.asker import ServiceDown
+from jobs.common.recipe_load import load_recipe
+from tests.servers.teacher_server import TeacherServer, last_user
 
 ROOT = Path(__file__).resolve().parents[3]
 FAUNA = ROOT / "jobs/recipes/fauna.yaml"

@@ -1,7 +1,7 @@
 """What every task must do, on the rows that ship for it: a new task is held to it by its config.
 
 The rows of a task are those of jobs/configs/<task>.yaml, or of a config that names the task and
-rows within this repository (jobs/shipped.py).
+rows within this repository (jobs/common/shipped.py).
 """
 
 import json
@@ -15,12 +15,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datasets_src.predictions import load_sides
-from datasets_src.scoring import explain_replies, score_replies
+from datasets_src.scoring.predictions import load_sides
+from datasets_src.scoring.score import explain_replies, score_replies
 from datasets_src.task import known_tasks, load_task
 from datasets_src.types import Example
-from jobs.shipped import ROOT, shipped_config
-from trainers.config_load import load_config
+from jobs.common.shipped import ROOT, shipped_config
+from trainers.config.load import load_config
 
 MAX_SECONDS = 1.5  # for one reply, whatever it is
 NUM_ROWS = 40

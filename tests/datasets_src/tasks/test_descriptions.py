@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets_src.columns import map_rows
 from datasets_src.errors import UserError
-from datasets_src.readers import read_rows
+from datasets_src.reading.columns import map_rows
+from datasets_src.reading.readers import read_rows
 from datasets_src.tasks import descriptions
 from datasets_src.types import Example
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets_src.columns import map_rows
 from datasets_src.errors import UserError
+from datasets_src.reading.columns import map_rows
 from datasets_src.tasks import instructions
 from datasets_src.types import Example
 

@@ -11,7 +11,7 @@ from datasets_src.errors import UserError
 from datasets_src.examples import mapped_rows
 from datasets_src.tasks import query_json
 from datasets_src.types import Example
-from trainers.config_load import load_config
+from trainers.config.load import load_config
 
 ROOT = Path(__file__).resolve().parents[3]
 IMPULSE = ROOT / "../shared/data/impulse"

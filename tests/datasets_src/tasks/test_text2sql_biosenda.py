@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets_src.scoring import best_constant, score_replies
+from datasets_src.scoring.score import best_constant, score_replies
 from datasets_src.sql.database import open_database
 from datasets_src.sql.sandbox import ENGINES, close_pools, pool_for
 from datasets_src.sql.text import bound_texts, normalise

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainers.tiny_export import alone, build_base
+from tests.trainers.export.tiny_export import alone, build_base
 
 
 @pytest.fixture(scope="session")

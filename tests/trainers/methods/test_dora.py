@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
+from tests.trainers.export.tiny_export import TARGETS
 from tests.trainers.methods.tiny_train import (
     optimizer_of,
     packed_gradients,
@@ -12,10 +13,9 @@ from tests.trainers.methods.tiny_train import (
     rows,
     train,
 )
-from tests.trainers.tiny_export import TARGETS
-from trainers.config import DoraMethod
+from trainers.config.schema import DoraMethod
 from trainers.methods import dora
-from trainers.model import load_base
+from trainers.models.load import load_base
 
 KINDS = ("lora_A", "lora_B", "lora_magnitude_vector")
 

@@ -10,16 +10,15 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from datasets_src.errors import UserError
+from tests.trainers.export.tiny_export import build_base
 from tests.trainers.methods.tiny_train import num_targets, optimizer_of, rows, train
-from tests.trainers.tiny_export import build_base
-from trainers.config import FullMethod, TrainConfig
-from trainers.master_adamw import MasterAdamW
-from trainers.merge_full import merge_full
+from trainers.config.schema import FullMethod, TrainConfig
 from trainers.methods import full
-from trainers.model import load_base
-from trainers.optimizer import make_optimizer
-from trainers.packing import pack
-from trainers.step import Replicated, loss_part, train_step
+from trainers.methods.merge_full import merge_full
+from trainers.models.load import load_base
+from trainers.step.optimizer import MasterAdamW, make_optimizer
+from trainers.step.packing import pack
+from trainers.step.train_step import Replicated, loss_part, train_step
 
 
 def whole_model(base: Path, dtype: torch.dtype) -> PreTrainedModel:

@@ -8,16 +8,16 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from datasets_src.store import SplitWriter
+from datasets_src.prepared.store import SplitWriter
+from tests.trainers.export.tiny_export import ROWS, build_base, dialogues
 from tests.trainers.methods.tiny_train import CONFIGS
-from tests.trainers.tiny_export import ROWS, build_base, dialogues
-from trainers.checkpoints import list_checkpoints
-from trainers.config import Config
-from trainers.export import export_best
+from trainers.config.schema import Config
+from trainers.export.export import export_best
 from trainers.loop import run
 from trainers.methods.choose import method_module
-from trainers.run_dir import read_json, read_jsonl
-from trainers.trainee import Job
+from trainers.storage.checkpoints import list_checkpoints
+from trainers.storage.json_files import read_json, read_jsonl
+from trainers.train_state import Job
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import pytest
 import torch
 from peft.tuners.lora.layer import Linear
 
-from tests.trainers.plain_step import build_model, gradients, relative_error
-from trainers.config import LoraMethod
+from tests.trainers.step.plain_step import build_model, gradients, relative_error
+from trainers.config.schema import LoraMethod
 from trainers.methods import lora_linear
 from trainers.methods.lora import add_adapter
 from trainers.methods.lora_linear import LoraLinear

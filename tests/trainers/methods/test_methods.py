@@ -18,10 +18,10 @@ from tests.trainers.methods.tiny_train import (
     optimizer_of,
     train,
 )
-from trainers.config import Method
+from trainers.config.schema import Method
 from trainers.methods.choose import method_module
-from trainers.model import load_base
-from trainers.optimizer import FILE, load_optimizer_state, optimizer_state
+from trainers.models.load import load_base
+from trainers.step.optimizer import FILE, load_optimizer_state, optimizer_state
 
 METHODS = {name: method_module(config) for name, config in CONFIGS.items()}
 FUNCTIONS = ("check", "build", "save", "load", "untuned", "merge", "reload")

@@ -12,13 +12,13 @@ from torch import nn
 from transformers import FalconConfig, LlamaConfig, LlamaForCausalLM
 
 from datasets_src.errors import UserError
+from tests.trainers.export.tiny_export import edit_json
 from tests.trainers.methods.tiny_train import build, packed_gradients, plain_gradients, rows, train
 from tests.trainers.methods.tiny_train import optimizer_of as optimizer_for
-from tests.trainers.tiny_export import edit_json
-from trainers.base import attention_of
-from trainers.config import LoraMethod, QloraMethod
+from trainers.config.schema import LoraMethod, QloraMethod
 from trainers.methods import lora, qlora
-from trainers.model import load_base
+from trainers.models.load import load_base
+from trainers.models.resolve import attention_of
 
 
 def quantised_weights(model: nn.Module) -> dict[str, Any]:

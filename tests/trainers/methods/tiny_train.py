@@ -5,13 +5,20 @@ from pathlib import Path
 import torch
 
 from datasets_src.types import TokenizedExample
-from tests.trainers.tiny_export import dialogues
-from trainers.config import DoraMethod, FullMethod, LoraMethod, Method, QloraMethod, TrainConfig
+from tests.trainers.export.tiny_export import dialogues
+from trainers.config.schema import (
+    DoraMethod,
+    FullMethod,
+    LoraMethod,
+    Method,
+    QloraMethod,
+    TrainConfig,
+)
 from trainers.methods.choose import method_module
-from trainers.model import LanguageModel
-from trainers.optimizer import make_optimizer
-from trainers.packing import num_target_tokens, pack
-from trainers.step import Replicated, loss_part, train_step
+from trainers.models.load import LanguageModel
+from trainers.step.optimizer import make_optimizer
+from trainers.step.packing import num_target_tokens, pack
+from trainers.step.train_step import Replicated, loss_part, train_step
 
 CONFIGS: dict[str, Method] = {
     "lora": LoraMethod(lora_r=4, lora_alpha=8),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainers.run_dir import append_jsonl, write_json, write_jsonl, write_text
+from trainers.storage.json_files import append_jsonl, write_json, write_jsonl, write_text
 
 PLACES = ("Ordesa", "Aigüestortes", "Doñana", "Garajonay", "Picos de Europa", "Cabo de Gata")
 STEP = 20  # optimizer steps between two checkpoints

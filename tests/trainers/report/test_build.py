@@ -9,7 +9,13 @@ import pytest
 
 from trainers.report.build import write_report
 from trainers.report.records import RECORDS
-from trainers.run_dir import append_jsonl, read_json, read_jsonl, write_json, write_jsonl
+from trainers.storage.json_files import (
+    append_jsonl,
+    read_json,
+    read_jsonl,
+    write_json,
+    write_jsonl,
+)
 
 VOID = {"meta", "link", "input", "br"}
 MakeRun = Callable[..., Path]

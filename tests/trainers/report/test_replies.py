@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from trainers.report.records import read_records
 from trainers.report.replies import marked, reply_table, visible
-from trainers.run_dir import read_jsonl, write_jsonl
+from trainers.storage.json_files import read_jsonl, write_jsonl
 
 
 def test_marks_what_the_target_lacks_and_where_it_has_more() -> None:

@@ -11,7 +11,7 @@ from trainers.report.scores import (
     slice_table,
     verdict,
 )
-from trainers.run_dir import append_jsonl, read_jsonl, write_jsonl
+from trainers.storage.json_files import append_jsonl, read_jsonl, write_jsonl
 
 MakeRun = Callable[..., Path]
 

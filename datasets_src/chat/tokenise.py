@@ -1,0 +1,294 @@
+"""From an Example to token ids and the place where training starts.
+
+chat:  <|im_start|>user⏎¿Cuántas rutas hay?<|im_end|>⏎<|im_start|>assistant⏎ | SELECT …<|im_end|>
+plain: <s>### Instrucción: ¿Cuántas rutas hay?⏎### SQL:                      | SELECT …</s>
+
+What stands left of the bar is the prompt; what stands right of it is trained on. The bar is a
+position, never a token id, so a pad or end token inside the prompt changes nothing.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import takewhile
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jinja2
+from tokenizers import AddedToken, Tokenizer
+
+from datasets_src.chat.families import fitting_families
+from datasets_src.chat.word_encoder import Encode, open_encoder
+from datasets_src.errors import UserError
+from datasets_src.types import Example, Message
+
+PROBE = ("Hola", "¿Cuántas rutas hay?")
+REPLY = "Doce"
+# The one token left where the target is empty is the stop token.
+MIN_TRAINED = 2
+
+
+@dataclass(frozen=True)
+class TextFormat:
+    """All that turns text into ids, light to send to a worker: no torch, no model directory.
+
+    `tokenizer_json` is the fast tokenizer itself; `cue` is the constant end of every chat prompt
+    from its last special token on ("<|im_start|>assistant⏎"), "" where it holds none.
+    `stop_id` ends a reply, `eos_id` is what the tokenizer says ends a text.
+    `merges_system`: the template has no system turn, so it stands in the first user turn.
+    """
+
+    template: str
+    tokenizer_json: str
+    chat_template: str
+    special_tokens: dict[str, Any]
+    bos_id: int | None
+    stop_id: int
+    eos_id: int | None = None
+    stop_text: str = ""
+    cue: str = ""
+    merges_system: bool = False
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """`input_ids` [T], the first `prompt_len` are the prompt; `fault` says why a row is refused."""
+
+    input_ids: list[int]
+    prompt_len: int
+    fault: str = ""
+
+    @property
+    def num_trained(self) -> int:
+        """Tokens that are trained on, the stop among them."""
+        return len(self.input_ids) - self.prompt_len
+
+
+def read_format(model_dir: Path, template: str) -> TextFormat:
+    """The format of the tokenizer in `model_dir` under `template` ("chat" or "plain").
+
+    Raises:
+        UserError: no fast tokenizer, no chat template, or no token that ends a reply.
+    """
+    key, tokenizer = f"model.model_name_or_path: {model_dir}", auto_tokenizer(model_dir)
+    if not tokenizer.is_fast:
+        raise UserError(f"{key}: no fast tokenizer; save it with a tokenizer.json")
+    backend: Tokenizer = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    fmt = TextFormat(
+        template=template,
+        tokenizer_json=backend.to_str(),
+        chat_template=tokenizer.get_chat_template() if tokenizer.chat_template else "",
+        special_tokens=dict(tokenizer.special_tokens_map),
+        bos_id=tokenizer.bos_token_id,
+        stop_id=-1 if tokenizer.eos_token_id is None else tokenizer.eos_token_id,
+        eos_id=tokenizer.eos_token_id,
+    )
+    if template == "chat":
+        return _probe_chat(fmt, backend, key)
+    if tokenizer.eos_token_id is None:
+        raise UserError(f"{key}: no eos_token to end a reply; set it in tokenizer_config.json")
+    return fmt
+
+
+def auto_tokenizer(model_dir: Path) -> Any:
+    """The tokenizer that transformers opens in `model_dir`.
+
+    Raises:
+        UserError: there is none.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(model_dir)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"model.model_name_or_path: {model_dir}: no tokenizer there "
+            f"({str(error).split(chr(10))[0]}); copy the base's files"
+        ) from None
+
+
+def _probe_chat(fmt: TextFormat, backend: Tokenizer, key: str) -> TextFormat:
+    added = list(backend.get_added_tokens_decoder().values())
+    special = {token.content for token in added if token.special}
+    fitting = fitting_families(special)
+    family = f"model.chat_template to {' or '.join(fitting)}, or " if fitting else ""
+    remedy = f"set {family}data.template=plain"
+    if not fmt.chat_template:
+        raise UserError(f"{key}: no chat template; {remedy}, or name an instruction-tuned model")
+    conversations = [[Message(role="user", content=text)] for text in PROBE]
+    try:
+        prompts, full = render_pairs(fmt, conversations, [REPLY, REPLY])
+    except jinja2.TemplateError as error:
+        raise UserError(f"{key}: its chat template fails ({error}); mend it, or {remedy}") from None
+    ids = backend.encode(full[0].rpartition(REPLY)[2], add_special_tokens=False)
+    ends = [pair for pair in zip(ids.ids, ids.tokens, strict=True) if pair[1] in special]
+    if not ends:
+        raise UserError(
+            f"{key}: its chat template ends a reply without a special token, so a tuned model"
+            f" would never stop; mend it, or {remedy}"
+        )
+    stop_id, stop_text = ends[0]
+    return replace(
+        fmt,
+        stop_id=stop_id,
+        stop_text=stop_text,
+        cue=_find_cue(prompts, added),
+        merges_system=not _has_system_turn(fmt),
+    )
+
+
+def _has_system_turn(fmt: TextFormat) -> bool:
+    """Some templates refuse a system turn (Gemma's), others leave it out without a word."""
+    system, user = Message(role="system", content=PROBE[1]), Message(role="user", content=PROBE[0])
+    try:
+        [prompt], _ = render_pairs(fmt, [[system, user]], [REPLY])
+    except jinja2.TemplateError:
+        return False
+    return PROBE[1] in prompt
+
+
+def merge_system(turns: Sequence[Message]) -> list[Message]:
+    """A system turn put before the text of the user turn that follows it, as Gemma is asked."""
+    if not turns or turns[0]["role"] != "system" or len(turns) < 2:
+        return list(turns)
+    system, first, *rest = turns
+    return [Message(role="user", content=f"{system['content']}\n\n{first['content']}"), *rest]
+
+
+def _find_cue(prompts: Sequence[str], added: Sequence[AddedToken]) -> str:
+    """What all prompts end with, from the last special token on that always cuts a text."""
+    same = (a == b for a, b in zip(reversed(prompts[0]), reversed(prompts[1]), strict=False))
+    end = prompts[0][len(prompts[0]) - sum(takewhile(bool, same)) :]
+    cutting = [
+        token.content
+        for token in added
+        if token.special
+        and not (token.lstrip or token.single_word)
+        # No other token may begin before it and reach into it.
+        and not any(token.content[0] in other.content[1:] for other in added)
+    ]
+    at = max((end.rfind(text) for text in cutting), default=-1)
+    return end[at:] if at >= 0 else ""
+
+
+def render_pairs(
+    fmt: TextFormat, conversations: Sequence[list[Message]], targets: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """Texts of the prompts, up to where the reply starts, and of the prompts with their replies."""
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    def render(turns: list[list[Message]], cue: bool) -> list[str]:
+        arguments: dict[str, Any] = {"conversations": turns, "add_generation_prompt": cue}
+        # The signature of this function says str, but it gives (texts, indices).
+        rendered: Any = render_jinja_template(
+            chat_template=fmt.chat_template, **arguments, **fmt.special_tokens
+        )
+        return list(rendered[0])
+
+    if fmt.merges_system:
+        conversations = [merge_system(turns) for turns in conversations]
+    pairs = zip(conversations, targets, strict=True)
+    replied = [[*turns, Message(role="assistant", content=target)] for turns, target in pairs]
+    return render(list(conversations), True), render(replied, False)
+
+
+def open_tokenizer(fmt: TextFormat) -> Encode:
+    """The function from texts to ids. It uses one thread: the pipeline runs one task a core."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    return open_encoder(Tokenizer.from_str(fmt.tokenizer_json))
+
+
+def tokenise(
+    fmt: TextFormat, encode: Encode, *, task: ModuleType, examples: Sequence[Example]
+) -> list[Tokens]:
+    """Token ids of a batch of examples, in its order; each text is tokenised once."""
+    if fmt.template == "plain":
+        return plain_tokens(fmt, encode, [task.to_text(example) for example in examples])
+    targets = [example.target for example in examples]
+    return chat_tokens(fmt, encode, [task.to_messages(e) for e in examples], targets)
+
+
+def empty_test(fmt: TextFormat, task: ModuleType) -> Callable[[Example], bool]:
+    """Whether no token but the stop would be trained; texts are tokenised where that may be."""
+    encoder = cache(lambda: open_tokenizer(fmt))
+
+    def is_empty(example: Example) -> bool:
+        if example.target and not example.target.isspace():
+            return False
+        [row] = tokenise(fmt, encoder(), task=task, examples=[example])
+        return not row.fault and row.num_trained < MIN_TRAINED
+
+    return is_empty
+
+
+def tokenise_probe(fmt: TextFormat, encode: Encode) -> None:
+    """Tokenise a short text, so that what is loaded at first use is loaded."""
+    if fmt.template == "chat":
+        chat_tokens(fmt, encode, [[Message(role="user", content=PROBE[0])]], [REPLY])
+    else:
+        plain_tokens(fmt, encode, [(PROBE[0], REPLY)])
+
+
+def plain_tokens(fmt: TextFormat, encode: Encode, pairs: Sequence[tuple[str, str]]) -> list[Tokens]:
+    """bos + prompt | completion + eos, the two texts tokenised apart (BioSenda's way)."""
+    ids = encode([text for pair in pairs for text in pair])
+    rows = []
+    for prompt, completion in zip(ids[::2], ids[1::2], strict=True):
+        if fmt.bos_id is not None and prompt[:1] != [fmt.bos_id]:
+            prompt.insert(0, fmt.bos_id)
+        rows.append(Tokens([*prompt, *completion, fmt.stop_id], len(prompt)))
+    return rows
+
+
+def chat_tokens(
+    fmt: TextFormat,
+    encode: Encode,
+    conversations: Sequence[list[Message]],
+    targets: Sequence[str],
+) -> list[Tokens]:
+    """Labels by prefix difference: the prompt's ids against the ids of prompt and reply.
+
+    Text is cut at special tokens before anything else, and each piece is tokenised by itself. So
+    what stands before the cue (which begins with a special token) has the same ids with and
+    without a reply, and so has the cue exactly if its ids open those of the cue with the reply.
+    """
+    try:
+        prompts, full = render_pairs(fmt, conversations, targets)
+    except jinja2.TemplateError as error:
+        return [Tokens([], 0, f"the chat template refuses it ({error})")] * len(targets)
+    cuts = [len(p) - len(fmt.cue) if p.endswith(fmt.cue) else len(p) for p in prompts]
+    pieces = [(text[:at], text[at:]) for text, at in zip(full, cuts, strict=True)]
+    ids = encode([fmt.cue, *(piece for pair in pieces for piece in pair)])
+    cue, heads, tails = ids[0], ids[1::2], ids[2::2]
+    rows = []
+    for prompt, text, head, tail in zip(prompts, full, heads, tails, strict=True):
+        if not text.startswith(prompt):
+            rows.append(Tokens([], 0, "the chat template rewrites the prompt before a reply"))
+        elif fmt.cue and prompt.endswith(fmt.cue) and tail[: len(cue)] == cue:
+            rows.append(_cut_after_stop(fmt, head + tail, len(head) + len(cue)))
+        else:
+            rows.append(_by_definition(fmt, encode, prompt, text))
+    return rows
+
+
+def _by_definition(fmt: TextFormat, encode: Encode, prompt: str, text: str) -> Tokens:
+    head, ids = encode([prompt, text])
+    if ids[: len(head)] != head:
+        # A reply that merges with the end of the prompt ("⏎" + "⏎" is one token in some) is
+        # tokenised apart, as it will be generated: after a special token, so that no space is
+        # put before it.
+        stop = fmt.stop_text + text[len(prompt) :]
+        ids = head + encode([stop])[0][1:]
+    return _cut_after_stop(fmt, ids, len(head))
+
+
+def _cut_after_stop(fmt: TextFormat, ids: list[int], prompt_len: int) -> Tokens:
+    # Many templates write a line break after the end of the turn; it is never generated.
+    for last in range(len(ids) - 1, prompt_len - 1, -1):
+        if ids[last] == fmt.stop_id:
+            return Tokens(ids[: last + 1], prompt_len)
+    return Tokens([], 0, "the reply has no token that ends it")

@@ -1,0 +1,5 @@
+"""Where a generator writes what ships: SHIPPED / "fauna" holds the rows of generators/fauna."""
+
+from pathlib import Path
+
+SHIPPED = Path(__file__).resolve().parents[1] / "shipped"

@@ -1,0 +1,100 @@
+"""What a prepared directory depends on, as one hash: same bytes in, same name out.
+
+data_hash(config.data, model_dir=Path("/models/salamandra-2b")) -> "3f2a…" (64 hex digits)
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from datasets_src.config import DataConfig
+from datasets_src.reading.readers import check_file, find_reader, split_sheet
+from datasets_src.task import load_task, task_options
+
+# Raise it whenever the code of this folder gives other rows for the same input.
+CODE_VERSION = 2
+TOKENIZER_FILES = (
+    *("tokenizer*", "chat_template*", "added_tokens.json", "special_tokens_map.json"),
+    *("vocab*", "merges.txt", "*.model", "*.tiktoken", "additional_chat_templates/*"),
+)
+# Keys that change no prepared row: files count by their bytes, and the same rows are kept under
+# any limit of bad ones that they are within.
+NOT_IN_ROWS = {"train_file", "validation_file", "max_bad_rows"}
+
+
+def data_hash(data: DataConfig, *, model_dir: Path) -> str:
+    """sha256 of the files, the config, the tokenizer, the task's code and CODE_VERSION.
+
+    The place of a file of rows does not count, its bytes and extension do. The place of a file
+    named in task_options does: a row may hold it, to be scored there.
+
+    Raises:
+        UserError: a file that is missing, empty, unreadable or of an unknown kind; task_options.
+    """
+    task = load_task(data.task)
+    options = task_options(task, data.task_options)
+    parts: dict[str, Any] = {
+        "code": [CODE_VERSION, _module_hash(task)],
+        "config": data.model_dump(mode="json", exclude=NOT_IN_ROWS),
+        "files": [[key, path.suffix, file_hash(path)] for key, path in data_files(data)],
+        "options": [[str(path), file_hash(path)] for path in option_files(dict(options))],
+        "tokenizer": [
+            [str(path.relative_to(model_dir)), file_hash(path)]
+            for path in _tokenizer_files(model_dir)
+        ],
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def data_files(data: DataConfig) -> list[tuple[str, Path]]:
+    """(config key, path) of the files of rows, each checked to be there and readable."""
+    named = [("data.train_file", data.train_file), ("data.validation_file", data.validation_file)]
+    files = [(key, Path(name).expanduser()) for key, name in named if name is not None]
+    for key, path in files:
+        find_reader(path, key)
+        check_file(path, key)
+    return files
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file's bytes, hex; read again only where size or time of change differ."""
+    path, _ = split_sheet(path)
+    stat = path.stat()
+    return _file_hash(path.resolve(), stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _file_hash(path: Path, size: int, mtime_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _module_hash(task: ModuleType) -> str:
+    assert task.__file__ is not None
+    return file_hash(Path(task.__file__))
+
+
+def option_files(value: Any) -> Iterator[Path]:
+    """Files that the options name, e.g. a database whose schema goes into the prompt."""
+    if isinstance(value, Mapping):
+        for name in sorted(value):
+            yield from option_files(value[name])
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from option_files(item)
+    # A longer text is no path, and the system refuses to look for it.
+    elif isinstance(value, str | Path) and 0 < len(str(value)) < 1024:
+        path, _ = split_sheet(Path(value).expanduser().resolve())
+        if path.is_file():
+            yield path
+        elif path.is_dir():
+            yield from sorted(p for p in path.iterdir() if p.is_file())
+
+
+def _tokenizer_files(model_dir: Path) -> list[Path]:
+    found = {path for pattern in TOKENIZER_FILES for path in model_dir.glob(pattern)}
+    return sorted(path for path in found if path.is_file())

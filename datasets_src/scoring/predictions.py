@@ -1,0 +1,251 @@
+"""Scores replies that were made elsewhere, without a model. Two kinds of files:
+
+{"id": "s0007", "reply": "SELECT nombre FROM rutas WHERE km < 9"}     to rows that we hold
+{"prompt": "¿Cuántas rutas hay?", "reference": "SELECT COUNT(*) FROM rutas", "reply": "SELECT 9"}
+
+A row of the first kind names one of the validation rows; a run's own predictions/*.jsonl are such
+files. A row with a `reference` is loaded through the task (task.reference_row) and needs no data;
+id and group are optional there, and there is no training side to take a constant answer from.
+"""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from datasets_src.config import DataConfig, Section
+from datasets_src.errors import UserError
+from datasets_src.examples import TaskRows, load_rows, mapped_rows
+from datasets_src.prepared.fingerprint import data_files
+from datasets_src.reading.bad_rows import BadRows, check_limit, record_of
+from datasets_src.reading.columns import clean_key
+from datasets_src.reading.readers import read_rows
+from datasets_src.scoring.score import (
+    best_constant,
+    explain_replies,
+    score_replies,
+    summarise,
+)
+from datasets_src.split import split_rows
+from datasets_src.task import load_task, reference_row, task_options
+from datasets_src.types import Example, Score
+
+Missing = Literal["refuse", "empty", "skip"]
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Replies:
+    """A file of replies by id. `rows` are those of a file with references, under the same ids;
+    `targets` what a run has written beside its replies."""
+
+    path: Path
+    key: str
+    by_id: dict[str, str]
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    targets: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Held:
+    """Examples to score replies to, and those a constant answer may be taken from."""
+
+    validation: list[Example]
+    train: list[Example]
+    source: str
+    bad_rows: Mapping[str, Any]  # of the data, left out as they are in training
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One reply, dict of scores and reason for each example, and their line of scores.jsonl."""
+
+    examples: list[Example]
+    replies: list[str]
+    scores: list[dict[str, float]]
+    whys: list[str]
+    score: Score
+
+
+def read_replies(path: Path, *, key: str = "--predictions") -> Replies:
+    """The replies of a file; UserError names the row that lacks something, or stands twice."""
+    read = Replies(path, key, {})
+    with_reference = False
+    for number, row in enumerate(read_rows(path, key=key), start=1):
+        where = f"{key}: {path}: row {number}"
+        with_reference = with_reference or (number == 1 and "reference" in row)
+        identity = clean_key(row.get("id"))
+        if with_reference:
+            identity = identity or str(number)
+            if missing := [name for name in ("prompt", "reference", "reply") if name not in row]:
+                form = '{"prompt": "...", "reference": "...", "reply": "..."}'
+                raise UserError(f"{where}: no {' and no '.join(missing)}; write {form}")
+            read.rows[identity] = row
+        if not identity or not isinstance(row.get("reply"), str):
+            raise UserError(f'{where}: no id or no text; write {{"id": "7", "reply": "SELECT 1"}}')
+        if identity in read.by_id:
+            raise UserError(f"{where}: id {identity} stands twice; keep one reply for each id")
+        read.by_id[identity] = row["reply"]
+        if isinstance(row.get("target"), str):
+            read.targets[identity] = row["target"]
+    return read
+
+
+def load_sides(data: DataConfig, *, make_split: bool = True) -> Held:
+    """The validation and training examples of `data`; bad rows are left out as in training.
+
+    Rows that give no split are split by group, or where `make_split` is off are on both sides.
+    """
+    task = load_task(data.task)
+    options = task_options(task, data.task_options)
+    bad = BadRows() if data.max_bad_rows else None
+    loaded = [
+        list(
+            load_rows(task, TaskRows(mapped_rows(data, task, key, path, bad=bad)), options, bad=bad)
+        )
+        for key, path in data_files(data)
+    ]
+    if bad:
+        check_limit(bad, limit=data.max_bad_rows)
+    source, record = data.validation_file or data.train_file, record_of(bad)
+    examples = loaded[0]
+    if data.validation_file is not None:
+        return Held(loaded[1], examples, source, record)
+    given = [example.split for example in examples]
+    if not make_split and all(side is None for side in given):
+        return Held(examples, examples, source, record)
+    groups = [example.group for example in examples]
+    sides = split_rows(groups, given, size=data.validation_size, seed=data.split_seed).sides
+    pairs = list(zip(examples, sides, strict=True))
+    train = [example for example, side in pairs if side == "train"]
+    return Held([e for e, side in pairs if side == "validation"], train, source, record)
+
+
+def load_references(task: ModuleType, options: Section, replies: Replies) -> Held:
+    """The examples of rows that bring their reference; each row is refused or becomes one."""
+    where = f"{replies.key}: {replies.path}"
+
+    def rows() -> Iterable[dict[str, Any]]:
+        for identity, row in replies.rows.items():
+            group = clean_key(row.get("group")) or identity
+            yield {**reference_row(task, row), "id": identity, "group": group, "split": None}
+
+    try:
+        examples = list(load_rows(task, TaskRows(iter(rows())), options, bad=None))
+    except ValueError as error:
+        faults = error.faults if isinstance(error, UserError) else (str(error),)
+        told = [fault.removeprefix("data.train_file: ") for fault in faults]
+        raise UserError(*(f"{where}: {fault}" for fault in told)) from None
+    ids = [example.id for example in examples]
+    if sorted(ids) != sorted(replies.rows):
+        lost = [identity for identity in replies.rows if identity not in ids]
+        raise UserError(
+            f"{where}: the task makes no example, or several, of {len(lost) or 'some'} rows "
+            f"({named_ids(lost or ids)}); remove these rows"
+        )
+    return Held(examples, [], str(replies.path), record_of(None))
+
+
+def match_replies(replies: Replies, held: Held, *, missing: Missing) -> list[Example]:
+    """The examples to be scored: all, or under `missing` = "skip" those with a reply.
+
+    UserError: ids that no example has; under "refuse", examples without a reply.
+    """
+    ids = [example.id for example in held.validation]
+    where, num = f"{replies.key}: {replies.path}", len(replies.by_id)
+    if unknown := sorted(replies.by_id.keys() - set(ids)):
+        raise UserError(
+            f"{where}: {len(unknown)} of {num} ids ({named_ids(unknown)}) "
+            f"are not among the {len(ids)} validation rows of {held.source} "
+            f"(such as {named_ids(ids[:2])}); give those rows with --data, or remove these replies"
+        )
+    lost = [identity for identity in ids if identity not in replies.by_id]
+    if lost and missing == "refuse":
+        raise UserError(
+            f"{where}: {len(lost)} of the {len(ids)} validation rows of {held.source} have no "
+            f"reply (ids {named_ids(lost)}); add them, or count them as empty by --missing empty, "
+            "or leave them out by --missing skip"
+        )
+    if missing != "skip":
+        return held.validation
+    return [example for example in held.validation if example.id in replies.by_id]
+
+
+def check_targets(replies: Replies, examples: Sequence[Example]) -> None:
+    """Refuse replies that a run has made to other references than these."""
+    given = replies.targets
+    if changed := [e.id for e in examples if given.get(e.id, e.target) != e.target]:
+        raise UserError(
+            f"{replies.key}: {replies.path}: the targets of {len(changed)} of {len(examples)} rows "
+            f"(ids {named_ids(changed)}) were others when the run made these replies; give the "
+            "rows of that time with --data"
+        )
+
+
+def check_references(replies: Replies, others: Replies) -> None:
+    """Refuse two files that bring other references for one id."""
+    both = replies.rows.keys() & others.rows.keys()
+    here, there = replies.rows, others.rows
+    if other := sorted(i for i in both if here[i]["reference"] != there[i]["reference"]):
+        raise UserError(
+            f"{others.key}: {others.path}: {len(other)} references (ids {named_ids(other)}) are "
+            f"not those of {replies.path}; compare files of the same rows"
+        )
+
+
+def score_file(task: ModuleType, replies: Replies, examples: list[Example], metric: str) -> Scored:
+    """The replies to `examples`, scored; an example without one has an empty one."""
+    texts = [replies.by_id.get(example.id, "") for example in examples]
+    started = time.monotonic()
+    rows = score_replies(task, examples, texts)
+    seconds = time.monotonic() - started
+    score = summarise(
+        str(replies.path),
+        task=task,
+        metric=metric,
+        examples=examples,
+        rows=rows,
+        predictions=str(replies.path),
+        seconds=seconds,
+    )
+    return Scored(examples, texts, rows, explain_replies(task, examples, texts, rows), score)
+
+
+def score_constant(
+    task: ModuleType,
+    train: Sequence[Example],
+    examples: Sequence[Example],
+    *,
+    metric: str,
+    greater_is_better: bool = True,
+) -> Score:
+    """The best constant answer on the same examples."""
+    reply, rows = best_constant(
+        task, train, examples, metric=metric, greater_is_better=greater_is_better
+    )
+    return summarise(
+        "constant", task=task, metric=metric, examples=examples, rows=rows, constant_reply=reply
+    )
+
+
+def score_rows(scored: Scored) -> list[dict[str, Any]]:
+    """One JSON row for each example: id, group, target, reply, why, scores."""
+    columns = (scored.examples, scored.replies, scored.whys, scored.scores)
+    return [
+        {
+            "id": example.id,
+            "group": example.group,
+            "target": example.target,
+            "reply": reply,
+            "why": why,
+            "scores": scores,
+        }
+        for example, reply, why, scores in zip(*columns, strict=True)
+    ]
+
+
+def named_ids(ids: Sequence[str]) -> str:
+    """The first few of them."""
+    return ", ".join(ids[:_SHOWN]) + (", ..." if len(ids) > _SHOWN else "")

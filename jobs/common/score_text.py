@@ -1,0 +1,70 @@
+"""What `jobs.evaluate` prints: a table, one line a metric and a slice, and one JSON object.
+
+metric              value   95 % interval     n  best constant
+execution_accuracy  0.838  [0.757, 0.905]   136  0.191  [0.103, 0.287]
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from datasets_src.scoring.intervals import Interval
+from datasets_src.scoring.paired import Comparison
+from datasets_src.scoring.predictions import Scored
+from datasets_src.types import Score
+
+Against = tuple[Scored, Comparison]
+Measured = Mapping[str, tuple[float, Interval, int]]
+KEYS = ("n", "num_groups", "metrics", "intervals", "num_rows", "slices")
+
+
+def score_lines(own: Score, constant: Score | None) -> list[str]:
+    """The table of metrics, then of slices, with the best constant answer beside both."""
+    mine, beside = _measured(own), _measured(constant)
+    width = max(map(len, mine))
+    lines = [
+        f"{'metric':{width}}  value   95 % interval     n{'  best constant' if beside else ''}"
+    ]
+    for name, (value, interval, n) in mine.items():
+        line = f"{name:{width}}  {_cell(value, interval)} {n:5d}"
+        lines.append(f"{line}  {_cell(*beside[name][:2])}" if name in beside else line)
+    lines.append(f"{own.n:,} rows in {own.num_groups:,} groups, by which the intervals are")
+    if constant is not None:
+        lines.append(f"best constant: {constant.constant_reply!r}")
+    return lines
+
+
+def score_json(own: Score, constant: Score | None, against: Against | None) -> dict[str, Any]:
+    """The same as one JSON object; `constant` is null where there are no training rows."""
+    record: dict[str, Any] = {"name": own.name, "metric": own.metric, **_json(own)}
+    record["constant"] = (
+        None if constant is None else {"reply": constant.constant_reply, **_json(constant)}
+    )
+    if against is not None:
+        other, comparison = against[0].score, against[1]
+        winner = {1: own.name, -1: other.name, 0: None}[comparison.winner]
+        record["against"] = {"name": other.name, **_json(other)}
+        record["comparison"] = {**asdict(comparison), "winner": winner}
+    return record
+
+
+def _measured(score: Score | None) -> Measured:
+    """Value, interval and number of rows of each metric and slice."""
+    if score is None:
+        return {}
+    of_metrics = {
+        name: (value, score.intervals[name], score.num_rows[name])
+        for name, value in score.metrics.items()
+    }
+    return of_metrics | {
+        name: (part.value, part.interval, part.n) for name, part in score.slices.items()
+    }
+
+
+def _json(score: Score) -> dict[str, Any]:
+    record = asdict(score)
+    return {key: record[key] for key in KEYS}
+
+
+def _cell(value: float, interval: Interval) -> str:
+    return f"{value:.3f}  [{interval[0]:.3f}, {interval[1]:.3f}]"

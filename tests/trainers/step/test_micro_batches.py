@@ -1,0 +1,56 @@
+"""What a worker takes of a step, and that its randomness does not depend on who takes it."""
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.trainers.step.plain_step import build_model, count_targets, random_rows
+from trainers.config.schema import Config, LoraMethod
+from trainers.methods.lora import add_adapter
+from trainers.step.micro_batches import share_of_step
+from trainers.step.packing import PackedBatch, pack
+from trainers.step.train_step import Replicated, train_step
+
+
+@given(num_rows=st.integers(1, 20), world=st.integers(1, 5))
+@settings(max_examples=40, deadline=None)
+def test_workers_count_the_micro_batches_of_a_step_together(num_rows: int, world: int) -> None:
+    config = Config.model_validate({"run_name": "x", "data": {"train_file": "x.jsonl"}})
+    rows = random_rows(num_rows)
+    shares = [share_of_step(rows, config, rank=rank, world=world) for rank in range(world)]
+    [num_tokens] = {share.num_packed_tokens for share in shares}
+    taken = {index: batch for share in shares for index, batch in share.batches}
+    # The index is that of the step, not the worker's own: it seeds the dropout.
+    assert sorted(taken) == list(range(len(taken)))
+    assert sum(len(batch.ids) for batch in taken.values()) == num_tokens
+    assert sorted(i for share in shares for i in share.ids) == sorted(row.id for row in rows)
+    assert sum(float(batch.weights.sum()) for batch in taken.values()) == count_targets(rows)
+
+
+def update(
+    batches: list[tuple[int, PackedBatch]], *, seed: tuple[int, int] = (1, 5)
+) -> torch.Tensor:
+    """The change of a dropout adapter by one plain gradient step."""
+    torch.manual_seed(99)
+    model = add_adapter(build_model(), LoraMethod(lora_r=2, lora_dropout=0.5), seed=0)
+    params = [p for p in model.parameters() if p.requires_grad]
+    before = [p.detach().clone() for p in params]
+    train_step(
+        Replicated(model, torch.optim.SGD(params), max_grad_norm=1e9),
+        batches,
+        num_targets=9,
+        learning_rate=1.0,
+        seed=seed,
+    )
+    return torch.cat([(p.detach() - old).flatten() for p, old in zip(params, before, strict=True)])
+
+
+def test_dropout_is_the_same_whoever_takes_a_micro_batch_and_after_what() -> None:
+    examples = random_rows(5)
+    first, second = pack(examples[:2], min_share=4), pack(examples[2:], min_share=4)
+    together = update([(0, first), (1, second)])
+    torch.testing.assert_close(together, update([(0, first)]) + update([(1, second)]))
+    torch.testing.assert_close(together, update([(1, second), (0, first)]))
+    assert not torch.allclose(together, update([(0, second), (1, first)]))
+    assert not torch.allclose(together, update([(0, first), (1, second)], seed=(2, 5)))
+    assert not torch.allclose(together, update([(0, first), (1, second)], seed=(1, 6)))

@@ -1,0 +1,195 @@
+"""A group of processes that take steps under ZeRO, or the replicated step to compare with.
+
+Real processes over gloo, which meet in a file: `python zero_group.py file://MEET RANK WORLD`.
+"""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from datasets_src.types import TokenizedExample
+from trainers.config.schema import Config, LoraMethod, TrainConfig
+from trainers.kernels.tree_attention import register
+from trainers.methods.lora import add_adapter
+from trainers.step.micro_batches import share_of_step
+from trainers.step.optimizer import make_optimizer
+from trainers.step.packing import num_target_tokens
+from trainers.step.train_step import Engine, NonFiniteError, Replicated, train_step
+
+VOCAB, STEPS, TOLD = 61, 4, "told "
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a group of processes does; stage 0 is the replicated step."""
+
+    folder: str
+    stage: int
+    world: int
+    method: str = "full"
+    dtype: str = "float32"
+    first_step: int = 0
+    offload: bool = False
+    poison: str = ""
+
+
+def tiny_model(method: str, dtype: str, poison: str = "") -> nn.Module:
+    """A Llama of odd sizes, which no two workers share evenly: norms [33], adapters [3, 33]."""
+    register()
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCAB, hidden_size=33, intermediate_size=45, num_hidden_layers=2,
+        num_attention_heads=3, num_key_value_heads=1, head_dim=8, max_position_embeddings=64,
+        tie_word_embeddings=method == "tied", initializer_range=0.2,
+    )  # fmt: skip
+    config._attn_implementation = "tree"
+    base = LlamaForCausalLM(config).to(getattr(torch, dtype)).eval()
+    if poison:
+        with torch.no_grad():
+            base.model.norm.weight[3] = math.inf if poison == "loss" else 1e38
+            if poison == "gradient":  # 1e38 / 1e-3, while the loss is finite: 1e38 times a logit
+                for name, param in base.named_parameters():
+                    if "norm" not in name:
+                        param *= 1e-3
+    if method != "lora":
+        return base
+    base.requires_grad_(False)
+    model = add_adapter(base, LoraMethod(lora_r=3, lora_alpha=3), seed=0)
+    for name, param in model.named_parameters():
+        if "lora_B" in name:  # zero at the start: half of the gradients would be zero
+            nn.init.normal_(param, std=0.2)
+    return model
+
+
+def rows_of(step: int) -> list[TokenizedExample]:
+    """Five rows; the third step has one, so that a worker of two has none of its own."""
+    draw = torch.Generator().manual_seed(step)
+    made = []
+    for i in range(1 if step == 2 else 5):
+        length = int(torch.randint(6, 16, (), generator=draw))
+        ids = [7, 8, 9, 10, *torch.randint(0, VOCAB, (length,), generator=draw).tolist()]
+        made.append(TokenizedExample(f"{step}.{i}", "", tuple(ids), 5))
+    return made
+
+
+def make_engine(task: Task, model: nn.Module) -> Engine:
+    train = TrainConfig(max_grad_norm=0.5, weight_decay=0.1)
+    if task.stage == 0:
+        return Replicated(model, make_optimizer(model, train), max_grad_norm=0.5)
+    from trainers.step.zero import ZeroEngine
+
+    return ZeroEngine(model, train, stage=task.stage, offload=task.offload)
+
+
+def take_step(task: Task, engine: Engine, step: int, rank: int) -> tuple[float, float]:
+    rows = rows_of(step)
+    raw = {
+        "run_name": "zero",
+        "data": {"train_file": "x.jsonl"},
+        "train": {"max_tokens_per_micro_batch": 24, "min_share": 2},
+        "scaling": {"zero_stage": task.stage},
+    }
+    pairs = share_of_step(rows, Config.model_validate(raw), rank=rank, world=task.world).batches
+    return train_step(
+        engine,
+        pairs,
+        num_targets=sum(num_target_tokens(len(row.input_ids), row.prompt_len) for row in rows),
+        learning_rate=1e-2 / (step + 1),
+        seed=(1, step),
+    )
+
+
+def work(task: Task, rank: int) -> dict[str, Any]:
+    """Four steps, from a saved state if they are the last four of eight."""
+    torch.set_num_threads(1)
+    folder = Path(task.folder)
+    model = tiny_model(task.method, task.dtype, task.poison)
+    if task.first_step:
+        model.load_state_dict(load_file(folder / f"weights-{task.first_step}.safetensors"))
+    engine = make_engine(task, model)
+    if task.first_step:
+        engine.load_state(load_file(folder / f"state-{task.first_step}.safetensors"))
+    told: dict[str, Any] = {"steps": []}
+    try:
+        for step in range(task.first_step, task.first_step + STEPS):
+            told["steps"].append(take_step(task, engine, step, rank))
+    except NonFiniteError as error:
+        told["error"] = str(error)
+    with engine.whole() as whole:
+        weights = {name: w.detach().clone() for name, w in whole.state_dict().items()}
+        told["same"] = all(
+            torch.equal(w, tiny_model(task.method, task.dtype, task.poison).state_dict()[name])
+            for name, w in weights.items()
+        )
+    state = engine.state()
+    if rank == 0:
+        end = task.first_step + STEPS
+        save_file(state, folder / f"state-{end}.safetensors")
+        save_file(weights, folder / f"weights-{end}.safetensors")
+    return told
+
+
+class Group:
+    """`world` processes over gloo that take one task after the other, for importing takes longer
+    than any task."""
+
+    def __init__(self, world: int, folder: Path) -> None:
+        root = Path(__file__).resolve().parents[3]
+        env = {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONWARNINGS": "ignore", "PYTHONPATH": str(root)}
+        self.log = folder / f"log-{world}.txt"
+        self.children = [
+            subprocess.Popen(
+                [sys.executable, __file__, f"file://{folder}/meet-{world}", str(rank), str(world)],
+                env=os.environ | env,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log.open("a"), text=True,
+            )
+            for rank in range(world)
+        ]  # fmt: skip
+
+    def run(self, task: Task) -> dict[str, Any]:
+        """What rank 0 tells, when all have told the same steps."""
+        for child in self.children:
+            assert child.stdin is not None
+            print(json.dumps(task.__dict__), file=child.stdin, flush=True)
+        told = [self._answer(child) for child in self.children]
+        assert all(one["steps"] == told[0]["steps"] for one in told)
+        return told[0]
+
+    def _answer(self, child: subprocess.Popen[str]) -> dict[str, Any]:
+        assert child.stdout is not None
+        for line in child.stdout:
+            if line.startswith(TOLD):
+                told: dict[str, Any] = json.loads(line.removeprefix(TOLD))
+                return told
+        raise AssertionError(self.log.read_text()[-3000:])
+
+    def close(self) -> None:
+        """No more tasks: all must end well."""
+        for child in self.children:
+            assert child.stdin is not None
+            child.stdin.close()
+        assert [child.wait(60) for child in self.children] == [0] * len(self.children)
+
+
+def serve(meet: str, rank: int, world: int) -> None:
+    """Take tasks from the standard input until it ends."""
+    dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=world)
+    for line in sys.stdin:
+        told = work(Task(**json.loads(line)), rank)
+        print(TOLD + json.dumps(told), flush=True)
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

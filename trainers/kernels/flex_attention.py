@@ -1,0 +1,30 @@
+"""The tree's attention on CUDA: FlexAttention with the tree as a block-sparse mask.
+
+Only tiles on some query's path are computed, so a shared prefix costs once here too; the kernel
+is compiled once for all shapes.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention.flex_attention import flex_attention
+
+from trainers.kernels.tree import Tree
+
+
+def flex_tree_attention(
+    query: Tensor, key: Tensor, value: Tensor, tree: Tree, scale: float
+) -> Tensor:
+    """query [1, H, T, D], key and value [1, K, T, D] on one device with `tree` -> [1, H, T, D]."""
+    kernel = _compiled() if query.device.type == "cuda" else flex_attention
+    out: Tensor = kernel(
+        query, key, value, block_mask=tree.block_mask, scale=scale, enable_gqa=True
+    )
+    return out
+
+
+@lru_cache(maxsize=1)
+def _compiled() -> Any:
+    return torch.compile(flex_attention, dynamic=True)

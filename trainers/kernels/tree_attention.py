@@ -1,0 +1,194 @@
+"""Attention over a packed trie: chunks of queries with the keys on their paths, nothing else.
+
+A chunk (query_chunks.py) takes its keys together, and is then an attention like any other: batched
+products over the heads:
+
+    P = softmax(s Q K^T + hidden)        O = P V
+    dV = P^T dO     dS = P * (dO V^T - rowsum(P * dO V^T))     dQ = s dS K     dK = s dS^T Q
+
+P is computed again on the way back, so that no scores are kept. Scores and dO V^T are float32:
+their products are exact in it, and rounding them to bfloat16 would be an error that the flash
+kernel does not make either.
+
+`attn_implementation="tree"` is registered with transformers. On CUDA the same mask runs in
+FlexAttention; a window that bites, as a dense mask. A call with `pages` in place of a tree attends
+to those (paged_attention.py), one with neither is plain SDPA.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+from trainers.kernels.flex_attention import flex_tree_attention
+from trainers.kernels.paged_attention import Step
+from trainers.kernels.query_chunks import Chunk
+from trainers.kernels.tree import Tree
+
+NAME = "tree"
+# transformers takes a 4-D mask as it is and builds none of its own.
+NO_MASK = torch.zeros(1, 1, 1, 1)
+# Scores in memory at a time, for each thread; in float32 they take 2 MiB.
+THREAD_SCORES = 2**19
+
+
+class TreeAttention(torch.autograd.Function):
+    """query [1, H, T, D], key and value [1, K, T, D] with H a multiple of K -> [1, H, T, D]."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, chunks: tuple[Chunk, ...], scale: float
+    ) -> Tensor:
+        one, heads, tokens, width = query.shape
+        out = query.new_empty(one, tokens, heads, width).transpose(1, 2)
+        for part in _parts(chunks, heads, key.shape[1]):
+            q, k, v = part.queries_of(query), part.keys_of(key), part.keys_of(value)
+            p = _probabilities(q, k, part.chunk.hidden, scale)
+            part.put(out, torch.bmm(p.to(v.dtype), v))
+        ctx.save_for_backward(query, key, value)
+        ctx.chunks, ctx.scale = chunks, scale
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value = ctx.saved_tensors
+        wide = torch.promote_types(query.dtype, torch.float32)
+        d_query = torch.empty_like(query)
+        d_key, d_value = torch.zeros_like(key, dtype=wide), torch.zeros_like(value, dtype=wide)
+        for part in _parts(ctx.chunks, query.shape[1], key.shape[1]):
+            q, k, v = part.queries_of(query), part.keys_of(key), part.keys_of(value)
+            d_out = part.queries_of(grads[0])
+            p = _probabilities(q, k, part.chunk.hidden, ctx.scale)
+            d_p = exact_bmm(d_out, v.transpose(1, 2), 1.0)
+            d_scores = torch._softmax_backward_data(d_p, p, -1, wide).to(q.dtype)
+            part.put(d_query, _scaled_bmm(d_scores, k, ctx.scale))
+            part.add(d_key, _scaled_bmm(d_scores.transpose(1, 2), q, ctx.scale))
+            part.add(d_value, torch.bmm(p.to(q.dtype).transpose(1, 2), d_out))
+        return d_query, d_key.to(key.dtype), d_value.to(value.dtype), None, None
+
+
+class _Part(NamedTuple):
+    """A chunk in k of the K key heads, each with the g query heads that share it."""
+
+    chunk: Chunk
+    kv_heads: slice
+    group: int
+
+    def _view(self, x: Tensor) -> Tensor:
+        heads = slice(self.kv_heads.start * self.group, self.kv_heads.stop * self.group)
+        return x[0, heads, self.chunk.start : self.chunk.end]
+
+    def queries_of(self, x: Tensor) -> Tensor:
+        """[1, H, T, D] -> [k, g * n, D]: heads that share a key head are more queries of it."""
+        rows = self.group * (self.chunk.end - self.chunk.start)
+        return self._view(x).reshape(-1, rows, x.shape[-1])
+
+    def put(self, x: Tensor, rows: Tensor) -> None:
+        """Write [k, g * n, D] to where `queries_of` takes it from."""
+        view = self._view(x)
+        view.copy_(rows.view(view.shape))
+
+    def keys_of(self, x: Tensor) -> Tensor:
+        """[1, K, T, D] -> [k, L, D]."""
+        return torch.cat([x[0, self.kv_heads, a:b] for a, b in self.chunk.keys], 1)
+
+    def add(self, x: Tensor, rows: Tensor) -> None:
+        """Add [k, L, D] to where `keys_of` takes it from."""
+        sizes = [b - a for a, b in self.chunk.keys]
+        for (a, b), piece in zip(self.chunk.keys, rows.split(sizes, 1), strict=True):
+            x[0, self.kv_heads, a:b] += piece
+
+
+def _parts(chunks: Iterable[Chunk], heads: int, kv_heads: int) -> Iterator[_Part]:
+    """The chunks, one after the other, in as many heads at a time as the scores' memory allows."""
+    group, budget = heads // kv_heads, THREAD_SCORES * torch.get_num_threads()
+    for chunk in chunks:
+        scores = heads * (chunk.end - chunk.start) * sum(b - a for a, b in chunk.keys)
+        num = min(kv_heads, -(-scores // budget))
+        for i in range(num):
+            some = slice(kv_heads * i // num, kv_heads * (i + 1) // num)
+            yield _Part(chunk, some, group)
+
+
+def _probabilities(q: Tensor, k: Tensor, hidden: Tensor, scale: float) -> Tensor:
+    """q [k, g * n, D], k [k, L, D], hidden [n, W] -> [k, g * n, L], float32 or wider."""
+    scores = exact_bmm(q, k.transpose(1, 2), scale)
+    num_queries, width = hidden.shape
+    if width:
+        scores.view(-1, num_queries, scores.shape[-1])[:, :, -width:] += hidden
+    return torch.softmax(scores, -1)
+
+
+def exact_bmm(a: Tensor, b: Tensor, scale: float) -> Tensor:
+    """scale * a @ b in float32, or in float64; of bfloat16, at its speed, without its rounding.
+
+    oneDNN multiplies float32 as bfloat16 where it may, and these have no bits that it would drop.
+    The permission is the process's, for as long as the product takes: a worker multiplies in one
+    thread.
+    """
+    if a.dtype != torch.bfloat16:
+        return _scaled_bmm(a, b, scale)
+    matmul = cast(Any, torch.backends.mkldnn).matmul
+    before, matmul.fp32_precision = matmul.fp32_precision, "bf16"
+    try:
+        return _scaled_bmm(a.float(), b.float(), scale)
+    finally:
+        matmul.fp32_precision = before
+
+
+def _scaled_bmm(a: Tensor, b: Tensor, scale: float) -> Tensor:
+    out = a.new_empty(len(a), a.shape[1], b.shape[2])
+    return torch.baddbmm(out, a, b, beta=0, alpha=scale, out=out)
+
+
+def tree_attention_forward(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    tree: Tree | None = None,
+    pages: Step | None = None,
+    sliding_window: int | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """What transformers calls in each layer: query [1, H, T, D] -> ([1, T, H, D], None)."""
+    if pages is not None:
+        assert scaling is not None
+        return pages.attend(cast(Any, module).layer_idx, query, key, value, scaling), None
+    if tree is None:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout, scaling, **kwargs
+        )
+    assert dropout == 0.0, "refused before training: check_family"
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if sliding_window is not None and tree.longest > sliding_window:
+        mask = tree.mask(sliding_window)[None, None]
+        out = nn.functional.scaled_dot_product_attention(
+            query, key, value, mask, scale=scale, enable_gqa=True
+        )
+    elif query.device.type == "cuda":
+        out = flex_tree_attention(query, key, value, tree, scale)
+    else:
+        out = TreeAttention.apply(query, key, value, tree.chunks, scale)
+    return out.transpose(1, 2).contiguous(), None
+
+
+def attention_inputs(base: PreTrainedModel, tree: Tree) -> dict[str, Any]:
+    """What the model is called with so that its layers attend along the tree."""
+    if base.config._attn_implementation == NAME:
+        return {"attention_mask": NO_MASK, "tree": tree}
+    # Falcon's layers call SDPA themselves: exact with a dense mask, only attention is slower.
+    return {"attention_mask": tree.mask()[None, None]}
+
+
+def register() -> None:
+    """Make attn_implementation="tree" known to transformers."""
+    AttentionInterface.register(NAME, tree_attention_forward)
+    AttentionMaskInterface.register(NAME, sdpa_mask)

@@ -1,0 +1,87 @@
+"""Folders on an object store, whole or not there: the files first, a marker that names them last.
+
+push_files(storage, folder, "prepared/3f2a", marker="COMPLETE.json", content=describe_files(folder))
+
+A marker: {"files": {"train.parquet": {"sha256": "9c56…", "size": 7200}}}
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from trainers.storage.object_store import RemoteError, RemoteStorage
+
+
+class DamagedError(RemoteError):
+    """What was fetched is not what was pushed."""
+
+
+def push_files(
+    storage: RemoteStorage, folder: Path, name: str, *, marker: str, content: bytes
+) -> None:
+    """Upload the files of a local folder, then its marker."""
+    storage.delete(f"{name}/{marker}")  # of an earlier push under this name
+    for path in visible_files(folder):
+        if path != marker:
+            storage.upload(folder / path, f"{name}/{path}")
+    storage.write(f"{name}/{marker}", content)
+
+
+@contextmanager
+def part_directory(final: Path) -> Iterator[Path]:
+    """A directory of the same name in a hidden one, which becomes `final` if the block ends
+    without an exception. The caller holds a lock on `final`."""
+    for old in final.parent.glob(f".{final.name}.*.pull"):
+        shutil.rmtree(old)  # of a process that was killed while it held the lock
+    hidden = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.pull")
+    part = hidden / final.name
+    part.mkdir(parents=True)
+    try:
+        yield part
+        if final.exists():
+            shutil.rmtree(final)
+        part.rename(final)
+        _sync(final.parent)
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def visible_files(folder: Path) -> list[str]:
+    """Files at any depth but the hidden ones, which are locks and half-written files."""
+    found = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
+    return sorted(name for name in found if not any(p.startswith(".") for p in name.split("/")))
+
+
+def describe_files(folder: Path) -> bytes:
+    """A marker: sizes and sha256."""
+    files = {name: _describe(folder / name) for name in visible_files(folder)}
+    return json.dumps({"files": files}, indent=2, sort_keys=True).encode()
+
+
+def file_names(marker: bytes) -> list[str]:
+    """The names in a marker or manifest that can be names; what is damaged in it shows when the
+    files are compared with it."""
+    try:
+        names = list(json.loads(marker)["files"])
+    except (ValueError, KeyError, TypeError):
+        return []
+    return [name for name in names if not {"", ".", ".."} & set(name.split("/"))]
+
+
+def _describe(path: Path) -> dict[str, object]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"size": path.stat().st_size, "sha256": digest}
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
