@@ -19,7 +19,7 @@ from datasets_src.recipes.teacher.client import read_key
 from jobs.common.cli import key_lines, run_verb
 from jobs.common.recipe_load import kind_of, load_recipe, recipe_leaves
 from trainers.hub.dataset import check_dataset_hub, push_dataset
-from trainers.process.signals import RunFailed, StopRequest
+from trainers.process.signals import RunFailed, StopSignal
 
 DESCRIPTION = "Build the dataset of a recipe."
 
@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("recipe", type=Path, metavar="RECIPE.yaml")
     args, overrides = parser.parse_known_args(argv)
     recipe = open_recipe(load_recipe(args.recipe, overrides))
-    StopRequest().install()
+    StopSignal().install()
     is_pushed = recipe.config.hub_dataset_id is not None
     if is_pushed:
         check_dataset_hub(recipe.config)

@@ -21,7 +21,7 @@ from jobs.common.summary import gate_lines, summary_table
 from jobs.prepare import prepare_rows, show_example
 from trainers.config.schema import Config
 from trainers.models.resolve import attention_of, resolve_base
-from trainers.process.signals import StopRequest
+from trainers.process.signals import StopSignal
 from trainers.run.scores import FEW_SHOT, find_score
 from trainers.run.state import RunState, base_to_go_on_with
 
@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
 
 def finetune(config: Config) -> int:
     """Run `config` from where it stands to its end; exit code 0, or a UserError."""
-    stop = StopRequest()
+    stop = StopSignal()
     stop.install()
     _check_hub(config)
     check_metric(config)
@@ -83,11 +83,11 @@ def _check_base(config: Config, model_dir: Path) -> None:
 
 
 def _train(
-    config: Config, run: RunState, prepared: Prepared, model_dir: Path, stop: StopRequest
+    config: Config, run: RunState, prepared: Prepared, model_dir: Path, stop: StopSignal
 ) -> None:
     from trainers.driver import fit
     from trainers.run.state import run_facts
-    from trainers.supervision.head_node import HeadWatch
+    from trainers.supervision.head_node import HeadNodeMonitor
 
     run.update(
         model_dir=str(model_dir),
@@ -97,7 +97,7 @@ def _train(
     start_ray()
     stop.install()  # Ray has put its own handlers in their place
     try:
-        with HeadWatch(partial(_give_up, run)):
+        with HeadNodeMonitor(partial(_give_up, run)):
             fit(config, home=run.home, prepared_dir=prepared.directory, stop=stop)
     finally:
         facts = run_facts(run.run_dir)
@@ -117,7 +117,7 @@ def _tell_few_shot(config: Config, run: RunState, prepared: Prepared, model_dir:
         print(f"few-shot  {few_shot.told}")
 
 
-def _start_ray_beside_imports(stop: StopRequest) -> None:
+def _start_ray_beside_imports(stop: StopSignal) -> None:
     """Saves seconds of each restart: what could keep Ray from being started was checked before."""
     imports = threading.Thread(target=import_module, args=("trainers.driver",), daemon=True)
     imports.start()

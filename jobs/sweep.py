@@ -21,7 +21,7 @@ from jobs.common.ray_session import start_ray
 from jobs.prepare import prepare_rows
 from trainers.config.load import leaves
 from trainers.config.schema import Config
-from trainers.process.signals import RunFailed, StopRequest
+from trainers.process.signals import RunFailed, StopSignal
 from trainers.run.state import RunState
 from trainers.storage.json_files import read_json, read_jsonl, write_json, write_jsonl
 from tune.config import Sweep, SweepConfig, load_sweep
@@ -55,7 +55,7 @@ def main(argv: list[str]) -> int:
 
 def sweep(sweep: Sweep) -> int:
     """Run `sweep` from where it stands to its end; exit code 0, or a UserError."""
-    stop = StopRequest()
+    stop = StopSignal()
     stop.install()
     trials = check_trials(sweep)
     check_zero(sweep.base)
@@ -167,11 +167,11 @@ def _search(
     prepared: Prepared,
     model_dir: Path,
     *,
-    stop: StopRequest,
+    stop: StopSignal,
     checkpoint_bytes: int,
 ) -> None:
     from trainers.driver import check_budget
-    from trainers.supervision.head_node import HeadWatch
+    from trainers.supervision.head_node import HeadNodeMonitor
     from tune.runner import run_legs, wait_until_free
 
     num_rows = len(open_split(prepared.directory, "train"))
@@ -188,7 +188,7 @@ def _search(
     work = Work(prepared.directory, prepared.data_hash, run.record["base"], num_threads, num_trials)
     room, started = Room(sweep.settings.max_disk_bytes, checkpoint_bytes), time.monotonic()
     try:
-        with HeadWatch(partial(_give_up, run)):
+        with HeadNodeMonitor(partial(_give_up, run)):
             run_legs(director, work, room, stop=stop)
             if sweep.settings.refit:
                 _refit(director, work, room, stop=stop)
@@ -201,7 +201,7 @@ def _search(
         _write(director, num_threads)
 
 
-def _refit(director: Director, work: Work, room: Room, *, stop: StopRequest) -> None:
+def _refit(director: Director, work: Work, room: Room, *, stop: StopSignal) -> None:
     from tune.refit import refit_line
     from tune.runner import run_legs
 

@@ -24,20 +24,20 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 from datasets_src.errors import UserError
 from datasets_src.prepared.store import open_split
 from trainers.config.schema import Config
-from trainers.evaluation.scoring_actors import Examiner
+from trainers.evaluation.scoring_actors import ScoringPool
 from trainers.hub.push import SavePusher
 from trainers.process.background import Background
 from trainers.process.failpoints import failpoint_environment
-from trainers.process.signals import StopRequest
-from trainers.run.location import RunHome, output_mirror, rows_name
+from trainers.process.signals import StopSignal
+from trainers.run.location import RunLocation, output_mirror, rows_name
 from trainers.run.state import PROGRESS
 from trainers.storage.json_files import write_json
-from trainers.supervision.display import Watcher
-from trainers.supervision.message_board import Word, start_board
-from trainers.supervision.monitor import Guard
-from trainers.supervision.ray_trainer import LeanTrainer
+from trainers.supervision.display import Display
+from trainers.supervision.message_board import WorkerStatus, start_coordinator
+from trainers.supervision.monitor import Monitor
+from trainers.supervision.ray_trainer import RayTrainer
 from trainers.supervision.resources import wait_for_workers
-from trainers.supervision.restart_policy import Ending, Patience
+from trainers.supervision.restart_policy import AttemptResult, RestartPolicy
 from trainers.supervision.stack_dump import remove_empty_stacks
 from trainers.worker import work
 
@@ -46,8 +46,8 @@ def fit(
     config: Config,
     *,
     prepared_dir: Path,
-    home: RunHome | None = None,
-    stop: StopRequest | None = None,
+    home: RunLocation | None = None,
+    stop: StopSignal | None = None,
     until: int | None = None,
 ) -> None:
     """Train until the plan's end, or until the step `until` is saved.
@@ -59,16 +59,18 @@ def fit(
         Stopped: by a signal, when the workers have saved.
     """
     check_budget(config, prepared_dir)
-    stop, home = stop or StopRequest(), home or RunHome(config)
+    stop, home = stop or StopSignal(), home or RunLocation(config)
     run_dir = home.run_dir
     if (rows := output_mirror(config)) is not None:
         rows.push_folder(rows_name(prepared_dir))
     home.push()
-    patience = Patience(home, config.scaling.max_failures)
+    patience = RestartPolicy(home, config.scaling.max_failures)
     with (
-        Watcher(run_dir) as watcher,
+        Display(run_dir) as watcher,
         SavePusher(home, config=config),
-        Examiner(config, run_dir=run_dir, prepared_dir=prepared_dir, say=watcher.say) as examiner,
+        ScoringPool(
+            config, run_dir=run_dir, prepared_dir=prepared_dir, say=watcher.say
+        ) as examiner,
         stop.graceful(),
     ):
         while True:
@@ -99,7 +101,7 @@ def fit(
             watcher.say(f"restart   {ending.why}; goes on after step {home.newest_step()}")
 
 
-def _wait(watcher: Watcher, stop: StopRequest) -> None:
+def _wait(watcher: Display, stop: StopSignal) -> None:
     watcher.show({"phase": "score what is left"})
     stop.raise_if_asked()
 
@@ -126,17 +128,17 @@ def run_attempt(
     prepared_dir: Path,
     num_workers: int,
     cpus: int,
-    stop: StopRequest,
-    watcher: Watcher,
+    stop: StopSignal,
+    watcher: Display,
     until: int | None = None,
     beside: Callable[[], object] = lambda: None,
-) -> Ending:
+) -> AttemptResult:
     """Train with so many workers until the plan's end (or step `until`), or until they leave or
     fail.
 
     `beside` is called all the while.
     """
-    attempt, board, word = uuid.uuid4().hex[:6], start_board(), Word()
+    attempt, board, word = uuid.uuid4().hex[:6], start_coordinator(), WorkerStatus()
     groups = placement_groups()
     scratch = Path(tempfile.mkdtemp(prefix="gallipato-ray-"))
     told = {
@@ -150,7 +152,7 @@ def run_attempt(
         "environment": failpoint_environment(),
     }
     trainer = make_trainer(config, told, num_workers=num_workers, cpus=cpus, scratch=scratch)
-    guard = Guard(config, board, world=num_workers, cpus=cpus, stop=stop)
+    guard = Monitor(config, board, world_size=num_workers, cpus=cpus, stop=stop)
     fitting = Background(trainer.fit)
     try:
         while not fitting.wait(POLL_S):
@@ -172,14 +174,14 @@ def run_attempt(
 
 def make_trainer(
     config: Config, told: dict[str, Any], *, num_workers: int, cpus: int, scratch: Path
-) -> LeanTrainer:
+) -> RayTrainer:
     """Ray Train without restarts of its own: those are the driver's, which knows the reason."""
     # Drained nodes are the guard's: Ray's own watcher would restart workers before they saved.
     os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"
     # Seconds until a dead worker is noticed.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
     gpu = config.scaling.use_gpu
-    return LeanTrainer(
+    return RayTrainer(
         work,
         train_loop_config=told,
         scaling_config=ray.train.ScalingConfig(
@@ -197,22 +199,24 @@ def make_trainer(
     )
 
 
-def _read(board: Any) -> Word | None:
+def _read(board: Any) -> WorkerStatus | None:
     try:
-        word: Word = ray.get(board.read.remote(), timeout=BOARD_LIMIT_S)
+        word: WorkerStatus = ray.get(board.read.remote(), timeout=BOARD_LIMIT_S)
     except (RayActorError, GetTimeoutError):
         return None
     return word
 
 
-def _ending(attempt: str, guard: Guard, word: Word, error: BaseException | None) -> Ending:
+def _ending(
+    attempt: str, guard: Monitor, word: WorkerStatus, error: BaseException | None
+) -> AttemptResult:
     if word.left:
-        return Ending("left", attempt, guard.why or "told to leave", word, error)
+        return AttemptResult("left", attempt, guard.why or "told to leave", word, error)
     if error is None:
-        return Ending("finished", attempt, "", word)
+        return AttemptResult("finished", attempt, "", word)
     faults = [f for f in word.faults if f.kind != "peer"]
     why = guard.why or (faults[0].message if faults else _first_line(error))
-    return Ending("failed", attempt, why, word, error)
+    return AttemptResult("failed", attempt, why, word, error)
 
 
 def _first_line(error: BaseException) -> str:

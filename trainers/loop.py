@@ -12,9 +12,9 @@ import torch
 from datasets_src.batching.plan import steps_per_epoch
 from datasets_src.prepared.store import Split
 from datasets_src.types import StepPlan
-from trainers.evaluation.score_checkpoint import Examinee, exam
+from trainers.evaluation.score_checkpoint import EvalInputs, score_checkpoint
 from trainers.process.failpoints import fail_at
-from trainers.run.checkpoint_manager import Keeper
+from trainers.run.checkpoint_manager import CheckpointManager
 from trainers.run.records import Records, open_records
 from trainers.run.scores import best_step, first_names, read_scores
 from trainers.step.micro_batches import share_of_step
@@ -24,21 +24,29 @@ from trainers.step.schedule import learning_rate
 from trainers.step.train_step import NonFiniteError, train_step
 from trainers.storage.checkpoints import step_name, step_of_score
 from trainers.storage.mirror import Mirror
-from trainers.supervision.orders import Order, Tell, hear_nothing
-from trainers.supervision.reporter import Left, Progress
-from trainers.train_state import Job, Start, Trainee, build, find_start, record_missing, save
+from trainers.supervision.orders import Command, Report, no_op_report
+from trainers.supervision.reporter import Preempted, WorkerReporter
+from trainers.train_state import (
+    ResumePoint,
+    TrainState,
+    WorkerSpec,
+    build,
+    find_resume_point,
+    record_missing,
+    save,
+)
 
 
 @dataclass(frozen=True)
-class Listeners:
+class RunSinks:
     """Who hears of what a worker does: the driver, the run's records, the keeper of checkpoints."""
 
-    progress: Progress
+    progress: WorkerReporter
     records: Records
-    keeper: Keeper
+    keeper: CheckpointManager
 
 
-def run(job: Job, tell: Tell = hear_nothing, mirror: Mirror | None = None) -> bool:
+def run(job: WorkerSpec, tell: Report = no_op_report, mirror: Mirror | None = None) -> bool:
     """Train from the newest valid checkpoint to the plan's end, or to `job.until`.
 
     False if ordered to leave before.
@@ -47,10 +55,10 @@ def run(job: Job, tell: Tell = hear_nothing, mirror: Mirror | None = None) -> bo
     directory follows `mirror`'s store if there is one.
     """
     torch.set_num_threads(job.num_threads)
-    progress = Progress(tell, rank=job.rank, world=job.world)
+    progress = WorkerReporter(tell, rank=job.rank, world_size=job.world_size)
     ledger = f"ledger/{job.attempt}-rank{job.rank}.jsonl"
-    with Keeper(job.run_dir, mirror, ledger=ledger, rank=job.rank) as keeper:
-        start = find_start(job, keeper)
+    with CheckpointManager(job.run_dir, mirror, ledger=ledger, rank=job.rank) as keeper:
+        start = find_resume_point(job, keeper)
         it = build(job, start.checkpoint, progress)
         with open_records(
             job.run_dir,
@@ -62,32 +70,32 @@ def run(job: Job, tell: Tell = hear_nothing, mirror: Mirror | None = None) -> bo
             if start.checkpoint is not None and job.rank == 0:
                 record_missing(job, start.checkpoint, records)
             try:
-                return _run_plan(job, it, start, Listeners(progress, records, keeper))
-            except Left:
+                return _run_plan(job, it, start, RunSinks(progress, records, keeper))
+            except Preempted:
                 return False
 
 
-def _run_plan(job: Job, it: Trainee, start: Start, listeners: Listeners) -> bool:
+def _run_plan(job: WorkerSpec, it: TrainState, start: ResumePoint, listeners: RunSinks) -> bool:
     plan = make_plan(job.config, it.train)
     saves = save_steps(job.config, it.train, len(plan))
     beside = job.config.eval.num_eval_workers > 0 or not job.scored
     if not beside:
         _score_what_is_missing(job, it, start, saves, listeners)
-    if listeners.progress.agreed() == Order.SAVE_AND_LEAVE:
+    if listeners.progress.agreed() == Command.SAVE_AND_LEAVE:
         return False
     end = len(plan) if job.until is None else job.until
     for step in plan[start.step : end]:
         _train(job, it, step, len(plan), listeners)
         order = listeners.progress.agreed()
-        saved = step.step in saves or step.step == end or order == Order.SAVE_AND_LEAVE
+        saved = step.step in saves or step.step == end or order == Command.SAVE_AND_LEAVE
         if saved:
             listeners.progress.saving(step.step)
             save(job, it, step.step, listeners.records, listeners.keeper)
         # A save that only an order or `until` asked for is never scored: what is chosen from must
         # not depend on when a run was interrupted.
         last = step.step == end
-        if order == Order.SAVE_AND_LEAVE or (
-            saved and order == Order.LEAVE_AFTER_SAVE and not last
+        if order == Command.SAVE_AND_LEAVE or (
+            saved and order == Command.LEAVE_AFTER_SAVE and not last
         ):
             return False
         if step.step in saves:
@@ -98,7 +106,7 @@ def _run_plan(job: Job, it: Trainee, start: Start, listeners: Listeners) -> bool
 
 
 def _score_what_is_missing(
-    job: Job, it: Trainee, start: Start, saves: set[int], listeners: Listeners
+    job: WorkerSpec, it: TrainState, start: ResumePoint, saves: set[int], listeners: RunSinks
 ) -> None:
     """What stands beside the checkpoints, at first; a save whose replies were cut off."""
     for name in first_names(job.config):
@@ -109,11 +117,13 @@ def _score_what_is_missing(
         _prune(job, start.step, saves, listeners.keeper)
 
 
-def _train(job: Job, it: Trainee, step: StepPlan, total_steps: int, listeners: Listeners) -> None:
+def _train(
+    job: WorkerSpec, it: TrainState, step: StepPlan, total_steps: int, listeners: RunSinks
+) -> None:
     started, train = time.monotonic(), job.config.train
     fail_at("before_step", step=step.step, rank=job.rank)
     rows = [it.train.tokens(i) for i in step.rows]
-    share = share_of_step(rows, job.config, rank=job.rank, world=job.world)
+    share = share_of_step(rows, job.config, rank=job.rank, world_size=job.world_size)
     rate = learning_rate(
         step.step,
         peak=train.learning_rate,
@@ -154,8 +164,8 @@ def _train(job: Job, it: Trainee, step: StepPlan, total_steps: int, listeners: L
 
 
 def _record_step(
-    job: Job,
-    it: Trainee,
+    job: WorkerSpec,
+    it: TrainState,
     step: int,
     ids: Sequence[str],
     facts: Mapping[str, float],
@@ -171,15 +181,15 @@ def _record_step(
         records.append("metrics", metrics)
 
 
-def _evaluate(job: Job, it: Trainee, name: str, listeners: Listeners) -> None:
+def _evaluate(job: WorkerSpec, it: TrainState, name: str, listeners: RunSinks) -> None:
     """Score a checkpoint, or what stands beside them, on all workers together."""
     step = step_of_score(name)
     listeners.progress.answering(name, _share_size(it.validation, job))
     fail_at("during_evaluation", step=step, rank=job.rank)
-    with it.engine.whole() as model:
-        score = exam(
+    with it.engine.gathered_weights() as model:
+        score = score_checkpoint(
             job.config,
-            Examinee(model, it.tokenizer, it.model_dir, it.train, it.validation),
+            EvalInputs(model, it.tokenizer, it.model_dir, it.train, it.validation),
             name,
             run_dir=job.run_dir,
             on_batch=listeners.progress.answered,
@@ -191,7 +201,7 @@ def _evaluate(job: Job, it: Trainee, name: str, listeners: Listeners) -> None:
         listeners.progress.scored(score)
 
 
-def _prune(job: Job, step: int, saves: set[int], keeper: Keeper) -> None:
+def _prune(job: WorkerSpec, step: int, saves: set[int], keeper: CheckpointManager) -> None:
     """Delete what is neither new nor the best, nor waits for its score."""
     if job.rank == 0:
         scored = {score.step for score in read_scores(job.run_dir)}
@@ -204,6 +214,6 @@ def _prune(job: Job, step: int, saves: set[int], keeper: Keeper) -> None:
         fail_at("after_prune", step=step)
 
 
-def _share_size(split: Split, job: Job) -> int:
-    shares: Sequence[int] = range(job.rank, len(split), job.world)
+def _share_size(split: Split, job: WorkerSpec) -> int:
+    shares: Sequence[int] = range(job.rank, len(split), job.world_size)
     return len(shares)

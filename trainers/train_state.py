@@ -23,19 +23,19 @@ from trainers.methods.choose import method_module
 from trainers.models.load import LanguageModel, compute_dtype, load_tokenizer
 from trainers.models.resolve import resolve_base
 from trainers.process.failpoints import fail_at
-from trainers.run.checkpoint_manager import Keeper
+from trainers.run.checkpoint_manager import CheckpointManager
 from trainers.run.records import Records
 from trainers.run.scores import read_scores
 from trainers.step.optimizer import FILE as OPTIMIZER
 from trainers.step.optimizer import make_optimizer
-from trainers.step.train_step import Engine, Replicated
+from trainers.step.train_step import DataParallelEngine, Engine
 from trainers.storage.checkpoints import Checkpoint, save_checkpoint
 from trainers.storage.json_files import read_json, read_jsonl, write_json
-from trainers.supervision.reporter import Progress
+from trainers.supervision.reporter import WorkerReporter
 
 
 @dataclass(frozen=True)
-class Job:
+class WorkerSpec:
     """What a worker is told: all plain values, the same on every rank but `rank`."""
 
     config: Config
@@ -43,7 +43,7 @@ class Job:
     prepared_dir: Path
     attempt: str
     rank: int
-    world: int
+    world_size: int
     num_threads: int
     # Train up to this step and save it; the plan and its schedule stay those of the whole run.
     until: int | None = None
@@ -52,7 +52,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Trainee:
+class TrainState:
     """What a worker trains, and on what."""
 
     engine: Engine
@@ -63,7 +63,7 @@ class Trainee:
 
 
 @dataclass(frozen=True)
-class Start:
+class ResumePoint:
     """Where an attempt begins: rank 0 looks, all ranks do the same."""
 
     checkpoint: Checkpoint | None
@@ -75,7 +75,7 @@ class Start:
         return 0 if self.checkpoint is None else self.checkpoint.step
 
 
-def find_start(job: Job, keeper: Keeper) -> Start:
+def find_resume_point(job: WorkerSpec, keeper: CheckpointManager) -> ResumePoint:
     """The newest valid checkpoint, and the names that were scored up to it."""
     found: list[tuple[str | None, frozenset[str]] | None] = [None]
     if job.rank == 0:
@@ -83,14 +83,14 @@ def find_start(job: Job, keeper: Keeper) -> Start:
         step = 0 if newest is None else newest.step
         names = frozenset(s.name for s in read_scores(job.run_dir) if (s.step or 0) <= step)
         found = [(None if newest is None else newest.path.name, names)]
-    if job.world > 1:
+    if job.world_size > 1:
         dist.broadcast_object_list(found)
     assert found[0] is not None
     name, scored = found[0]
-    return Start(None if name is None else keeper.fetch(name), scored)
+    return ResumePoint(None if name is None else keeper.fetch(name), scored)
 
 
-def build(job: Job, checkpoint: Checkpoint | None, progress: Progress) -> Trainee:
+def build(job: WorkerSpec, checkpoint: Checkpoint | None, progress: WorkerReporter) -> TrainState:
     """The model, with a checkpoint's weights if there is one, then its engine with its state."""
     config = job.config
     model_dir = resolve_base(config)
@@ -109,7 +109,7 @@ def build(job: Job, checkpoint: Checkpoint | None, progress: Progress) -> Traine
     engine = make_engine(config, model)
     if checkpoint is not None:
         engine.load_state(load_file(checkpoint.path / OPTIMIZER))
-    return Trainee(
+    return TrainState(
         engine,
         model_dir,
         load_tokenizer(model_dir),
@@ -122,7 +122,9 @@ def make_engine(config: Config, model: nn.Module) -> Engine:
     """The engine of `model`, which holds the weights to go on from."""
     scaling, train = config.scaling, config.train
     if not scaling.zero_stage:
-        return Replicated(model, make_optimizer(model, train), max_grad_norm=train.max_grad_norm)
+        return DataParallelEngine(
+            model, make_optimizer(model, train), max_grad_norm=train.max_grad_norm
+        )
     # DeepSpeed is imported where it is used: it takes seconds and may not be installed.
     from trainers.step.zero import ZeroEngine
 
@@ -133,14 +135,16 @@ def make_engine(config: Config, model: nn.Module) -> Engine:
 STATE = "trainer_state.json"
 
 
-def save(job: Job, it: Trainee, step: int, records: Records, keeper: Keeper) -> None:
+def save(
+    job: WorkerSpec, it: TrainState, step: int, records: Records, keeper: CheckpointManager
+) -> None:
     """Write a checkpoint after `step`; the rows of the steps up to it are on disk before it is."""
     peak_gib = torch.tensor(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
-    if job.world > 1:
+    if job.world_size > 1:
         dist.all_reduce(peak_gib)
     records.sync()
     state = it.engine.state()
-    with it.engine.whole() as model:
+    with it.engine.gathered_weights() as model:
         if job.rank == 0:
             saved = _write(job, it, step, model, state, peak_gib=float(peak_gib), records=records)
             keeper.saved(saved)
@@ -148,7 +152,7 @@ def save(job: Job, it: Trainee, step: int, records: Records, keeper: Keeper) -> 
     fail_at("after_save", step=step, rank=job.rank)
 
 
-def record_missing(job: Job, checkpoint: Checkpoint, records: Records) -> None:
+def record_missing(job: WorkerSpec, checkpoint: Checkpoint, records: Records) -> None:
     """Add the line of a checkpoint whose writer was killed before it."""
     rows = read_jsonl(job.run_dir / "checkpoints.jsonl")
     if checkpoint.path.name not in {Path(row["path"]).name for row in rows}:
@@ -157,8 +161,8 @@ def record_missing(job: Job, checkpoint: Checkpoint, records: Records) -> None:
 
 
 def _write(
-    job: Job,
-    it: Trainee,
+    job: WorkerSpec,
+    it: TrainState,
     step: int,
     model: LanguageModel,
     state: Mapping[str, torch.Tensor],
@@ -187,7 +191,7 @@ def _write(
     return saved
 
 
-def _row(job: Job, saved: Checkpoint, told: Mapping[str, Any]) -> dict[str, Any]:
+def _row(job: WorkerSpec, saved: Checkpoint, told: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "step": saved.step,
         "epoch": told["epoch"],

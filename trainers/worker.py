@@ -19,9 +19,9 @@ import ray.train
 from datasets_src.errors import UserError
 from trainers.config.schema import Config
 from trainers.models.peft_import import import_peft
-from trainers.run.location import RunHome, output_mirror, rows_name
-from trainers.supervision.message_board import Fault, Place
-from trainers.supervision.orders import Order
+from trainers.run.location import RunLocation, output_mirror, rows_name
+from trainers.supervision.message_board import WorkerError, WorkerLocation
+from trainers.supervision.orders import Command
 from trainers.supervision.stack_dump import STACKS_SIGNAL, stacks_file
 
 
@@ -30,27 +30,27 @@ def work(told: dict[str, Any]) -> None:
     os.environ.update(told["environment"])
     import_peft()
     from trainers.loop import run
-    from trainers.train_state import Job
+    from trainers.train_state import WorkerSpec
 
     context, board = ray.train.get_context(), told["board"]
     config = Config.model_validate(told["config"])
-    home, rows = RunHome(config), output_mirror(config)
+    home, rows = RunLocation(config), output_mirror(config)
     prepared_dir = Path(told["prepared_dir"])
-    job = Job(
+    job = WorkerSpec(
         config=config,
         run_dir=Path(told["run_dir"]) if home.mirror is None else home.run_dir,
         # On an object store each machine has its own directory, and fetches what it lacks.
         prepared_dir=prepared_dir if rows is None else rows.pull_folder(rows_name(prepared_dir)),
         attempt=told["attempt"],
         rank=context.get_world_rank(),
-        world=context.get_world_size(),
+        world_size=context.get_world_size(),
         num_threads=told["num_threads"],
         until=told["until"],
     )
     ray.get(board.place.remote(_place(job.rank)))
 
-    def tell(state: dict[str, Any]) -> Order:
-        order: Order = ray.get(board.beat.remote(state))
+    def tell(state: dict[str, Any]) -> Command:
+        order: Command = ray.get(board.beat.remote(state))
         return order
 
     with (
@@ -78,11 +78,11 @@ class FaultTeller:
             ray.get(self._board.fault.remote(describe(error, rank=self._rank)))
 
 
-def describe(error: Exception, *, rank: int) -> Fault:
+def describe(error: Exception, *, rank: int) -> WorkerError:
     """An exception as the driver is told of it."""
     text = "".join(traceback.format_exception(error))
     frames = traceback.extract_tb(error.__traceback__)
-    return Fault(
+    return WorkerError(
         rank=rank,
         kind=_kind(error, [frame.filename for frame in frames]),
         message=f"{type(error).__name__}: {error}"
@@ -113,8 +113,8 @@ def _kind(error: Exception, files: list[str]) -> str:
     return "error"
 
 
-def _place(rank: int) -> Place:
-    return Place(
+def _place(rank: int) -> WorkerLocation:
+    return WorkerLocation(
         rank=rank,
         node_id=ray.get_runtime_context().get_node_id(),
         host=socket.gethostname(),

@@ -25,11 +25,11 @@ from datasets_src.errors import UserError
 from trainers.driver import placement_groups
 from trainers.process.background import Background
 from trainers.process.failpoints import failpoint_environment
-from trainers.process.signals import RunFailed, StopRequest
-from trainers.run.location import RunHome
-from trainers.supervision.message_board import Word, start_board
-from trainers.supervision.orders import Order
-from trainers.supervision.restart_policy import Ending, Patience
+from trainers.process.signals import RunFailed, StopSignal
+from trainers.run.location import RunLocation
+from trainers.supervision.message_board import WorkerStatus, start_coordinator
+from trainers.supervision.orders import Command
+from trainers.supervision.restart_policy import AttemptResult, RestartPolicy
 from tune.config import is_nested
 from tune.resources.room import Room
 from tune.trainable import fault_of, perform
@@ -46,7 +46,7 @@ class Legs(Searcher):
         super().__init__()
         self._director, self._work, self._room = director, work, room
         self._tasks: dict[str, Task] = {}
-        self._patience: dict[str, Patience] = {}
+        self._patience: dict[str, RestartPolicy] = {}
         self.say: Callable[[str], None] = print
         self.fatal: BaseException | None = None
         self.leaving = False
@@ -119,13 +119,15 @@ class Legs(Searcher):
     def _judge(self, task: Task, ending: dict[str, Any]) -> None:
         """Try again what may pass; else the trial has failed, and the others go on."""
         config = self._director.sweep.base if task.leg is None else task.leg.run.config
-        home = RunHome(config)
-        patience = self._patience.setdefault(task.name, Patience(home, config.scaling.max_failures))
+        home = RunLocation(config)
+        patience = self._patience.setdefault(
+            task.name, RestartPolicy(home, config.scaling.max_failures)
+        )
         fault = fault_of(ending)
         why = fault.message if fault is not None else "its process died"
-        word = Word(faults=[] if fault is None else [fault])
+        word = WorkerStatus(faults=[] if fault is None else [fault])
         try:
-            patience.judge(Ending("failed", task.attempt, why, word), 1)
+            patience.judge(AttemptResult("failed", task.attempt, why, word), 1)
         except (UserError, RunFailed) as error:
             if fault is not None and fault.kind == "storage":
                 raise
@@ -163,7 +165,7 @@ class Legs(Searcher):
         return told
 
 
-def run_legs(director: Director, work: Work, room: Room, *, stop: StopRequest) -> None:
+def run_legs(director: Director, work: Work, room: Room, *, stop: StopSignal) -> None:
     """Do all that the director asks for; at the end nothing of ours holds a resource.
 
     Raises:
@@ -172,7 +174,7 @@ def run_legs(director: Director, work: Work, room: Room, *, stop: StopRequest) -
     """
     if director.done:
         return
-    board, groups = start_board(), placement_groups()
+    board, groups = start_coordinator(), placement_groups()
     legs = Legs(director, work, room)
     scratch = Path(tempfile.mkdtemp(prefix="gallipato-tune-"))
     try:
@@ -183,7 +185,7 @@ def run_legs(director: Director, work: Work, room: Room, *, stop: StopRequest) -
                 stop.raise_if_lost()
                 if stop.signum is not None and not legs.leaving:
                     legs.leaving = True
-                    board.order.remote(Order.SAVE_AND_LEAVE)
+                    board.order.remote(Command.SAVE_AND_LEAVE)
             stop.raise_if_asked()
     finally:
         ray.kill(board)

@@ -25,11 +25,11 @@ from ray.exceptions import RayError
 from datasets_src.errors import UserError
 from trainers.config.schema import Config
 from trainers.models.peft_import import import_peft
-from trainers.process.signals import Stopped, StopRequest
+from trainers.process.signals import StoppedBySignal, StopSignal
 from trainers.run.state import PROGRESS, RunState, run_facts
 from trainers.storage.json_files import append_jsonl, read_json, read_jsonl, write_json
-from trainers.supervision.message_board import Fault
-from trainers.supervision.orders import Order
+from trainers.supervision.message_board import WorkerError
+from trainers.supervision.orders import Command
 from trainers.worker import describe
 from tune.config import is_nested
 from tune.trials.branch import begin_with
@@ -59,10 +59,10 @@ def perform(config: dict[str, str], board: Any) -> None:
     ray_tune.report({"ending": json.dumps(ending)})
 
 
-def fault_of(ending: dict[str, Any]) -> Fault | None:
+def fault_of(ending: dict[str, Any]) -> WorkerError | None:
     """The exception that ended it."""
     told = ending.get("fault")
-    return None if told is None else Fault(**told)
+    return None if told is None else WorkerError(**told)
 
 
 def _leg(told: dict[str, Any]) -> bool:
@@ -107,22 +107,22 @@ def _open(told: dict[str, Any], config: Config, model_dir: Path) -> RunState:
 
 def _here(told: dict[str, Any], config: Config, run: RunState) -> bool:
     from trainers.loop import run as train
-    from trainers.train_state import Job
+    from trainers.train_state import WorkerSpec
 
     state: dict[str, Any] = {}
 
-    def tell(now: dict[str, Any]) -> Order:
+    def tell(now: dict[str, Any]) -> Command:
         state.update(now)
-        order: Order = ray.get(told["board"].beat.remote(now | {"run": config.run_name}))
+        order: Command = ray.get(told["board"].beat.remote(now | {"run": config.run_name}))
         return order
 
-    job = Job(
+    job = WorkerSpec(
         config=config,
         run_dir=run.run_dir,
         prepared_dir=Path(told["prepared_dir"]),
         attempt=told["attempt"],
         rank=0,
-        world=1,
+        world_size=1,
         num_threads=told["num_threads"],
         until=told["until"],
         scored=told["scored"],
@@ -135,7 +135,7 @@ def _here(told: dict[str, Any], config: Config, run: RunState) -> bool:
 def _nested(told: dict[str, Any], config: Config, run: RunState) -> bool:
     from trainers.driver import fit
 
-    stop = StopRequest()
+    stop = StopSignal()
     try:
         with _following(told["board"], stop):
             fit(
@@ -145,13 +145,13 @@ def _nested(told: dict[str, Any], config: Config, run: RunState) -> bool:
                 stop=stop,
                 until=told["until"],
             )
-    except Stopped:
+    except StoppedBySignal:
         return False
     return True
 
 
 @contextmanager
-def _following(board: Any, stop: StopRequest) -> Iterator[None]:
+def _following(board: Any, stop: StopSignal) -> Iterator[None]:
     """Let the board's order to leave be a signal to `stop`, which the run's driver looks at."""
     import signal
 
@@ -159,7 +159,7 @@ def _following(board: Any, stop: StopRequest) -> Iterator[None]:
 
     def follow() -> None:
         while not done.wait(LOOK_EVERY_S):
-            if ray.get(board.beat.remote({})) != Order.GO_ON:
+            if ray.get(board.beat.remote({})) != Command.GO_ON:
                 stop.signum = signal.SIGTERM
                 return
 
@@ -174,12 +174,12 @@ def _following(board: Any, stop: StopRequest) -> Iterator[None]:
 
 def _baselines(told: dict[str, Any]) -> bool:
     """Score what every trial is compared with, where it is not scored yet."""
-    from trainers.evaluation.score_checkpoint import Answerer
+    from trainers.evaluation.score_checkpoint import ScoringActor
     from trainers.run.scores import first_names
 
     config, sweep_dir = Config.model_validate(told["config"]), Path(told["sweep_dir"])
     path = sweep_dir / "scores.jsonl"
-    answerer = Answerer(
+    answerer = ScoringActor(
         told["config"], str(sweep_dir), told["prepared_dir"], num_threads=told["num_threads"]
     )
     for name in first_names(config):

@@ -33,7 +33,7 @@ REPLACED = ("chat_template.jinja", "chat_template.json", "special_tokens_map.jso
 
 
 @dataclass(frozen=True)
-class Speech:
+class ChatFormat:
     """What a base is given: a Jinja template, the tokens that end a reply, the padding token."""
 
     name: str
@@ -59,7 +59,7 @@ def with_chat_template(model_dir: Path, name: str) -> Path:
         )
     stops = tuple(stop for stop in family.stops if stop in ids)
     pad = choose_pad(ids, pads=family.pads)
-    return _linked(model_dir, Speech(name, family.chat_template, stops, pad), ids)
+    return _linked(model_dir, ChatFormat(name, family.chat_template, stops, pad), ids)
 
 
 def with_its_stop(model_dir: Path) -> Path:
@@ -77,7 +77,7 @@ def with_its_stop(model_dir: Path) -> Path:
     stops = (fmt.stop_text, *others)
     reserve_pad(tokenizer)
     pad = choose_pad(ids.keys() - {*stops}, pads=(tokenizer.pad_token, *ALL_PADS))
-    return _linked(model_dir, Speech("stop", fmt.chat_template, stops, pad), ids)
+    return _linked(model_dir, ChatFormat("stop", fmt.chat_template, stops, pad), ids)
 
 
 def special_ids(tokenizer: "PreTrainedTokenizerBase") -> dict[str, int]:
@@ -125,7 +125,7 @@ def _merges(fmt: TextFormat, family: str | None) -> bool:
     return fmt.merges_system or (family is not None and FAMILIES[family].system == "merged")
 
 
-def _linked(model_dir: Path, speech: Speech, ids: Mapping[str, int]) -> Path:
+def _linked(model_dir: Path, speech: ChatFormat, ids: Mapping[str, int]) -> Path:
     texts = {
         TOKENIZER: _tokenizer_config(model_dir, speech),
         GENERATION: _generation_config(model_dir, speech, ids),
@@ -143,7 +143,7 @@ def _linked(model_dir: Path, speech: Speech, ids: Mapping[str, int]) -> Path:
     return folder
 
 
-def _tokenizer_config(model_dir: Path, speech: Speech) -> str:
+def _tokenizer_config(model_dir: Path, speech: ChatFormat) -> str:
     # The older file holds special tokens that the other one leaves out.
     config = _read(model_dir / "special_tokens_map.json") | _read(model_dir / TOKENIZER)
     config |= {"chat_template": speech.chat_template}
@@ -151,7 +151,7 @@ def _tokenizer_config(model_dir: Path, speech: Speech) -> str:
     return json.dumps(config, ensure_ascii=False, indent=2) + "\n"
 
 
-def _generation_config(model_dir: Path, speech: Speech, ids: Mapping[str, int]) -> str:
+def _generation_config(model_dir: Path, speech: ChatFormat, ids: Mapping[str, int]) -> str:
     config = _read(model_dir / GENERATION)
     config["eos_token_id"] = [ids[stop] for stop in speech.stops]
     config["pad_token_id"] = None if speech.pad is None else ids[speech.pad]

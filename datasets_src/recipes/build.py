@@ -29,7 +29,7 @@ from datasets_src.recipes.contract import Dropped, Item, Service
 from datasets_src.recipes.dataset import Record, find_built, write_dataset
 from datasets_src.recipes.lengths import open_measure
 from datasets_src.recipes.results import Results
-from datasets_src.recipes.teacher.asker import Asker
+from datasets_src.recipes.teacher.asker import ServiceClient
 from datasets_src.recipes.teacher.cache import ReplyCache
 from datasets_src.recipes.teacher.client import ChatClient, TeacherConfig, most_of, used_by
 from datasets_src.recipes.teacher.desk import (
@@ -141,7 +141,7 @@ def _open_desk(
     stop, config = threading.Event(), recipe.config.teacher
     services = recipe.kind.services(recipe.options) if hasattr(recipe.kind, "services") else ()
     with ExitStack() as stack:
-        askers = {service.name: Asker(service, cache, stop=stop) for service in services}
+        askers = {service.name: ServiceClient(service, cache, stop=stop) for service in services}
         if config is not None and endpoint is not None:
             client = ChatClient(config, base_url=endpoint.base_url, key=endpoint.key)
             stack.callback(client.close)
@@ -152,12 +152,12 @@ def _open_desk(
 
 def teacher_asker(
     client: ChatClient, config: TeacherConfig, cache: ReplyCache, stop: threading.Event
-) -> Asker:
+) -> ServiceClient:
     """The teacher behind its pace, its tries and its cap, to which what is kept counts."""
     used = [used_by(reply) for reply in cache.replies(TEACHER_SERVICE)]
     prices = Prices(config.input_price, config.output_price, config.max_price, config.max_tokens)
     limits = (config.requests_per_minute or inf, config.tokens_per_minute or inf)
-    return Asker(
+    return ServiceClient(
         Service(
             TEACHER_SERVICE,
             client.call,

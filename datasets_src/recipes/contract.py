@@ -148,7 +148,7 @@ class Prompt(Section):
     num_examples: int = Field(3, ge=0, description="rows of it that stand before a question")
 
 
-class Desk(Protocol):
+class TeacherSession(Protocol):
     """Where `make` asks; see the top of this file."""
 
     @property

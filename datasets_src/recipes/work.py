@@ -17,7 +17,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from datasets_src.recipes.contract import Desk, Dropped, Item, NoAnswer, Row
+from datasets_src.recipes.contract import Dropped, Item, NoAnswer, Row, TeacherSession
 from datasets_src.recipes.teacher.pace import Stopping
 
 WINDOW = 8  # items that wait to be written, for each thread
@@ -30,7 +30,7 @@ def make_all(
     items: Sequence[Item | Dropped],
     material: Any,
     *,
-    desk: Desk,
+    desk: TeacherSession,
     num_threads: int,
     stop: threading.Event,
     told: Callable[[], str] = lambda: "",
@@ -77,7 +77,11 @@ def _raise_reason(waiting: deque[Future[Made]]) -> None:
 
 
 def _make(
-    kind: ModuleType, item: Item | Dropped, material: Any, desk: Desk, stop: threading.Event
+    kind: ModuleType,
+    item: Item | Dropped,
+    material: Any,
+    desk: TeacherSession,
+    stop: threading.Event,
 ) -> Made:
     if isinstance(item, Dropped):
         return [item]

@@ -20,7 +20,7 @@ from datasets_src.errors import UserError
 from datasets_src.task import known_tasks, load_task
 from trainers.config.load import leaves, load_config
 from trainers.config.schema import Config
-from trainers.process.signals import RunFailed, Stopped
+from trainers.process.signals import RunFailed, StoppedBySignal
 
 
 def run_verb(main: Callable[[list[str]], int]) -> None:
@@ -53,7 +53,7 @@ def run_verb(main: Callable[[list[str]], int]) -> None:
     except KeyboardInterrupt:
         print(f"stopped\n{again()}", file=sys.stderr)
         code = 130
-    except Stopped as stopped:
+    except StoppedBySignal as stopped:
         print(f"{stopped}\n{again()}", file=sys.stderr)
         code = stopped.exit_code
     sys.stdout.flush()

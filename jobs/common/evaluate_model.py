@@ -24,12 +24,12 @@ from datasets_src.scoring.predictions import load_sides
 from datasets_src.types import Example, Score
 from trainers.config.load import dump_config, load_config, override_pairs
 from trainers.config.schema import Config
-from trainers.run.location import RunHome, output_directory
+from trainers.run.location import RunLocation, output_directory
 from trainers.run.scores import best_score, read_scores
 from trainers.storage.json_files import read_jsonl, write_jsonl, write_text
 
 if TYPE_CHECKING:  # torch takes seconds to import; a fault in an argument needs none of it
-    from trainers.evaluation.few_shot import Asker
+    from trainers.evaluation.few_shot import PromptBuilder
     from trainers.generation.replies import Reply
 
 
@@ -123,7 +123,7 @@ def find_subject(args: argparse.Namespace, overrides: Sequence[str]) -> Subject:
     config = _config(args, overrides)
     if args.model is not None:
         return _any_model(args.model, config)
-    home = RunHome(config)
+    home = RunLocation(config)
     if args.gguf is not None:
         if not args.gguf.is_file():
             raise UserError(f"--gguf: no file {args.gguf}; name the .gguf file")
@@ -165,7 +165,7 @@ def _any_model(name: str, config: Config) -> Subject:
             "chat_template": None if has_own else config.model.chat_template,
         }
     )
-    run_dir = RunHome(config).run_dir
+    run_dir = RunLocation(config).run_dir
     return Subject(Path(name).name, config.model_copy(update={"model": model}), run_dir)
 
 
@@ -190,7 +190,7 @@ def _of_run(run_dir: Path, name: str | None, config: Config) -> Subject:
 
 
 def _prompting(
-    config: Config, asker: "Asker", train: Sequence[Example], rows: Sequence[Example]
+    config: Config, asker: "PromptBuilder", train: Sequence[Example], rows: Sequence[Example]
 ) -> Prompting:
     """As the run's own few-shot row is asked, where that has as many examples."""
     num = config.eval.num_few_shot

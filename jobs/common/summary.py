@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from datasets_src.types import Score
-from trainers.run.scores import best_of, compare_best, read_scores
+from trainers.run.scores import best_of, compare_with_baselines, read_scores
 from trainers.storage.json_files import read_json
 
 EQUAL = " equal to the merged model's"
@@ -25,7 +25,7 @@ def summary_table(run_dir: Path) -> str:
     lines = [head + "  ".join(f"{name:>{width}}" for name, width in widths.items())]
     lines += [_line(score, widths, is_best=score is best) for score in scores]
     if best is not None:
-        rivals = compare_best(run_dir).items()
+        rivals = compare_with_baselines(run_dir).items()
         lines += ["", *(rival.told(best.name, name) for name, rival in rivals)] if rivals else []
     return "\n".join(lines)
 

@@ -31,7 +31,7 @@ from trainers.driver import fit
 from trainers.evaluation.score_checkpoint import LOWEST_NICENESS
 from trainers.models.resolve import resolve_base
 from trainers.process.background import Background
-from trainers.process.signals import Stopped, StopRequest
+from trainers.process.signals import StoppedBySignal, StopSignal
 from trainers.storage.json_files import read_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -131,9 +131,9 @@ def main() -> None:
             ROOT / "jobs/configs/quickstart.yaml", [f"{k}={v}" for k, v in options.items()]
         )
         prepared = prepare_rows(config, resolve_base(config)).directory
-        stop, turns = StopRequest(), Turns(Path(scratch) / config.run_name / "metrics.jsonl")
+        stop, turns = StopSignal(), Turns(Path(scratch) / config.run_name / "metrics.jsonl")
         rounds = Background(lambda: take_rounds(turns, stop))
-        with suppress(Stopped):
+        with suppress(StoppedBySignal):
             fit(config, prepared_dir=prepared, stop=stop)
         if rounds.error is not None:
             raise rounds.error
@@ -149,7 +149,7 @@ def main() -> None:
     print(json.dumps({"bench": "beside", **figures}))
 
 
-def take_rounds(turns: Turns, stop: StopRequest) -> None:
+def take_rounds(turns: Turns, stop: StopSignal) -> None:
     """All rounds, and then the end of the run, as by ctrl-C."""
     try:
         turns.take()

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets_src.recipes.services.crossref import crossref_service
-from datasets_src.recipes.teacher.asker import Asker
+from datasets_src.recipes.teacher.asker import ServiceClient
 from datasets_src.recipes.teacher.cache import ReplyCache
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,7 +59,7 @@ def look_up_all(url: str, listed: list[dict[str, Any]], replies: Path) -> tuple[
         return service.call(request)
 
     with ReplyCache(replies) as cache, ThreadPoolExecutor(MAX_PARALLEL) as pool:
-        asker = Asker(replace(service, call=counted), cache, stop=threading.Event())
+        asker = ServiceClient(replace(service, call=counted), cache, stop=threading.Event())
 
         def ask(work: dict[str, Any]) -> Any:
             request = {"query": work["title"][0], "from_year": 2018, "until_year": 2020, "rows": 5}

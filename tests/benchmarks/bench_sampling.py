@@ -26,7 +26,7 @@ from trainers.models.resolve import resolve_model
 from trainers.step.optimizer import make_optimizer
 from trainers.step.packing import num_target_tokens, pack
 from trainers.step.schedule import learning_rate
-from trainers.step.train_step import Replicated, loss_part, train_step
+from trainers.step.train_step import DataParallelEngine, loss_part, train_step
 
 SAMPLINGS: dict[str, int | None] = {"shuffled": None, "grouped 3": 3, "grouped 9": 9}
 SEEDS = (0, 1)
@@ -96,7 +96,7 @@ def train(rows: Rows, held_out: Rows, *, group_size: int | None, seed: int) -> t
         mine = [rows[i] for i in step.rows]
         batches = cut_step(mine, num_workers=1, max_tokens=8192, min_share=TRAIN.min_share)
         train_step(
-            Replicated(model, optimizer, max_grad_norm=TRAIN.max_grad_norm),
+            DataParallelEngine(model, optimizer, max_grad_norm=TRAIN.max_grad_norm),
             ((i, pack(b.rows, min_share=TRAIN.min_share)) for i, b in enumerate(batches)),
             num_targets=sum(num_target_tokens(len(r.input_ids), r.prompt_len) for r in mine),
             learning_rate=learning_rate(

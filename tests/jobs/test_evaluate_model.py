@@ -21,7 +21,7 @@ from trainers.loop import run
 from trainers.methods.merge_adapter import merge_adapter
 from trainers.run.scores import best_score
 from trainers.storage.json_files import read_jsonl, write_text
-from trainers.train_state import Job
+from trainers.train_state import WorkerSpec
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def made(
     config = config_for(folder, small_rows)
     prepared = prepare(config.data, model_dir=pocket, output_dir=folder).directory
     run_dir = folder / config.run_name
-    run(Job(config, run_dir, prepared, "one", rank=0, world=1, num_threads=2))
+    run(WorkerSpec(config, run_dir, prepared, "one", rank=0, world_size=1, num_threads=2))
     for path in (folder / "config.yaml", run_dir / "config.yaml"):
         write_text(path, dump_config(config))
     best = best_score(run_dir)

@@ -17,14 +17,14 @@ from tests.servers.hub_server import HubServer
 from tests.trainers.small_run import config_for
 from trainers.config.schema import Config, HubConfig
 from trainers.driver import fit
-from trainers.evaluation.scoring_actors import Examiner
+from trainers.evaluation.scoring_actors import ScoringPool
 from trainers.hub.client import check_hub
 from trainers.hub.push import SavePusher
 from trainers.loop import run
 from trainers.run.state import RunState
 from trainers.storage.checkpoints import list_checkpoints, step_name
 from trainers.storage.json_files import read_jsonl, write_text
-from trainers.train_state import Job
+from trainers.train_state import WorkerSpec
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +45,8 @@ def finished(prepared: Path, small_rows: Path, tmp_path_factory: pytest.TempPath
     return run_dir
 
 
-def alone(config: Config, run_dir: Path, prepared: Path, attempt: str = "one") -> Job:
-    return Job(config, run_dir, prepared, attempt, rank=0, world=1, num_threads=2)
+def alone(config: Config, run_dir: Path, prepared: Path, attempt: str = "one") -> WorkerSpec:
+    return WorkerSpec(config, run_dir, prepared, attempt, rank=0, world_size=1, num_threads=2)
 
 
 def adapter_bytes(run_dir: Path, step: int) -> bytes:
@@ -179,7 +179,7 @@ def test_a_killed_actors_checkpoint_is_scored_by_another(
     (run_dir / "scores.jsonl").unlink()
     shutil.rmtree(run_dir / "predictions")
     config = beside(config_for(tmp_path, small_rows))
-    with Examiner(config, run_dir=run_dir, prepared_dir=prepared) as examiner:
+    with ScoringPool(config, run_dir=run_dir, prepared_dir=prepared) as examiner:
         examiner.start(1)
         examiner.look()
         for _ in range(200):
@@ -207,7 +207,7 @@ def test_a_damaged_save_has_no_score_unless_another_attempt_wrote_it_too(
     (run_dir / "scores.jsonl").unlink()
     config = beside(config_for(tmp_path, small_rows))
     said: list[str] = []
-    with Examiner(config, run_dir=run_dir, prepared_dir=prepared, say=said.append) as examiner:
+    with ScoringPool(config, run_dir=run_dir, prepared_dir=prepared, say=said.append) as examiner:
         examiner.start(1)
         examiner.finish()
     assert [line.split()[1] for line in said] == [str(lost.path), str(newer)]

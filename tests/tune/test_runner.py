@@ -11,7 +11,7 @@ from ray.tune.search import Searcher
 from datasets_src.errors import UserError
 from tests.tune.conftest import SweepOf
 from tests.tune.trials.test_director import SECTION, start, train
-from trainers.supervision.message_board import Fault
+from trainers.supervision.message_board import WorkerError
 from tune.resources.room import Room
 from tune.runner import Legs
 from tune.trials.director import Director, Work
@@ -31,13 +31,13 @@ def legs_of(director: Director, *, num_trials: int = 1) -> Legs:
     return legs
 
 
-def ended(*, fault: Fault | None = None, left: bool = False) -> dict[str, str]:
+def ended(*, fault: WorkerError | None = None, left: bool = False) -> dict[str, str]:
     told: dict[str, Any] = {"left": left, "fault": fault and asdict(fault), "cpu_s": 1, "wall_s": 1}
     return {"ending": json.dumps(told)}
 
 
-def fault(kind: str, *, signature: str = "s") -> Fault:
-    return Fault(0, kind, "it broke", "Traceback …", signature)
+def fault(kind: str, *, signature: str = "s") -> WorkerError:
+    return WorkerError(0, kind, "it broke", "Traceback …", signature)
 
 
 def run_of(told: Any) -> str:

@@ -34,7 +34,7 @@ def row_losses(
     max_tokens: int,
     min_share: int,
     rank: int = 0,
-    world: int = 1,
+    world_size: int = 1,
     on_part: Callable[[], object] = lambda: None,
 ) -> dict[int, float]:
     """The losses of this worker's share of `rows`, by their indices; `on_part` is called often.
@@ -45,7 +45,7 @@ def row_losses(
     model.eval()
     order = sort_rows([row.input_ids for row in rows])
     losses: dict[int, float] = {}
-    for start in range(0, len(order), ROWS_CUT_TOGETHER)[rank::world]:
+    for start in range(0, len(order), ROWS_CUT_TOGETHER)[rank::world_size]:
         indices = order[start : start + ROWS_CUT_TOGETHER]
         parts = cut_step(
             [rows[i] for i in indices], num_workers=1, max_tokens=max_tokens, min_share=min_share

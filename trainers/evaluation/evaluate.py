@@ -1,6 +1,6 @@
 """Score a model on the validation rows: every worker answers its share, rank 0 scores.
 
-    evaluate(model, tokenizer, split, job=EvalJob(name="step-000140", step=140, ...))
+    evaluate(model, tokenizer, split, job=EvalSpec(name="step-000140", step=140, ...))
 
 Evaluation runs on the training workers: the base is already in their memory, and on CPU the
 cores that would answer beside training are the ones that train.
@@ -39,7 +39,7 @@ Together = Callable[[], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True)
-class EvalJob:
+class EvalSpec:
     """What is evaluated and where its records go.
 
     `max_tokens` and `min_share` are those of a micro-batch where losses are computed.
@@ -65,7 +65,7 @@ def evaluate(
     split: Split,
     *,
     task: ModuleType,
-    job: EvalJob,
+    job: EvalSpec,
     ask: Ask | None = None,
     on_batch: Callable[[int], object] = lambda done: None,
     together: Together = nullcontext,
@@ -77,10 +77,10 @@ def evaluate(
     """
     started = time.monotonic()
     rank = dist.get_rank() if dist.is_initialized() else 0
-    world = dist.get_world_size() if dist.is_initialized() else 1
+    world_size = dist.get_world_size() if dist.is_initialized() else 1
     # Neighbours in length go to different workers, so that the shares cost the same.
     by_length = sorted(range(len(split)), key=lambda i: (int(split.prompt_lens[i]), i))
-    mine = by_length[rank::world]
+    mine = by_length[rank::world_size]
     with together():
         replies = preset_replies(
             model,
@@ -96,9 +96,9 @@ def evaluate(
             batch_size=job.batch_size,
             on_batch=on_batch,
         )
-        losses = _losses(model, split, job, ask, rank, world, on_batch)
-    answered = _gather(dict(zip(mine, replies, strict=True)), rank, world)
-    known = _gather(losses, rank, world)
+        losses = _losses(model, split, job, ask, rank, world_size, on_batch)
+    answered = _gather(dict(zip(mine, replies, strict=True)), rank, world_size)
+    known = _gather(losses, rank, world_size)
     if answered is None or known is None:
         return None
     examples = [split.example(i) for i in range(len(split))]
@@ -110,7 +110,7 @@ def evaluate(
 
 
 def constant_score(
-    train: Sequence[Example], validation: Sequence[Example], *, task: ModuleType, job: EvalJob
+    train: Sequence[Example], validation: Sequence[Example], *, task: ModuleType, job: EvalSpec
 ) -> Score:
     """Score the best constant answer: what a model that learnt nothing but one reply gets."""
     started = time.monotonic()
@@ -129,10 +129,10 @@ def constant_score(
 def _losses(
     model: LanguageModel,
     split: Split,
-    job: EvalJob,
+    job: EvalSpec,
     ask: Ask | None,
     rank: int,
-    world: int,
+    world_size: int,
     on_batch: Callable[[int], object],
 ) -> dict[int, float]:
     """Of this worker's share of the rows, where they choose; else none."""
@@ -144,7 +144,7 @@ def _losses(
         max_tokens=job.max_tokens,
         min_share=job.min_share,
         rank=rank,
-        world=world,
+        world_size=world_size,
         on_part=lambda: on_batch(0),
     )
 
@@ -164,16 +164,16 @@ def _asked(split: Split, ask: Ask | None) -> list[TokenizedExample]:
     ]
 
 
-def _gather(mine: dict[int, Of], rank: int, world: int) -> dict[int, Of] | None:
-    if world == 1:
+def _gather(mine: dict[int, Of], rank: int, world_size: int) -> dict[int, Of] | None:
+    if world_size == 1:
         return mine
-    parts: list[dict[int, Of]] | None = [{} for _ in range(world)] if rank == 0 else None
+    parts: list[dict[int, Of]] | None = [{} for _ in range(world_size)] if rank == 0 else None
     dist.gather_object(mine, parts)
     return None if parts is None else {i: of for part in parts for i, of in part.items()}
 
 
 def _written(
-    job: EvalJob,
+    job: EvalSpec,
     task: ModuleType,
     examples: Sequence[Example],
     replies: Sequence[Reply],

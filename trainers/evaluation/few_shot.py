@@ -29,7 +29,7 @@ Ask = Callable[[Sequence[int]], list[list[int]]]
 
 
 @dataclass(frozen=True)
-class Asker:
+class PromptBuilder:
     """Turns examples into prompts; `context` tokens hold a prompt and `max_new_tokens`."""
 
     fmt: TextFormat
@@ -80,10 +80,10 @@ class Asker:
         return "; ".join(told)
 
 
-def open_asker(config: Config, model_dir: Path) -> Asker:
+def open_asker(config: Config, model_dir: Path) -> PromptBuilder:
     """For the task and the template of `config` and the tokenizer in `model_dir`."""
     fmt = read_format(model_dir, config.data.template)
-    return Asker(
+    return PromptBuilder(
         fmt=fmt,
         encode=open_tokenizer(fmt),
         task=load_task(config.data.task),

@@ -1,7 +1,7 @@
 """One score of a run, made for a name: the base, by a good prompt, a constant answer, a checkpoint.
 
-it = Examinee(model, tokenizer, model_dir, train, validation)
-exam(config, it, "base", run_dir=run_dir); exam(config, it, "step-000140", run_dir=run_dir)
+it = EvalInputs(model, tokenizer, model_dir, train, validation)
+score_checkpoint(config, it, "step-000140", run_dir=run_dir)
 
 Every training worker takes part in it, or an actor of its own does it alone (scoring_actors.py).
 """
@@ -23,7 +23,7 @@ from datasets_src.prepared.store import Split, open_split
 from datasets_src.task import load_task
 from datasets_src.types import Score
 from trainers.config.schema import Config
-from trainers.evaluation.evaluate import EvalJob, Together, constant_score, evaluate
+from trainers.evaluation.evaluate import EvalSpec, Together, constant_score, evaluate
 from trainers.evaluation.few_shot import few_shot_of_run
 from trainers.methods.choose import method_module
 from trainers.models.load import LanguageModel, compute_dtype, load_tokenizer
@@ -37,7 +37,7 @@ OnBatch = Callable[[int], object]
 
 
 @dataclass(frozen=True)
-class Examinee:
+class EvalInputs:
     """A model that answers, and the rows it is asked."""
 
     model: LanguageModel
@@ -47,9 +47,9 @@ class Examinee:
     validation: Split
 
 
-def exam(
+def score_checkpoint(
     config: Config,
-    it: Examinee,
+    it: EvalInputs,
     name: str,
     *,
     run_dir: Path,
@@ -90,10 +90,10 @@ def exam(
         )
 
 
-def eval_job(config: Config, name: str, *, run_dir: Path) -> EvalJob:
+def eval_job(config: Config, name: str, *, run_dir: Path) -> EvalSpec:
     """The evaluation of a run's rows under `name`."""
     task, settings = load_task(config.data.task), config.eval
-    return EvalJob(
+    return EvalSpec(
         name=name,
         step=step_of_score(name),
         run_dir=run_dir,
@@ -121,7 +121,7 @@ def give_way() -> None:
         os.nice(LOWEST_NICENESS)
 
 
-class Answerer:
+class ScoringActor:
     """An actor with a model of its own, which takes on one checkpoint after another.
 
     One that is there `beside` training takes of a core what nobody else wants.
@@ -149,7 +149,7 @@ class Answerer:
             device="cuda" if self._config.scaling.use_gpu else "cpu",
         )
         splits = [open_split(Path(prepared_dir), name) for name in ("train", "validation")]
-        self._it = Examinee(model, load_tokenizer(model_dir), model_dir, *splits)
+        self._it = EvalInputs(model, load_tokenizer(model_dir), model_dir, *splits)
 
     def score(self, name: str, checkpoint: str | None) -> Score | None:
         """Answer for `name`, whose weights are in `checkpoint`.
@@ -161,4 +161,4 @@ class Answerer:
             if (reason := damage(Path(checkpoint))) is not None:
                 raise DamageError(reason)
             method_module(self._config.method).load(self._it.model, Path(checkpoint))
-        return exam(self._config, self._it, name, run_dir=self._run_dir)
+        return score_checkpoint(self._config, self._it, name, run_dir=self._run_dir)

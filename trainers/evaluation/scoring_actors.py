@@ -1,6 +1,6 @@
 """Scores checkpoints beside training: actors of their own answer, and training does not wait.
 
-    with Examiner(config, run_dir=run_dir, prepared_dir=prepared_dir) as examiner:
+    with ScoringPool(config, run_dir=run_dir, prepared_dir=prepared_dir) as examiner:
         examiner.start(cpus); examiner.look(); ...; examiner.finish()
 
 The driver hands out what is saved and has no score yet and writes scores.jsonl; a score is the one
@@ -31,7 +31,7 @@ LOOK_EVERY_S = 0.5
 MAX_DEATHS = 3
 
 
-class Examiner:
+class ScoringPool:
     """`num_eval_workers` actors and what each is at; with none it does nothing."""
 
     def __init__(
@@ -57,7 +57,7 @@ class Examiner:
             train = open_split(prepared_dir, "train")
             self._saves = save_steps(config, train, len(make_plan(config, train)))
 
-    def __enter__(self) -> "Examiner":
+    def __enter__(self) -> "ScoringPool":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -140,11 +140,11 @@ class Examiner:
 
     def _actor(self) -> Any:
         from trainers.evaluation.score_checkpoint import (
-            Answerer,  # torch, which the driver of most runs needs not
+            ScoringActor,  # torch, which the driver of most runs needs not
         )
 
         gpus = 1 if self._config.scaling.use_gpu else 0
-        make = ray.remote(Answerer).options(num_cpus=self._cpus, num_gpus=gpus)
+        make = ray.remote(ScoringActor).options(num_cpus=self._cpus, num_gpus=gpus)
         told = self._config.model_dump(mode="json")
         where = (str(self._run_dir), str(self._prepared_dir))
         return make.remote(told, *where, self._cpus, beside=True)

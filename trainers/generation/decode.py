@@ -15,21 +15,21 @@ from dataclasses import dataclass
 
 from datasets_src.batching.trie import shared_lengths, sort_rows
 from trainers.generation.forward import (
-    Passes,
+    DecodeSequence,
+    ForwardPass,
     Pick,
-    Row,
     activations_on_one_thread,
     most_likely,
     shape_of,
     sizes_of,
 )
-from trainers.generation.ngram_drafts import Drafts
+from trainers.generation.ngram_drafts import NgramDrafts
 from trainers.generation.prefill import Group, prefill
-from trainers.kernels.paged_kv import PROMPT_PAGE, REPLY_PAGE, Pool
+from trainers.kernels.paged_kv import PROMPT_PAGE, REPLY_PAGE, KvCache
 from trainers.models.load import LanguageModel
 
 MAX_DRAFT = 8
-Said = Iterable[tuple[Row, list[int]]]
+Said = Iterable[tuple[DecodeSequence, list[int]]]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Limit:
     max_new_tokens: int
     max_draft: int
 
-    def append(self, row: Row, tokens: Iterable[int]) -> bool:
+    def append(self, row: DecodeSequence, tokens: Iterable[int]) -> bool:
         """Add new tokens to the row up to the one that ends it; whether one does."""
         for token in tokens:
             row.tokens.append(token)
@@ -76,7 +76,7 @@ def decode(
     limit = Limit(ended, max_new_tokens, max_draft)
     num_rows = min(batch_size, sizes_of(model.dtype).reply)
     pool = make_pool(model, prompts, max_new_tokens=max_new_tokens, num_rows=num_rows)
-    batch = Batch(Passes(model, pool, pick), Queue(prompts, pool), num_rows, limit)
+    batch = Batch(ForwardPass(model, pool, pick), Queue(prompts, pool), num_rows, limit)
     with activations_on_one_thread(model):
         while batch.live or batch.ready or batch.queue:
             for row in batch.advance():
@@ -86,14 +86,14 @@ def decode(
 class Batch:
     """Rows that are extended, and rows whose prompt is computed and that wait for a place."""
 
-    def __init__(self, passes: Passes, queue: "Queue", num_rows: int, limit: Limit) -> None:
-        self.live: list[Row] = []
-        self.ready: deque[Row] = deque()
+    def __init__(self, passes: ForwardPass, queue: "Queue", num_rows: int, limit: Limit) -> None:
+        self.live: list[DecodeSequence] = []
+        self.ready: deque[DecodeSequence] = deque()
         self.queue = queue
         self._passes, self._num_rows, self._limit = passes, num_rows, limit
-        self._drafts = Drafts()
+        self._drafts = NgramDrafts()
 
-    def advance(self) -> list[Row]:
+    def advance(self) -> list[DecodeSequence]:
         """Start rows if places are free, else extend those there are; the rows that end."""
         missing = self._num_rows - len(self.live) - len(self.ready)
         said = self._start(missing) if missing > 0 and self.queue else self._extend()
@@ -135,15 +135,15 @@ class Batch:
 class Queue:
     """Prompts that wait, in sorted order, and the pages that the next one shares."""
 
-    def __init__(self, prompts: Sequence[Sequence[int]], pool: Pool) -> None:
+    def __init__(self, prompts: Sequence[Sequence[int]], pool: KvCache) -> None:
         order = sort_rows(prompts)
         shared = [0, *shared_lengths([prompts[i] for i in order])]
         self._waiting = deque(
-            Row(i, list(prompts[i]), len(prompts[i]), num_shared)
+            DecodeSequence(i, list(prompts[i]), len(prompts[i]), num_shared)
             for i, num_shared in zip(order, shared, strict=True)
         )
         self._pool = pool
-        self._last: Row | None = None
+        self._last: DecodeSequence | None = None
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -171,7 +171,7 @@ def make_pool(
     *,
     max_new_tokens: int,
     num_rows: int,
-) -> Pool:
+) -> KvCache:
     """Pages for any `num_rows` of the prompts with their replies, and half as many that wait.
 
     Sharing is not counted: what is not needed of the pool takes no memory.
@@ -180,7 +180,7 @@ def make_pool(
     rest = [len(prompt) % PROMPT_PAGE for prompt in prompts]
     own = [-(-(tokens + max_new_tokens) // REPLY_PAGE) for tokens in rest]
     num_held = num_rows + num_rows // 2
-    return Pool(
+    return KvCache(
         shape_of(model),
         # One more: the last row to be started, whose pages the next may share.
         num_prompt=sum(heapq.nlargest(num_held + 1, whole)),

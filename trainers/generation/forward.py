@@ -14,8 +14,8 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
-from trainers.kernels.paged_attention import Step
-from trainers.kernels.paged_kv import PROMPT_PAGE, REPLY_PAGE, Pages, Pool, Shape
+from trainers.kernels.paged_attention import PagedAttentionInputs
+from trainers.kernels.paged_kv import PROMPT_PAGE, REPLY_PAGE, KvCache, PageTable, Shape
 from trainers.kernels.paged_plan import OWN, PARTS, WHOLE, Plan, Reads
 from trainers.kernels.tree_attention import NO_MASK
 from trainers.models.load import LanguageModel
@@ -33,7 +33,7 @@ def most_likely(logits_NV: Tensor, places: Sequence[Place]) -> list[int]:
 
 
 @dataclass(eq=False)
-class Row:
+class DecodeSequence:
     """A prompt of `num_prompt` tokens with its reply, and its pages: `whole` ones, which the prompt
     fills, and `rest`, from there on.
 
@@ -74,12 +74,12 @@ class Row:
             return seen + [(PARTS + i, self.whole[num_whole]) for i in range(num_more)]
         return seen + [(OWN, page) for page in self.rest[:num_more]]
 
-    def reserve(self, pool: Pool, num_tokens: int) -> None:
+    def reserve(self, pool: KvCache, num_tokens: int) -> None:
         """Have pages for the first so many tokens, of which `whole` are there."""
         while self.rest_start + len(self.rest) * REPLY_PAGE < num_tokens:
             self.rest.append(pool.reply.take())
 
-    def release(self, pool: Pool) -> None:
+    def release(self, pool: KvCache) -> None:
         """Give the pages back."""
         pool.prompt.drop(self.whole)
         pool.reply.drop(self.rest)
@@ -117,15 +117,17 @@ def shape_of(model: LanguageModel) -> Shape:
     )
 
 
-class Passes:
+class ForwardPass:
     """A model, a pool of pages, and what picks a token by its logits."""
 
-    def __init__(self, model: LanguageModel, pool: Pool, pick: Pick = most_likely) -> None:
+    def __init__(self, model: LanguageModel, pool: KvCache, pick: Pick = most_likely) -> None:
         base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
         self._decoder, self._head = base.get_decoder(), base.get_output_embeddings()
         self.pool, self.sizes, self._pick = pool, sizes_of(pool.shape.dtype), pick
 
-    def extend(self, rows: Sequence[Row], drafts: Sequence[Sequence[int]]) -> list[list[int]]:
+    def extend(
+        self, rows: Sequence[DecodeSequence], drafts: Sequence[Sequence[int]]
+    ) -> list[list[int]]:
         """The next tokens of each row: one, and one more for each token of its draft up to the
         first wrong one. At most `sizes.reply` tokens go in: the last of each row, and drafts."""
         inputs: list[Input] = []
@@ -149,7 +151,7 @@ class Passes:
         inputs: Sequence[Input],
         size: int,
         reads: Reads,
-        writes: Iterable[tuple[Pages, Sequence[tuple[int, int]]]],
+        writes: Iterable[tuple[PageTable, Sequence[tuple[int, int]]]],
     ) -> Tensor:
         """[N, C] of N inputs, in a pass over `size` tokens."""
         filled = torch.tensor([*inputs, *[(0, 0)] * (size - len(inputs))])
@@ -159,7 +161,7 @@ class Passes:
             position_ids=positions[None],
             attention_mask=NO_MASK,
             use_cache=False,
-            pages=Step(self.pool, reads, positions=positions, writes=writes),
+            pages=PagedAttentionInputs(self.pool, reads, positions=positions, writes=writes),
         ).last_hidden_state[0]
         return out[: len(inputs)]
 

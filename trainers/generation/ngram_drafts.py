@@ -15,7 +15,7 @@ LENGTHS = (3, 2, 1)
 MAX_KNOWN = 4_000_000
 
 
-class Drafts:
+class NgramDrafts:
     """What came last after each run of a few tokens."""
 
     def __init__(self) -> None:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from trainers.generation.forward import Input, Passes, Row
-from trainers.kernels.paged_kv import PROMPT_PAGE, Pool
+from trainers.generation.forward import DecodeSequence, ForwardPass, Input
+from trainers.kernels.paged_kv import PROMPT_PAGE, KvCache
 from trainers.kernels.paged_plan import Plan
 
 
@@ -23,16 +23,16 @@ class Group:
     the last of each row.
     """
 
-    rows: list[Row] = field(default_factory=list)
+    rows: list[DecodeSequence] = field(default_factory=list)
     inputs: list[Input] = field(default_factory=list)
-    owners: list[Row] = field(default_factory=list)
+    owners: list[DecodeSequence] = field(default_factory=list)
     prompt_writes: list[tuple[int, int]] = field(default_factory=list)
     reply_writes: list[tuple[int, int]] = field(default_factory=list)
     lasts: list[int] = field(default_factory=list)
     # Which of the T is at each place of the last row; -1 where it stands in an earlier group.
     path: list[int] = field(default_factory=list)
 
-    def add(self, pool: Pool, row: Row, before: Row | None) -> None:
+    def add(self, pool: KvCache, row: DecodeSequence, before: DecodeSequence | None) -> None:
         """Append a row; `before` is the one before it in sorted order, its whole pages in use."""
         shared, num_same = row.num_shared, row.num_shared // PROMPT_PAGE
         same = num_same * PROMPT_PAGE
@@ -56,7 +56,7 @@ class Group:
         self.rows.append(row)
 
 
-def prefill(passes: Passes, group: Group) -> list[int]:
+def prefill(passes: ForwardPass, group: Group) -> list[int]:
     """Compute the keys of the group; the first new token of each row."""
     size = passes.sizes.prompt
     starts = range(0, len(group.inputs), size)
@@ -64,7 +64,7 @@ def prefill(passes: Passes, group: Group) -> list[int]:
     return passes.pick(hidden_TC[group.lasts], [(row.index, 0) for row in group.rows])
 
 
-def _hidden(passes: Passes, group: Group, start: int, stop: int) -> Tensor:
+def _hidden(passes: ForwardPass, group: Group, start: int, stop: int) -> Tensor:
     """States of the tokens [start, stop)."""
     plan, inputs = Plan(passes.pool), group.inputs[start:stop]
     for (_, position), row in zip(inputs, group.owners[start:stop], strict=True):

@@ -16,7 +16,7 @@ from trainers.hub.card import card_text
 from trainers.hub.client import Kind, repo_id_for
 from trainers.hub.outbox import drain, enqueue, items
 from trainers.methods.choose import method_module
-from trainers.run.location import RunHome
+from trainers.run.location import RunLocation
 from trainers.run.scores import find_score
 from trainers.storage.checkpoints import step_name
 from trainers.storage.json_files import read_jsonl
@@ -71,7 +71,7 @@ POLL_EVERY_S = 2.0
 class SavePusher:
     """Follows checkpoints.jsonl; pushes each scored checkpoint once, to the branch of its step."""
 
-    def __init__(self, home: RunHome, *, config: Config) -> None:
+    def __init__(self, home: RunLocation, *, config: Config) -> None:
         self._home, self._run_dir, self._config = home, home.run_dir, config
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)

@@ -15,13 +15,13 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from trainers.kernels.paged_kv import Pages, Pool
+from trainers.kernels.paged_kv import KvCache, PageTable
 from trainers.kernels.paged_plan import Call, Reads
 
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
 
-class Step:
+class PagedAttentionInputs:
     """What the attention layers of a pass over T tokens do: write keys and values, then read.
 
     positions [T]: places in the rows. writes: for each kind of pages (token, page * size + place)
@@ -31,18 +31,18 @@ class Step:
 
     def __init__(
         self,
-        pool: Pool,
+        pool: KvCache,
         reads: Reads,
         *,
         positions: Tensor,
-        writes: Iterable[tuple[Pages, Sequence[tuple[int, int]]]],
+        writes: Iterable[tuple[PageTable, Sequence[tuple[int, int]]]],
     ) -> None:
         self._heads, self._kv_heads = pool.shape.heads, pool.shape.kv_heads
         self._reads = reads
         self._writes = [(pages, *self._rows(pages, pairs)) for pages, pairs in writes if pairs]
         self._masks = [self._mask(call, positions, pool.shape.dtype) for call in reads.calls]
 
-    def _rows(self, pages: Pages, pairs: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+    def _rows(self, pages: PageTable, pairs: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
         """Tokens [W], and rows [W * kv_heads] of the pages as [pages * kv_heads * size, width]."""
         tokens, slots = torch.tensor(pairs).unbind(1)
         page, place = slots // pages.size, slots % pages.size

@@ -1,6 +1,6 @@
 """Keys and values of many rows, in pages that rows can share.
 
-pool = Pool(shape, num_prompt=40, num_reply=96)
+pool = KvCache(shape, num_prompt=40, num_reply=96)
 page = pool.prompt.take(); pool.prompt.keys[layer][page]      # [kv_heads, 128, width]
 
 A prompt's whole pages hold 128 tokens each and have as many users as rows that begin with them.
@@ -34,7 +34,7 @@ class Shape:
         return 2 * self.layers * self.kv_heads * self.width * self.dtype.itemsize
 
 
-class Pages:
+class PageTable:
     """Pages of one size in all layers: keys and values [num, kv_heads, size, width] of each.
 
     Memory is that of the pages that were ever in use; the rest of the tensors is never touched.
@@ -84,10 +84,10 @@ class Pages:
         return sum(self._touched)
 
 
-class Pool:
+class KvCache:
     """The pages of prompts and those of replies."""
 
     def __init__(self, shape: Shape, *, num_prompt: int, num_reply: int) -> None:
         self.shape = shape
-        self.prompt = Pages(shape, size=PROMPT_PAGE, num=num_prompt)
-        self.reply = Pages(shape, size=REPLY_PAGE, num=num_reply)
+        self.prompt = PageTable(shape, size=PROMPT_PAGE, num=num_prompt)
+        self.reply = PageTable(shape, size=REPLY_PAGE, num=num_reply)

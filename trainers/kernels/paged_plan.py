@@ -15,7 +15,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from trainers.kernels.paged_kv import PROMPT_PAGE, REPLY_PAGE, Pages, Pool
+from trainers.kernels.paged_kv import PROMPT_PAGE, REPLY_PAGE, KvCache, PageTable
 
 # Queries a page. A tile of AMX has 16 rows: 16 take the time of 8, and 1.5 times that of one.
 GROUP = 16
@@ -35,7 +35,7 @@ class Call:
     in the row; None where all tokens see all keys.
     """
 
-    pages: Pages
+    pages: PageTable
     start: int
     stop: int
     offset: int
@@ -60,7 +60,7 @@ class Reads:
 class Reader:
     """Pages of one kind, whole or a part of each: where it begins in its row, who sees it."""
 
-    pages: Pages
+    pages: PageTable
     offset: int
     size: int
     group: int
@@ -102,7 +102,7 @@ class Reader:
 class Plan:
     """The reads of a pass, token by token."""
 
-    def __init__(self, pool: Pool, *, reply_group: int | None = None) -> None:
+    def __init__(self, pool: KvCache, *, reply_group: int | None = None) -> None:
         """reply_group: tokens for each of a row's own pages, if not as many as for the others."""
         repeat = pool.shape.heads // pool.shape.kv_heads
         group = max(1, GROUP // repeat)

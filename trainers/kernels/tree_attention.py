@@ -25,7 +25,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from trainers.kernels.flex_attention import flex_tree_attention
-from trainers.kernels.paged_attention import Step
+from trainers.kernels.paged_attention import PagedAttentionInputs
 from trainers.kernels.query_chunks import Chunk
 from trainers.kernels.tree import Tree
 
@@ -154,7 +154,7 @@ def tree_attention_forward(
     scaling: float | None = None,
     dropout: float = 0.0,
     tree: Tree | None = None,
-    pages: Step | None = None,
+    pages: PagedAttentionInputs | None = None,
     sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:

@@ -14,7 +14,7 @@ from types import FrameType
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
-class Stopped(BaseException):
+class StoppedBySignal(BaseException):
     """The run was asked to stop, and did; no error, so no handler of errors may take it."""
 
     def __init__(self, signum: int) -> None:
@@ -28,7 +28,7 @@ class RunFailed(RuntimeError):
     """The run cannot go on, by no fault of the config or the data; exit code 1."""
 
 
-class StopRequest:
+class StopSignal:
     """What signal handlers and the lease leave for the driver to see."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class StopRequest:
         """Stop here if a signal was noted, or the lease was lost."""
         self.raise_if_lost()
         if self.signum is not None:
-            raise Stopped(self.signum)
+            raise StoppedBySignal(self.signum)
 
     def raise_if_lost(self) -> None:
         """Stop here, and write nothing more, if another driver has taken the run."""
@@ -68,4 +68,4 @@ class StopRequest:
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         first, self.signum = self.signum is None, signum
         if not (first and self._graceful):
-            raise Stopped(signum)
+            raise StoppedBySignal(signum)

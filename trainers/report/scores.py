@@ -16,7 +16,7 @@ from datasets_src.scoring.paired import Comparison
 from datasets_src.task import EVAL_LOSS
 from trainers.report.charts import Level, Point, Series, figure, line_chart
 from trainers.report.records import Records, Row, label_of, step_of
-from trainers.run.scores import BASELINES, best_score, compare_best
+from trainers.run.scores import BASELINES, best_score, compare_with_baselines
 
 CALLED = {
     "base": "the untuned base",
@@ -99,7 +99,7 @@ def verdict(records: Records) -> Verdict:
     if not rivals:
         return Verdict(f"{text}. No baseline was scored beside it.", "open")
     against = ", ".join(f"{called(r)} {_value_text(scores[r], metric)}" for r in rivals)
-    found = compare_best(records.run_dir)
+    found = compare_with_baselines(records.run_dir)
     beats_all = all(rival in found and found[rival].winner > 0 for rival in rivals)
     said = " ".join([f"{text}; {against}.", *_conclusions(found, rivals)])
     return Verdict(said, "good" if beats_all else "open")
@@ -136,7 +136,7 @@ def called(name: str) -> str:
 def paired_tests(records: Records) -> list[str]:
     """One line for each test of the chosen checkpoint."""
     chosen = chosen_name(records)
-    found = compare_best(records.run_dir)
+    found = compare_with_baselines(records.run_dir)
     return [test.told(label_of(chosen or ""), label_of(name)) for name, test in found.items()]
 
 

@@ -1,6 +1,6 @@
 """Where a worker finds checkpoints and leaves them: its run directory, and the store it follows.
 
-with Keeper(job, mirror) as keeper:
+with CheckpointManager(job, mirror) as keeper:
     checkpoint = keeper.fetch(keeper.newest())
     keeper.saved(checkpoint); keeper.prune(keep=3, also=[best])
 """
@@ -14,7 +14,7 @@ from trainers.storage.mirror import Mirror
 from trainers.storage.uploader import Uploader
 
 
-class Keeper:
+class CheckpointManager:
     """Without a mirror, the checkpoint store of the run directory and nothing else."""
 
     def __init__(self, run_dir: Path, mirror: Mirror | None, *, ledger: str, rank: int) -> None:
@@ -60,7 +60,7 @@ class Keeper:
         if self._mirror is not None and self._uploader is None:
             self._mirror.push_records((self._ledger,))
 
-    def __enter__(self) -> "Keeper":
+    def __enter__(self) -> "CheckpointManager":
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:

@@ -1,6 +1,6 @@
 """Where a run lives: a directory, or an object store that a directory of this machine follows.
 
-home = RunHome(config)
+home = RunLocation(config)
 home.run_dir                     # runs/demo, or ~/.cache/gallipato/runs/<hash of the URL>/demo
 home.mirror                      # None, or what carries files between that and s3://bucket/runs/demo
 
@@ -40,7 +40,7 @@ REMOTE_LEASE = LeaseTimes(beat_every_s=2.0, dead_after_s=60.0)
 LEASE_RETRY = Retry(total_s=20.0)
 
 
-class RunHome:
+class RunLocation:
     """The places of one run, as one process on one machine sees them."""
 
     def __init__(self, config: Config) -> None:

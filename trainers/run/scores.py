@@ -55,7 +55,7 @@ def best_step(run_dir: Path) -> int | None:
 BASELINES = ("base", "few_shot", "constant")
 
 
-def compare_best(run_dir: Path) -> dict[str, Comparison]:
+def compare_with_baselines(run_dir: Path) -> dict[str, Comparison]:
     """The best checkpoint against each baseline and the second-best checkpoint, by their names.
 
     Only those whose replies are in the run directory; none before a checkpoint is scored.

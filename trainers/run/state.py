@@ -18,9 +18,9 @@ from trainers.config.load import dump_config
 from trainers.config.schema import Config
 from trainers.lease.claim import is_free
 from trainers.lease.lease import Lease
-from trainers.process.signals import Stopped
+from trainers.process.signals import StoppedBySignal
 from trainers.run.base_fingerprint import Files, changed_files, describe_base
-from trainers.run.location import RunHome
+from trainers.run.location import RunLocation
 from trainers.storage.json_files import read_json, read_jsonl, write_json, write_text
 
 # Sections and keys that may change between attempts: they do not change the result.
@@ -34,7 +34,7 @@ PACKAGES = ("torch", "ray", "transformers", "peft", "huggingface_hub", "llama-cp
 class RunState:
     """run.json and the lease on a run, held for the life of the driver."""
 
-    def __init__(self, home: RunHome, lease: Lease) -> None:
+    def __init__(self, home: RunLocation, lease: Lease) -> None:
         self.home, self.run_dir, self._lease = home, home.run_dir, lease
         self.record: dict[str, Any] = {}
 
@@ -56,7 +56,7 @@ class RunState:
             UserError: another driver writes it, or config, data or base differ from what it began
                 with.
         """
-        home = RunHome(config)
+        home = RunLocation(config)
         lease = Lease.take(home.lease_storage, times=home.lease_times, on_lost=on_lost)
         state = cls(home, lease)
         with ExitStack() as undo:
@@ -100,9 +100,9 @@ class RunState:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None and self._lease.lost() is None:
-            stopped = isinstance(error, KeyboardInterrupt | SystemExit | Stopped)
+            stopped = isinstance(error, KeyboardInterrupt | SystemExit | StoppedBySignal)
             code = 2 if isinstance(error, UserError) else 130 if stopped else 1
-            code = error.exit_code if isinstance(error, Stopped) else code
+            code = error.exit_code if isinstance(error, StoppedBySignal) else code
             self.end("stopped" if stopped else "failed", code, str(error) or type(error).__name__)
         self._lease.release()
 
@@ -118,7 +118,7 @@ class RunState:
 def base_to_go_on_with(config: Config) -> Path | None:
     """The base's directory of an unfinished run of this name that began to train on this machine
     and that no driver writes now; None where there is no such run."""
-    home = RunHome(config)
+    home = RunLocation(config)
     record = read_json(home.run_dir / "run.json")
     model_dir = Path(record.get("model_dir", ""))
     unfinished = home.mirror is None and record.get("status") not in (None, "finished")

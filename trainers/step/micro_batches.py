@@ -1,6 +1,6 @@
 """A worker's micro-batches of one step: cut for all workers, shared out by cost, packed.
 
-share = share_of_step(rows, config, rank=0, world=2)
+share = share_of_step(rows, config, rank=0, world_size=2)
 train_step(engine, share.batches, ...)
 """
 
@@ -26,13 +26,13 @@ class Share:
 
 
 def share_of_step(
-    rows: Sequence[TokenizedExample], config: Config, *, rank: int, world: int
+    rows: Sequence[TokenizedExample], config: Config, *, rank: int, world_size: int
 ) -> Share:
     """What this worker computes of a step."""
     train = config.train
     batches = cut_step(
         rows,
-        num_workers=world,
+        num_workers=world_size,
         max_tokens=train.max_tokens_per_micro_batch,
         min_share=train.min_share,
     )
@@ -40,7 +40,7 @@ def share_of_step(
     def packed(index: int) -> PackedBatch:
         return pack(batches[index].rows, min_share=train.min_share)
 
-    shares = share_out([batch.num_tokens for batch in batches], world)
+    shares = share_out([batch.num_tokens for batch in batches], world_size)
     pairs: Iterable[tuple[int, PackedBatch]] = ((i, packed(i)) for i in shares[rank])
     if config.scaling.zero_stage:
         rounds = max(len(share) for share in shares)

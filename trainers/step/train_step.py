@@ -36,10 +36,10 @@ class Engine(Protocol):
 
     device: torch.device
 
-    def add(self, batch: PackedBatch, *, num_targets: int) -> Tensor:
+    def backward(self, batch: PackedBatch, *, num_targets: int) -> Tensor:
         """Add a micro-batch's gradient to the step's; its part of the loss [], detached."""
 
-    def update(self, learning_rate: float) -> float:
+    def step(self, learning_rate: float) -> float:
         """Sum the gradients over the workers, clip, take one AdamW step; the norm before clipping.
 
         A norm that is not finite leaves the weights.
@@ -51,11 +51,11 @@ class Engine(Protocol):
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
         """Put `state()` of any engine back, of any number of workers."""
 
-    def whole(self) -> AbstractContextManager[Any]:
+    def gathered_weights(self) -> AbstractContextManager[Any]:
         """The model with all its weights, to be evaluated or saved; collective."""
 
 
-class Replicated:
+class DataParallelEngine:
     """Every worker holds the model and the optimizer; gradients are summed once a step."""
 
     def __init__(
@@ -64,13 +64,13 @@ class Replicated:
         self.model, self.optimizer, self.max_grad_norm = model, optimizer, max_grad_norm
         self.device = next(model.parameters()).device
 
-    def add(self, batch: PackedBatch, *, num_targets: int) -> Tensor:
+    def backward(self, batch: PackedBatch, *, num_targets: int) -> Tensor:
         self.model.train()
         part = loss_part(self.model, batch, num_targets=num_targets)
         part.backward()
         return part.detach()
 
-    def update(self, learning_rate: float) -> float:
+    def step(self, learning_rate: float) -> float:
         params = [p for p in self.model.parameters() if p.requires_grad]
         _sum_over_workers(params)
         norm = float(nn.utils.clip_grad_norm_(params, self.max_grad_norm))
@@ -87,7 +87,7 @@ class Replicated:
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
         load_optimizer_state(self.optimizer, self.model, tensors)
 
-    def whole(self) -> AbstractContextManager[Any]:
+    def gathered_weights(self) -> AbstractContextManager[Any]:
         return nullcontext(self.model)
 
 
@@ -134,12 +134,12 @@ def train_step(
     Raises:
         NonFiniteError: before the weights are touched.
     """
-    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    losses = torch.zeros(world, dtype=torch.float64, device=engine.device)
+    rank, world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    losses = torch.zeros(world_size, dtype=torch.float64, device=engine.device)
     for index, batch in batches:
         torch.manual_seed(_mix(*seed, index))
-        losses[rank] += engine.add(batch, num_targets=num_targets)
-    if world > 1:
+        losses[rank] += engine.backward(batch, num_targets=num_targets)
+    if world_size > 1:
         dist.all_reduce(losses)
     loss = float(losses.sum())
     if not math.isfinite(loss):
@@ -147,7 +147,7 @@ def train_step(
             str(r) for r, part in enumerate(losses.tolist()) if not math.isfinite(part)
         )
         raise NonFiniteError(f"loss {loss} on rank {ranks}")
-    norm = engine.update(learning_rate)
+    norm = engine.step(learning_rate)
     if not math.isfinite(norm):
         raise NonFiniteError(f"loss {loss}, gradient norm {norm}")
     return loss, norm

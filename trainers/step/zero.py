@@ -39,7 +39,7 @@ class ZeroEngine:
     def __init__(self, model: nn.Module, train: TrainConfig, *, stage: int, offload: bool) -> None:
         self.device = next(model.parameters()).device
         deepspeed = _start_deepspeed(self.device)
-        self._world, self._rank = dist.get_world_size(), dist.get_rank()
+        self._world_size, self._rank = dist.get_world_size(), dist.get_rank()
         self._names = dict(model.named_parameters())
         self._trained = {name: p for name, p in self._names.items() if p.requires_grad}
         self._shell = _empty_copy(model)
@@ -65,14 +65,14 @@ class ZeroEngine:
         for name, weight in wide.items():
             self._set(name, None, weight)
 
-    def add(self, batch: PackedBatch, *, num_targets: int) -> Tensor:
+    def backward(self, batch: PackedBatch, *, num_targets: int) -> Tensor:
         self._engine.train()
         part: Tensor = self._engine(batch, num_targets)
         # DeepSpeed takes the mean of the workers' gradients, ours is their sum.
-        self._engine.backward(part * self._world)
+        self._engine.backward(part * self._world_size)
         return part.detach()
 
-    def update(self, learning_rate: float) -> float:
+    def step(self, learning_rate: float) -> float:
         for group in self._engine.optimizer.param_groups:
             group["lr"] = learning_rate
         self._engine.step()  # takes no step if the norm is not finite
@@ -105,7 +105,7 @@ class ZeroEngine:
             self._steps[flat]["step"].fill_(step)
 
     @contextmanager
-    def whole(self) -> Iterator[nn.Module]:
+    def gathered_weights(self) -> Iterator[nn.Module]:
         """The model as it was given, with all its weights: for the time of an evaluation each
         worker holds them, for gathering each layer once a token would take far longer."""
         from deepspeed import zero
@@ -178,7 +178,7 @@ class ZeroEngine:
             return
         # The setters of the whole tensor fail where its size is no multiple of the workers'.
         size = param.ds_tensor.numel()
-        padded = nn.functional.pad(value.flatten(), (0, size * self._world - value.numel()))
+        padded = nn.functional.pad(value.flatten(), (0, size * self._world_size - value.numel()))
         part = padded[size * self._rank :][:size]
         if key is None:
             utils.safe_set_local_fp32_param(param, part)
@@ -191,13 +191,13 @@ class LossModule(nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        self.model, self.head = model, Head(model.get_output_embeddings().weight)
+        self.model, self.head = model, LossHead(model.get_output_embeddings().weight)
 
     def forward(self, batch: PackedBatch, num_targets: int) -> Tensor:
         return loss_part(self.model, batch, num_targets=num_targets, head=self.head)
 
 
-class Head(nn.Module):
+class LossHead(nn.Module):
     """The head's loss as the call of a module that owns the weight, as stage 3 asks for: the
     weight, tied or not, is then whole in the call and its gradient is reduced after it."""
 

@@ -1,6 +1,6 @@
 """What the driver shows of its workers: a bar on a terminal, else a line every few seconds.
 
-with Watcher(run_dir) as watcher: watcher.show({"phase": "train", "step": 40, "total_steps": 200})
+with Display(run_dir) as watcher: watcher.show({"phase": "train", "step": 40, "total_steps": 200})
 """
 
 import sys
@@ -15,7 +15,7 @@ from trainers.storage.json_files import read_jsonl
 LOG_EVERY_S = 15
 
 
-class Watcher:
+class Display:
     """Draws rank 0's state, and one line for each score and for the model when it is built."""
 
     def __init__(self, run_dir: Path) -> None:
@@ -24,7 +24,7 @@ class Watcher:
         self._logged, self._told_model = time.monotonic(), False
         self._bar = tqdm(disable=not sys.stderr.isatty(), unit="step", dynamic_ncols=True)
 
-    def __enter__(self) -> "Watcher":
+    def __enter__(self) -> "Display":
         return self
 
     def __exit__(self, *_: object) -> None:

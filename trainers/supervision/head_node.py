@@ -1,6 +1,6 @@
 """The head of the cluster is watched from a thread: a call that needs it may never return.
 
-with HeadWatch(give_up): ...      # give_up("the cluster's head 10.0.0.4:6379 has not ...")
+with HeadNodeMonitor(give_up): ...      # give_up("the cluster's head 10.0.0.4:6379 has not ...")
 """
 
 import socket
@@ -15,7 +15,7 @@ LOOK_EVERY_S = 1.0
 LIMIT_S = 20.0
 
 
-class HeadWatch:
+class HeadNodeMonitor:
     """Calls `give_up`, which does not return, when nobody has answered for a while."""
 
     def __init__(self, give_up: Callable[[str], object]) -> None:
@@ -23,7 +23,7 @@ class HeadWatch:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="head", daemon=True)
 
-    def __enter__(self) -> "HeadWatch":
+    def __enter__(self) -> "HeadNodeMonitor":
         self._thread.start()
         return self
 

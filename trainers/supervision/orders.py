@@ -5,7 +5,7 @@ from enum import IntEnum
 from typing import Any
 
 
-class Order(IntEnum):
+class Command(IntEnum):
     """What the driver wants of the workers; of two, the greater holds."""
 
     GO_ON = 0
@@ -13,9 +13,9 @@ class Order(IntEnum):
     SAVE_AND_LEAVE = 2
 
 
-Tell = Callable[[dict[str, Any]], Order]
+Report = Callable[[dict[str, Any]], Command]
 
 
-def hear_nothing(state: dict[str, Any]) -> Order:
-    """The `Tell` of a worker that nobody watches."""
-    return Order.GO_ON
+def no_op_report(state: dict[str, Any]) -> Command:
+    """The `Report` of a worker that nobody watches."""
+    return Command.GO_ON

@@ -1,6 +1,6 @@
 """Ray Train without those of its helpers that a run of ours does without.
 
-trainer = LeanTrainer(work, train_loop_config=..., scaling_config=..., ...)
+trainer = RayTrainer(work, train_loop_config=..., scaling_config=..., ...)
 
 Each is an actor, which holds up every start by 2 s: one for datasets, of which there are none here;
 one that removes the placement groups of a dead controller, as driver.py does; one that asks the
@@ -26,7 +26,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 LEFT_OUT = (DatasetsCallback, PlacementGroupCleanerCallback)
 
 
-class LeanTrainer(TorchTrainer):
+class RayTrainer(TorchTrainer):
     """A TorchTrainer of a fixed number of workers, which read their rows themselves."""
 
     def _create_default_callbacks(self) -> list[Any]:

@@ -1,6 +1,6 @@
 """What a worker tells of itself, and the order that it gets back.
 
-progress = Progress(tell, rank=0)
+progress = WorkerReporter(tell, rank=0)
 progress.trained(40, 200, 0.31)         # {"phase": "train", "step": 40, "total_steps": 200, ...}
 progress.order                          # Order.GO_ON
 
@@ -18,24 +18,24 @@ import torch.distributed as dist
 from torch import nn
 
 from datasets_src.types import Score
-from trainers.supervision.orders import Order, Tell
+from trainers.supervision.orders import Command, Report
 
 TELL_EVERY_S = 0.5
 Item = TypeVar("Item")
 
 
-class Left(Exception):
+class Preempted(Exception):
     """A worker leaves before the plan's end, because it was ordered to; all is saved."""
 
 
-class Progress:
+class WorkerReporter:
     """A worker's state and its order, exchanged at most a few times a second."""
 
-    def __init__(self, tell: Tell, *, rank: int, world: int) -> None:
-        self._tell, self._rank, self._world = tell, rank, world
+    def __init__(self, tell: Report, *, rank: int, world_size: int) -> None:
+        self._tell, self._rank, self._world_size = tell, rank, world_size
         self._state: dict[str, Any] = {"phase": "load"}
         self._told = 0.0
-        self.order = Order.GO_ON
+        self.order = Command.GO_ON
         self._exchange(force=True)
 
     def built(self, model: nn.Module, dtype: torch.dtype) -> None:
@@ -57,12 +57,12 @@ class Progress:
         self._state |= {"phase": "train", "step": step, "total_steps": total_steps, "loss": loss}
         self._exchange(force=step == total_steps)
 
-    def agreed(self) -> Order:
+    def agreed(self) -> Command:
         """The greatest order that any worker has heard; collective."""
-        if self._world > 1:
+        if self._world_size > 1:
             order = torch.tensor(int(self.order))
             dist.all_reduce(order, dist.ReduceOp.MAX)
-            self.order = Order(int(order))
+            self.order = Command(int(order))
         return self.order
 
     def saving(self, step: int) -> None:
@@ -87,11 +87,11 @@ class Progress:
         """
         try:
             yield
-        except Left:
+        except Preempted:
             self.agreed()
             raise
-        if self.agreed() == Order.SAVE_AND_LEAVE:
-            raise Left
+        if self.agreed() == Command.SAVE_AND_LEAVE:
+            raise Preempted
 
     def answered(self, num_rows: int) -> None:
         """So many more replies of this worker are there.
@@ -102,8 +102,8 @@ class Progress:
         """
         self._state["done"] += num_rows
         self._exchange(force=False)
-        if self.order == Order.SAVE_AND_LEAVE:
-            raise Left
+        if self.order == Command.SAVE_AND_LEAVE:
+            raise Preempted
 
     def scored(self, score: Score) -> None:
         """A score was recorded; the driver reads it from scores.jsonl."""

@@ -13,7 +13,7 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 
 from datasets_src.errors import UserError
 from trainers.config.schema import Config, ScalingConfig
-from trainers.process.signals import StopRequest
+from trainers.process.signals import StopSignal
 
 POLL_S = 0.5
 SAY_EVERY_S = 30.0
@@ -23,7 +23,7 @@ Node = Mapping[str, float]
 
 
 def wait_for_workers(
-    config: Config, *, stop: StopRequest, say: Callable[[str], None], beside: int = 0
+    config: Config, *, stop: StopSignal, say: Callable[[str], None], beside: int = 0
 ) -> tuple[int, int]:
     """Number of workers and CPUs of each, once they are free; says every 30 s what is missing.
 
@@ -66,7 +66,7 @@ class Demand:
 
 
 def _wait(
-    config: Config, demand: Demand, *, stop: StopRequest, say: Callable[[str], None], beside: int
+    config: Config, demand: Demand, *, stop: StopSignal, say: Callable[[str], None], beside: int
 ) -> tuple[int, int]:
     scaling, started, said = config.scaling, time.monotonic(), 0.0
     while True:

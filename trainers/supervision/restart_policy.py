@@ -9,13 +9,13 @@ import ray.train
 
 from datasets_src.errors import UserError
 from trainers.process.signals import RunFailed
-from trainers.run.location import RunHome
+from trainers.run.location import RunLocation
 from trainers.storage.json_files import append_jsonl
-from trainers.supervision.message_board import Fault, Word
+from trainers.supervision.message_board import WorkerError, WorkerStatus
 
 
 @dataclass(frozen=True)
-class Ending:
+class AttemptResult:
     """How an attempt ended: the plan is done, workers left as told, or something failed.
 
     `word` is what the workers had said by then, `error` what Ray Train made of it.
@@ -24,11 +24,11 @@ class Ending:
     kind: Literal["finished", "left", "failed"]
     attempt: str
     why: str
-    word: Word
+    word: WorkerStatus
     error: BaseException | None = None
 
     @property
-    def fault(self) -> Fault | None:
+    def fault(self) -> WorkerError | None:
         """The first exception that is not merely that another worker went away."""
         return next((f for f in self.word.faults if f.kind != "peer"), None)
 
@@ -36,15 +36,15 @@ class Ending:
 FAULTS = "faults.jsonl"
 
 
-class Patience:
+class RestartPolicy:
     """Decides whether a failed attempt is tried again; keeps faults.jsonl."""
 
-    def __init__(self, home: RunHome, max_failures: int) -> None:
+    def __init__(self, home: RunLocation, max_failures: int) -> None:
         self._home, self._run_dir, self._max_failures = home, home.run_dir, max_failures
         self._seen: set[str] = set()
         self._num, self._step = 0, home.newest_step()
 
-    def judge(self, ending: Ending, num_workers: int) -> None:
+    def judge(self, ending: AttemptResult, num_workers: int) -> None:
         """Return if another attempt may do better.
 
         Raises:
@@ -83,7 +83,7 @@ class Patience:
             )
         time.sleep(min(self._num - 1, 10))
 
-    def _record(self, ending: Ending, step: int, num_workers: int) -> None:
+    def _record(self, ending: AttemptResult, step: int, num_workers: int) -> None:
         fault = ending.fault
         append_jsonl(
             self._run_dir / FAULTS,
@@ -99,7 +99,7 @@ class Patience:
         )
 
 
-def out_of_memory(ending: Ending) -> str | None:
+def out_of_memory(ending: AttemptResult) -> str | None:
     """The worker that had too little memory, and where; None if it was something else."""
     places = ending.word.places
     if (fault := ending.fault) is not None:

@@ -9,12 +9,12 @@ import ray
 import ray.train
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from trainers.supervision.message_board import Place
+from trainers.supervision.message_board import WorkerLocation
 
 STACKS_S = 1.5
 
 
-def end_workers(places: list[Place]) -> None:
+def end_workers(places: list[WorkerLocation]) -> None:
     """Let workers write down their stacks, then end them, whatever they hang in."""
     refs = []
     for node_id in sorted({place.node_id for place in places}):

@@ -34,7 +34,7 @@ State = Literal["ready", "running", "waiting", "finished", "stopped", "failed"]
 
 
 @dataclass(frozen=True)
-class Standing:
+class LineStatus:
     """How a line stands: `leg` is its next one, `rung` where it was stopped or waits."""
 
     state: State
@@ -143,22 +143,22 @@ class Director:
         self.failed[task.name] = why
         self._note({"event": "failed", "run": task.name, "why": why, "final": final})
 
-    def standing(self, line: Line) -> Standing:
+    def standing(self, line: Line) -> LineStatus:
         """Where a line is now."""
         failed = self.failed.keys()
         for place, leg in enumerate(line.legs):
             if not self.is_done(leg):
                 if failed & {each.run.key for each in line.legs[: place + 1]}:
-                    return Standing("failed", place)
+                    return LineStatus("failed", place)
                 running = leg.run.key in self.running
-                return Standing("running" if running else "ready", place)
+                return LineStatus("running" if running else "ready", place)
             if leg.rung is not None:
                 goes_on = self._judge().goes_on(line.number, leg.rung)
                 if goes_on is None:
-                    return Standing("waiting", None, leg.rung)
+                    return LineStatus("waiting", None, leg.rung)
                 if not goes_on:
-                    return Standing("stopped", None, leg.rung)
-        return Standing("finished")
+                    return LineStatus("stopped", None, leg.rung)
+        return LineStatus("finished")
 
     def note_decisions(self) -> list[tuple[Line, int, bool]]:
         """Write down what has been decided since; it follows from the scores alone."""

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from datasets_src.errors import UserError
-from datasets_src.recipes.contract import TEACHER, Desk, Dropped, Item, NoAnswer, Row
+from datasets_src.recipes.contract import TEACHER, Dropped, Item, NoAnswer, Row, TeacherSession
 from datasets_src.recipes.sources.species import (
     Family,
     Options,
@@ -119,7 +119,7 @@ def _species_of(wish: Wish, material: Material) -> Sequence[str]:
     return here[:num]
 
 
-def make(item: Item, material: Material, *, desk: Desk) -> Iterator[Row | Dropped]:
+def make(item: Item, material: Material, *, desk: TeacherSession) -> Iterator[Row | Dropped]:
     """A row for each description and wording."""
     wish, species = item.data
     options = material.options
@@ -154,7 +154,7 @@ def _split(wish: Wish, material: Material) -> str | None:
     return wish.split if any(w.split == VALIDATION for w in material.wishes) else None
 
 
-def _wordings(wish: Wish, options: Options, desk: Desk) -> tuple[str, ...]:
+def _wordings(wish: Wish, options: Options, desk: TeacherSession) -> tuple[str, ...]:
     num = options.num_wordings
     if num is None or num <= len(wish.wordings):
         return wish.wordings[:num]
@@ -162,7 +162,7 @@ def _wordings(wish: Wish, options: Options, desk: Desk) -> tuple[str, ...]:
 
 
 def _target(
-    wish: Wish, rows: Rows, shown: Mapping[str, str], options: Options, desk: Desk
+    wish: Wish, rows: Rows, shown: Mapping[str, str], options: Options, desk: TeacherSession
 ) -> tuple[str | None, str]:
     """The target of a description, None where nobody wrote it, and how it came about."""
     family, description = wish.family, shown["description"]

@@ -29,7 +29,15 @@ from datasets_src.papers.pdf import read_pdf
 from datasets_src.papers.xml_file import Unreadable
 from datasets_src.prepared.fingerprint import file_hash
 from datasets_src.reading.readers import read_rows
-from datasets_src.recipes.contract import TEACHER, Desk, Dropped, Item, Prompt, Row, Service
+from datasets_src.recipes.contract import (
+    TEACHER,
+    Dropped,
+    Item,
+    Prompt,
+    Row,
+    Service,
+    TeacherSession,
+)
 from datasets_src.recipes.services import crossref, grobid
 from datasets_src.recipes.sources.cited_works import Search
 from datasets_src.text.dois import find_dois
@@ -171,7 +179,7 @@ def _claims(paper: Paper) -> Iterator[Item | Dropped]:
         yield Item(f"{paper.id}#{number}", Cited(paper, claim))
 
 
-def make(item: Item, material: Material, *, desk: Desk) -> Iterator[Row | Dropped]:
+def make(item: Item, material: Material, *, desk: TeacherSession) -> Iterator[Row | Dropped]:
     """The row of a sentence, or those of a PDF."""
     if isinstance(item.data, Cited):
         yield from _make(item.id, item.data, material, desk)
@@ -188,7 +196,9 @@ def make(item: Item, material: Material, *, desk: Desk) -> Iterator[Row | Droppe
         )
 
 
-def _make(id: str, cited: Cited, material: Material, desk: Desk) -> Iterator[Row | Dropped]:
+def _make(
+    id: str, cited: Cited, material: Material, desk: TeacherSession
+) -> Iterator[Row | Dropped]:
     paper, claim, options = cited.paper, cited.claim, material.options
     if len(claim.statement.split()) < options.min_words:
         yield Dropped(id, f"a sentence of fewer than {options.min_words} words")
@@ -223,7 +233,7 @@ def _make(id: str, cited: Cited, material: Material, desk: Desk) -> Iterator[Row
 
 
 def _ask(
-    paper: Paper, claim: Claim, works: Sequence[Work], options: Options, desk: Desk
+    paper: Paper, claim: Claim, works: Sequence[Work], options: Options, desk: TeacherSession
 ) -> str | None:
     """The question; None where the teacher should ask and there is none."""
     language = paper.language if paper.language in LANGUAGES else _detect(claim.statement)

@@ -20,7 +20,15 @@ from pydantic import Field
 
 from datasets_src.config import Section
 from datasets_src.query_json.schema import Query
-from datasets_src.recipes.contract import GIVEN, TEACHER, Desk, Dropped, Item, NoAnswer, Row
+from datasets_src.recipes.contract import (
+    GIVEN,
+    TEACHER,
+    Dropped,
+    Item,
+    NoAnswer,
+    Row,
+    TeacherSession,
+)
 from datasets_src.recipes.sources.query_batches import (
     BatchQuery,
     quality,
@@ -84,7 +92,7 @@ def items(material: Material) -> Iterator[Item | Dropped]:
             yield Item(query.id, query)
 
 
-def make(item: Item, material: Material, *, desk: Desk) -> Iterator[Row | Dropped]:
+def make(item: Item, material: Material, *, desk: TeacherSession) -> Iterator[Row | Dropped]:
     """The query as it was asked, and its other wordings."""
     query, options = item.data, material.options
     yield _row(query, query.text, item.id, GIVEN, options)

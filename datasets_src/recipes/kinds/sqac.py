@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 
 from datasets_src.config import Section
 from datasets_src.errors import UserError
-from datasets_src.recipes.contract import GIVEN, Desk, Dropped, Item, Row
+from datasets_src.recipes.contract import GIVEN, Dropped, Item, Row, TeacherSession
 from datasets_src.recipes.sources.hub_files import download
 from datasets_src.recipes.sources.squad import Asked, read_squad
 
@@ -115,7 +115,7 @@ def items(material: Material) -> Iterator[Item | Dropped]:
             yield Item(id, asked)
 
 
-def make(item: Item, material: Material, *, desk: Desk) -> Iterator[Row | Dropped]:
+def make(item: Item, material: Material, *, desk: TeacherSession) -> Iterator[Row | Dropped]:
     """One row: the context as a passage, its questions in their order, none twice."""
     options, asked = material.options, item.data
     questions: dict[str, Asked] = {}

@@ -18,7 +18,7 @@ from datasets_src.config import Section
 from datasets_src.errors import UserError
 from datasets_src.reading.columns import map_rows
 from datasets_src.reading.readers import check_file, read_rows
-from datasets_src.recipes.contract import TEACHER, Desk, Dropped, Item, Prompt, Row
+from datasets_src.recipes.contract import TEACHER, Dropped, Item, Prompt, Row, TeacherSession
 from datasets_src.recipes.sources.sql_rows import QueryFault, SqlTable, open_table
 from datasets_src.split import share_of
 from datasets_src.sql.text import Dialect
@@ -93,7 +93,7 @@ def items(material: Material) -> Iterator[Item]:
         yield Item(row["id"], row)
 
 
-def make(item: Item, material: Material, *, desk: Desk) -> Iterator[Row | Dropped]:
+def make(item: Item, material: Material, *, desk: TeacherSession) -> Iterator[Row | Dropped]:
     """The question with the teacher's SQL, if that runs."""
     question, options = item.data, material.options
     fields = {"schema": material.schema, "question": question["question"]}

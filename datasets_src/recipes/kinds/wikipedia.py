@@ -22,13 +22,13 @@ from datasets_src.papers.sentences import split_sentences
 from datasets_src.reading.readers import read_rows
 from datasets_src.recipes.contract import (
     TEACHER,
-    Desk,
     Dropped,
     Item,
     NoAnswer,
     Prompt,
     Row,
     Service,
+    TeacherSession,
 )
 from datasets_src.recipes.services import wikipedia
 from datasets_src.text.question_lists import read_list
@@ -155,7 +155,7 @@ def items(material: Material) -> Iterator[Item | Dropped]:
     return (Item(title, title) for title in material.titles)
 
 
-def make(item: Item, material: Material, *, desk: Desk) -> Iterator[Row | Dropped]:
+def make(item: Item, material: Material, *, desk: TeacherSession) -> Iterator[Row | Dropped]:
     """A row of each passage."""
     options, title = material.options, str(item.data)
     request = {"language": options.language, "title": title}
@@ -212,7 +212,7 @@ def _joined(parts: Sequence[str], max_words: int) -> Iterator[str]:
         yield "\n".join(held)
 
 
-def _ask(passage: str, options: Options, desk: Desk) -> tuple[str | None, str]:
+def _ask(passage: str, options: Options, desk: TeacherSession) -> tuple[str | None, str]:
     """The numbered questions and who asks; None where the teacher should and there is none."""
     if options.questions_by == "template":
         body = passage.split("\n", 1)[-1]

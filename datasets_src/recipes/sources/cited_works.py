@@ -10,7 +10,7 @@ from itertools import islice
 
 from datasets_src.papers.matching import Work, Works, match, read_work
 from datasets_src.papers.paper import Claim, Paper, Reference
-from datasets_src.recipes.contract import Desk, NoAnswer
+from datasets_src.recipes.contract import NoAnswer, TeacherSession
 from datasets_src.recipes.services import crossref
 
 ROWS = 5  # works that a search gives: the right one is seldom further down
@@ -22,7 +22,7 @@ class Search:
     """Looks in `works`, or asks Crossref at the desk where they are None."""
 
     works: Works | None
-    desk: Desk
+    desk: TeacherSession
     min_similarity: float
     year_window: int
 

@@ -1,6 +1,6 @@
 """One service, asked with patience: what is kept first, then at its pace, then again after faults.
 
-asker = Asker(Service("crossref", call), cache, stop=threading.Event())
+asker = ServiceClient(Service("crossref", call), cache, stop=threading.Event())
 asker.ask({"title": "On newts", "year": 2019})      -> the reply's JSON, on the disk by now
 
 The work waits for the network, so threads of one process are enough, and all that must be global
@@ -30,7 +30,7 @@ class ServiceDown(RuntimeError):
     """A service gave no answer in all its tries; what was answered so far is kept."""
 
 
-class Asker:
+class ServiceClient:
     """Blocking and thread-safe; the same request is never under way twice.
 
     `most` says what a request may use at the most, `used` what a reply has used.

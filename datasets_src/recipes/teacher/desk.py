@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from datasets_src.recipes.contract import Answer, NoAnswer, Prompt
-from datasets_src.recipes.teacher.asker import Asker
+from datasets_src.recipes.teacher.asker import ServiceClient
 from datasets_src.recipes.teacher.client import TeacherConfig, read_answer
 from datasets_src.recipes.teacher.meter import Usage
 from datasets_src.recipes.teacher.prompts import PromptBook, Rules
@@ -29,7 +29,7 @@ class OpenDesk:
 
     def __init__(
         self,
-        askers: Mapping[str, Asker],
+        askers: Mapping[str, ServiceClient],
         *,
         teacher: TeacherConfig | None,
         endpoint: str,

@@ -26,7 +26,7 @@ from trainers.methods.lora import add_adapter
 from trainers.models.load import LanguageModel, load_base, load_tokenizer
 from trainers.step.optimizer import make_optimizer
 from trainers.step.packing import num_target_tokens, pack
-from trainers.step.train_step import Replicated, train_step
+from trainers.step.train_step import DataParallelEngine, train_step
 
 LEARNING_RATE = 2e-5  # TRL's default
 # TRL as it comes (mixed precision, gradient checkpointing, padded), but for two things it has to
@@ -96,7 +96,7 @@ class Ours:
             min_share=config.min_share,
         )
         loss, _ = train_step(
-            Replicated(self.model, self.optimizer, max_grad_norm=config.max_grad_norm),
+            DataParallelEngine(self.model, self.optimizer, max_grad_norm=config.max_grad_norm),
             ((i, pack(batch.rows, min_share=config.min_share)) for i, batch in enumerate(batches)),
             num_targets=sum(num_target_tokens(len(r.input_ids), r.prompt_len) for r in rows),
             learning_rate=LEARNING_RATE,

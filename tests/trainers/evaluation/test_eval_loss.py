@@ -37,13 +37,13 @@ def test_they_are_those_of_one_row_at_a_time(family: str) -> None:
 
 
 @settings(deadline=None, max_examples=25)
-@given(seed=st.integers(0, 99), num_rows=st.integers(1, 90), world=st.integers(2, 3))
-def test_workers_share_them_to_the_same_bits(seed: int, num_rows: int, world: int) -> None:
+@given(seed=st.integers(0, 99), num_rows=st.integers(1, 90), world_size=st.integers(2, 3))
+def test_workers_share_them_to_the_same_bits(seed: int, num_rows: int, world_size: int) -> None:
     rows, model = random_rows(num_rows, seed), build_model(dtype=torch.bfloat16)
     alone = row_losses(model, rows, max_tokens=64, min_share=4)
     shares = [
-        row_losses(model, rows, max_tokens=64, min_share=4, rank=rank, world=world)
-        for rank in range(world)
+        row_losses(model, rows, max_tokens=64, min_share=4, rank=rank, world_size=world_size)
+        for rank in range(world_size)
     ]
     assert sum(len(share) for share in shares) == len(rows)
     assert {i: loss for share in shares for i, loss in share.items()} == alone

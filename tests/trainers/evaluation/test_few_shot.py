@@ -16,7 +16,7 @@ from datasets_src.prepared.store import Split, SplitWriter, open_split
 from datasets_src.split import share_of
 from tests.trainers.export.tiny_export import ROWS, alone, build_base, dialogues, edit_json, teach
 from trainers.config.schema import Config
-from trainers.evaluation.evaluate import EvalJob, evaluate
+from trainers.evaluation.evaluate import EvalSpec, evaluate
 from trainers.evaluation.few_shot import few_shot_of_run
 from trainers.generation.sampling import preset_replies
 from trainers.models.load import load_base, load_tokenizer
@@ -156,7 +156,7 @@ def test_a_score_is_of_the_replies_to_what_was_asked_under_the_preset(
         ("few_shot", "doi", few_shot.ask),
         ("greedy", "greedy", few_shot.ask),
     ):
-        job = EvalJob(
+        job = EvalSpec(
             name=name,
             step=None,
             run_dir=tmp_path,

@@ -11,7 +11,7 @@ from tests.trainers.generation.decode_rows import answer, mixed_prompts, peaked,
 from trainers.generation import decode as decoding
 from trainers.generation.decode import decode, make_pool
 from trainers.generation.forward import Place, sizes_of
-from trainers.kernels.paged_kv import PROMPT_PAGE, Pool
+from trainers.kernels.paged_kv import PROMPT_PAGE, KvCache
 
 
 class Count:
@@ -103,9 +103,9 @@ def test_right_guesses_save_passes_and_wrong_ones_change_nothing() -> None:
 def test_pages_come_back_and_no_more_are_used_than_rows_need(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pools: list[Pool] = []
+    pools: list[KvCache] = []
 
-    def spy(*args: Any, **kwargs: Any) -> Pool:
+    def spy(*args: Any, **kwargs: Any) -> KvCache:
         pools.append(make_pool(*args, **kwargs))
         return pools[-1]
 

@@ -3,11 +3,11 @@
 import pytest
 
 from trainers.generation import ngram_drafts as drafts
-from trainers.generation.ngram_drafts import Drafts
+from trainers.generation.ngram_drafts import NgramDrafts
 
 
 def test_the_last_place_of_the_longest_run_counts() -> None:
-    known = Drafts()
+    known = NgramDrafts()
     known.learn([1, 2, 3, 4, 5], 0)
     assert known.guess([9, 1, 2], 2) == [3, 4]
     assert known.guess([9, 1, 2], 9) == [3, 4, 5]
@@ -21,7 +21,7 @@ def test_the_last_place_of_the_longest_run_counts() -> None:
 
 
 def test_a_sequence_that_grows_is_read_as_it_is() -> None:
-    known, row = Drafts(), [5, 6, 7]
+    known, row = NgramDrafts(), [5, 6, 7]
     known.learn(row, 2)
     row += [5, 6]
     known.learn(row, 3)
@@ -29,7 +29,7 @@ def test_a_sequence_that_grows_is_read_as_it_is() -> None:
 
 
 def test_a_guess_goes_on_behind_the_end_of_a_sequence() -> None:
-    known = Drafts()
+    known = NgramDrafts()
     known.learn([1, 2, 3], 0)
     known.learn([2, 3, 4, 9], 0)
     assert known.guess([0, 1], 9) == [2, 3, 4, 9]
@@ -39,7 +39,7 @@ def test_a_guess_goes_on_behind_the_end_of_a_sequence() -> None:
 
 def test_what_is_known_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drafts, "MAX_KNOWN", 10)
-    known = Drafts()
+    known = NgramDrafts()
     for start in range(0, 200, 20):
         known.learn(range(start, start + 20), 0)
     assert known.guess([185, 186], 1) == [187] and known.guess([5, 6], 1) == []

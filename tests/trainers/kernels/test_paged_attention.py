@@ -5,27 +5,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainers.generation.forward import Row
-from trainers.kernels.paged_attention import Step, merge
-from trainers.kernels.paged_kv import PROMPT_PAGE, REPLY_PAGE, Pool, Shape
+from trainers.generation.forward import DecodeSequence
+from trainers.kernels.paged_attention import PagedAttentionInputs, merge
+from trainers.kernels.paged_kv import PROMPT_PAGE, REPLY_PAGE, KvCache, Shape
 from trainers.kernels.paged_plan import GROUP, OWN, PARTS, WHOLE, Plan
 
 
-def make_pool(kv_heads: int, dtype: torch.dtype = torch.float64) -> Pool:
+def make_pool(kv_heads: int, dtype: torch.dtype = torch.float64) -> KvCache:
     shape = Shape(layers=1, heads=4, kv_heads=kv_heads, width=16, dtype=dtype)
-    return Pool(shape, num_prompt=8, num_reply=20)
+    return KvCache(shape, num_prompt=8, num_reply=20)
 
 
-def take_row(pool: Pool, num_prompt: int, num_tokens: int) -> Row:
+def take_row(pool: KvCache, num_prompt: int, num_tokens: int) -> DecodeSequence:
     """A row with pages for all its tokens, not in order."""
-    row = Row(0, [0] * num_tokens, num_prompt, 0)
+    row = DecodeSequence(0, [0] * num_tokens, num_prompt, 0)
     row.whole = [pool.prompt.take() for _ in range(num_prompt // PROMPT_PAGE)][::-1]
     row.reserve(pool, num_tokens)
     row.rest.reverse()
     return row
 
 
-def writes(pool: Pool, row: Row, positions: range) -> list[tuple[object, list[tuple[int, int]]]]:
+def writes(
+    pool: KvCache, row: DecodeSequence, positions: range
+) -> list[tuple[object, list[tuple[int, int]]]]:
     of_prompt = [(i, row.slot(p)) for i, p in enumerate(positions) if p < row.rest_start]
     own = [(i, row.slot(p)) for i, p in enumerate(positions) if p >= row.rest_start]
     return [(pool.prompt, of_prompt), (pool.reply, own)]
@@ -52,7 +54,7 @@ def test_values_are_those_of_causal_attention(
             plan = Plan(pool, reply_group=reply_group)
             for position in positions:
                 plan.add(row.seen_from(position))
-            step = Step(
+            step = PagedAttentionInputs(
                 pool,
                 plan.reads(),
                 positions=torch.tensor([*positions, 0, 0]),  # two tokens that are nobody's

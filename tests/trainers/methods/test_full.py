@@ -18,7 +18,7 @@ from trainers.methods.merge_full import merge_full
 from trainers.models.load import load_base
 from trainers.step.optimizer import MasterAdamW, make_optimizer
 from trainers.step.packing import pack
-from trainers.step.train_step import Replicated, loss_part, train_step
+from trainers.step.train_step import DataParallelEngine, loss_part, train_step
 
 
 def whole_model(base: Path, dtype: torch.dtype) -> PreTrainedModel:
@@ -38,7 +38,7 @@ def test_weights_are_the_rounding_of_a_float32_reference(tmp_path: Path) -> None
     parts = [pack(examples[:5], min_share=4), pack(examples[5:], min_share=4)]
     for step in range(3):
         train_step(
-            Replicated(model, optimizer, max_grad_norm=1.0),
+            DataParallelEngine(model, optimizer, max_grad_norm=1.0),
             enumerate(parts),
             num_targets=num_targets(examples),
             learning_rate=1e-5,
@@ -76,7 +76,7 @@ def test_gradients_add_up_in_float32_and_a_worker_may_have_none(base: Path) -> N
     assert {p.grad.dtype for p in model.parameters() if p.grad is not None} == {torch.float32}
     optimizer.zero_grad()
     train_step(
-        Replicated(model, optimizer, max_grad_norm=1.0),
+        DataParallelEngine(model, optimizer, max_grad_norm=1.0),
         [],
         num_targets=5,
         learning_rate=1e-3,

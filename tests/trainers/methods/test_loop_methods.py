@@ -17,7 +17,7 @@ from trainers.loop import run
 from trainers.methods.choose import method_module
 from trainers.storage.checkpoints import list_checkpoints
 from trainers.storage.json_files import read_json, read_jsonl
-from trainers.train_state import Job
+from trainers.train_state import WorkerSpec
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def config_for(output_dir: Path, base: Path, name: str) -> Config:
 
 def run_alone(config: Config, prepared: Path, attempt: str) -> Path:
     run_dir = Path(config.output_dir) / config.run_name
-    run(Job(config, run_dir, prepared, attempt, rank=0, world=1, num_threads=1))
+    run(WorkerSpec(config, run_dir, prepared, attempt, rank=0, world_size=1, num_threads=1))
     return run_dir
 
 

@@ -18,7 +18,7 @@ from trainers.methods.choose import method_module
 from trainers.models.load import LanguageModel
 from trainers.step.optimizer import make_optimizer
 from trainers.step.packing import num_target_tokens, pack
-from trainers.step.train_step import Replicated, loss_part, train_step
+from trainers.step.train_step import DataParallelEngine, loss_part, train_step
 
 CONFIGS: dict[str, Method] = {
     "lora": LoraMethod(lora_r=4, lora_alpha=8),
@@ -63,7 +63,7 @@ def train(
         some = (rows(base) * 2)[step % 2 * 6 :][:6]
         batches = [(0, pack(some[:2], min_share=4)), (1, pack(some[2:], min_share=4))]
         loss, _ = train_step(
-            Replicated(model, optimizer, max_grad_norm=1.0),
+            DataParallelEngine(model, optimizer, max_grad_norm=1.0),
             batches,
             num_targets=num_targets(some),
             learning_rate=rate,

@@ -5,25 +5,25 @@ from collections.abc import Iterator
 
 import pytest
 
-from trainers.process.signals import SIGNALS, RunFailed, Stopped, StopRequest
+from trainers.process.signals import SIGNALS, RunFailed, StoppedBySignal, StopSignal
 
 
 @pytest.fixture
-def stop() -> Iterator[StopRequest]:
+def stop() -> Iterator[StopSignal]:
     """A request whose handlers are in place; afterwards the old ones are."""
     before = {signum: signal.getsignal(signum) for signum in SIGNALS}
-    request = StopRequest()
+    request = StopSignal()
     request.install()
     yield request
     for signum, handler in before.items():
         signal.signal(signum, handler)
 
 
-def test_the_first_is_noted_and_the_second_raises(stop: StopRequest) -> None:
-    with pytest.raises(Stopped, match="stopped by SIGINT"), stop.graceful():
+def test_the_first_is_noted_and_the_second_raises(stop: StopSignal) -> None:
+    with pytest.raises(StoppedBySignal, match="stopped by SIGINT"), stop.graceful():
         signal.raise_signal(signal.SIGTERM)
         assert stop.signum == signal.SIGTERM
-        with pytest.raises(Stopped, match="stopped by SIGTERM"):
+        with pytest.raises(StoppedBySignal, match="stopped by SIGTERM"):
             stop.raise_if_asked()
         signal.raise_signal(signal.SIGINT)
         raise AssertionError("the second one was only noted")
@@ -31,26 +31,26 @@ def test_the_first_is_noted_and_the_second_raises(stop: StopRequest) -> None:
 
 
 @pytest.mark.parametrize("signum", SIGNALS)
-def test_outside_it_raises_at_once(stop: StopRequest, signum: signal.Signals) -> None:
-    with pytest.raises(Stopped, match=f"stopped by {signum.name}"):
+def test_outside_it_raises_at_once(stop: StopSignal, signum: signal.Signals) -> None:
+    with pytest.raises(StoppedBySignal, match=f"stopped by {signum.name}"):
         signal.raise_signal(signum)
 
 
-def test_after_it_raises_at_once(stop: StopRequest) -> None:
+def test_after_it_raises_at_once(stop: StopSignal) -> None:
     with stop.graceful():
         stop.raise_if_asked()
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedBySignal):
         signal.raise_signal(signal.SIGTERM)
 
 
-def test_a_fault_within_does_not_leave_it_graceful(stop: StopRequest) -> None:
+def test_a_fault_within_does_not_leave_it_graceful(stop: StopSignal) -> None:
     with pytest.raises(KeyError), stop.graceful():
         raise KeyError
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedBySignal):
         signal.raise_signal(signal.SIGTERM)
 
 
-def test_a_handler_put_in_our_place_is_replaced_again(stop: StopRequest) -> None:
+def test_a_handler_put_in_our_place_is_replaced_again(stop: StopSignal) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as ray.init() does with its own
     stop.install()
     with stop.graceful():
@@ -59,11 +59,13 @@ def test_a_handler_put_in_our_place_is_replaced_again(stop: StopRequest) -> None
 
 
 def test_exit_codes() -> None:
-    assert [Stopped(s).exit_code for s in SIGNALS] == [130, 143, 143]
-    assert not isinstance(Stopped(signal.SIGTERM), Exception), "a handler of errors would take it"
+    assert [StoppedBySignal(s).exit_code for s in SIGNALS] == [130, 143, 143]
+    assert not isinstance(StoppedBySignal(signal.SIGTERM), Exception), (
+        "a handler of errors would take it"
+    )
 
 
-def test_a_lost_run_is_no_stop(stop: StopRequest) -> None:
+def test_a_lost_run_is_no_stop(stop: StopSignal) -> None:
     stop.raise_if_asked()
     with stop.graceful():
         signal.raise_signal(signal.SIGTERM)

@@ -10,7 +10,7 @@ import pytest
 from datasets_src.scoring.score import summarise
 from datasets_src.types import Example, Slice
 from jobs.common.summary import summary_table
-from trainers.run.scores import best_score, compare_best, find_score, read_scores
+from trainers.run.scores import best_score, compare_with_baselines, find_score, read_scores
 from trainers.storage.json_files import append_jsonl, read_jsonl, write_jsonl
 
 NUM_ROWS = 40
@@ -65,7 +65,7 @@ def test_a_line_of_scores_is_read_as_it_was_written(run_dir: Path) -> None:
 
 
 def test_the_best_is_tested_against_baselines_and_the_second_best(run_dir: Path) -> None:
-    found = compare_best(run_dir)
+    found = compare_with_baselines(run_dir)
     assert list(found) == ["base", "few_shot", "constant", "step-000030"]
     differences = [round(test.difference, 3) for test in found.values()]
     assert differences == [0.75, 0.55, 0.5, 0.05]
@@ -75,13 +75,13 @@ def test_the_best_is_tested_against_baselines_and_the_second_best(run_dir: Path)
 
 def test_what_has_no_replies_or_no_score_is_not_tested(run_dir: Path, tmp_path: Path) -> None:
     (run_dir / "predictions/base.jsonl").unlink()
-    assert list(compare_best(run_dir)) == ["few_shot", "constant", "step-000030"]
+    assert list(compare_with_baselines(run_dir)) == ["few_shot", "constant", "step-000030"]
     fresh = tmp_path / "fresh"
-    assert compare_best(fresh) == {} and best_score(fresh) is None
+    assert compare_with_baselines(fresh) == {} and best_score(fresh) is None
     add(fresh, "base", 3)
-    assert compare_best(fresh) == {}
+    assert compare_with_baselines(fresh) == {}
     add(fresh, "step-000005", 9)
-    assert list(compare_best(fresh)) == ["base"]
+    assert list(compare_with_baselines(fresh)) == ["base"]
 
 
 def test_the_summary_ends_with_the_tests(run_dir: Path) -> None:
@@ -108,7 +108,7 @@ def test_of_a_metric_that_is_to_be_low_the_lowest_is_the_best(run_dir: Path) -> 
     write_jsonl(run_dir / "scores.jsonl", rows)
     best = best_score(run_dir)
     assert best is not None and best.name == "step-000010"
-    found = compare_best(run_dir)
+    found = compare_with_baselines(run_dir)
     assert {name: test.winner for name, test in found.items()} == {
         "base": -1, "few_shot": -1, "constant": -1, "step-000030": 0,
     }  # fmt: skip

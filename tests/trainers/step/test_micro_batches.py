@@ -9,15 +9,17 @@ from trainers.config.schema import Config, LoraMethod
 from trainers.methods.lora import add_adapter
 from trainers.step.micro_batches import share_of_step
 from trainers.step.packing import PackedBatch, pack
-from trainers.step.train_step import Replicated, train_step
+from trainers.step.train_step import DataParallelEngine, train_step
 
 
-@given(num_rows=st.integers(1, 20), world=st.integers(1, 5))
+@given(num_rows=st.integers(1, 20), world_size=st.integers(1, 5))
 @settings(max_examples=40, deadline=None)
-def test_workers_count_the_micro_batches_of_a_step_together(num_rows: int, world: int) -> None:
+def test_workers_count_the_micro_batches_of_a_step_together(num_rows: int, world_size: int) -> None:
     config = Config.model_validate({"run_name": "x", "data": {"train_file": "x.jsonl"}})
     rows = random_rows(num_rows)
-    shares = [share_of_step(rows, config, rank=rank, world=world) for rank in range(world)]
+    shares = [
+        share_of_step(rows, config, rank=rank, world_size=world_size) for rank in range(world_size)
+    ]
     [num_tokens] = {share.num_packed_tokens for share in shares}
     taken = {index: batch for share in shares for index, batch in share.batches}
     # The index is that of the step, not the worker's own: it seeds the dropout.
@@ -36,7 +38,7 @@ def update(
     params = [p for p in model.parameters() if p.requires_grad]
     before = [p.detach().clone() for p in params]
     train_step(
-        Replicated(model, torch.optim.SGD(params), max_grad_norm=1e9),
+        DataParallelEngine(model, torch.optim.SGD(params), max_grad_norm=1e9),
         batches,
         num_targets=9,
         learning_rate=1.0,

@@ -13,7 +13,7 @@ from tests.trainers.step.plain_step import (
 from trainers.config.schema import LoraMethod
 from trainers.methods.lora import add_adapter
 from trainers.step.packing import PackedBatch, pack
-from trainers.step.train_step import NonFiniteError, Replicated, train_step
+from trainers.step.train_step import DataParallelEngine, NonFiniteError, train_step
 
 
 def packed(num_rows: int) -> PackedBatch:
@@ -27,7 +27,7 @@ def test_a_step_is_adamw_on_the_clipped_mean_gradient() -> None:
     norm = torch.cat([g.flatten() for g in gradients(reference).values()]).norm()
     optimizers = [torch.optim.AdamW(m.parameters(), lr=9.0) for m in (model, reference)]
     loss, got_norm = train_step(
-        Replicated(model, optimizers[0], max_grad_norm=0.5),
+        DataParallelEngine(model, optimizers[0], max_grad_norm=0.5),
         [(0, pack(examples[:2], min_share=4)), (1, pack(examples[2:], min_share=4))],
         num_targets=count_targets(examples),
         learning_rate=1e-2,
@@ -51,7 +51,7 @@ def test_a_loss_that_is_not_finite_leaves_the_weights() -> None:
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad])
     with pytest.raises(NonFiniteError, match="on rank 0"):
         train_step(
-            Replicated(model, optimizer, max_grad_norm=1.0),
+            DataParallelEngine(model, optimizer, max_grad_norm=1.0),
             [(0, packed(3))],
             num_targets=9,
             learning_rate=1e-2,
@@ -66,7 +66,7 @@ def test_dropout_depends_on_the_step_and_the_micro_batch_only() -> None:
         torch.rand(7)  # whatever was drawn before
         optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad])
         train_step(
-            Replicated(model, optimizer, max_grad_norm=1e9),
+            DataParallelEngine(model, optimizer, max_grad_norm=1e9),
             [(index, packed(3))],
             num_targets=9,
             learning_rate=1.0,

@@ -30,7 +30,7 @@ from trainers.models.load import load_base
 from trainers.step.optimizer import make_optimizer
 from trainers.step.packing import num_target_tokens, pack
 from trainers.step.schedule import learning_rate
-from trainers.step.train_step import Replicated, train_step
+from trainers.step.train_step import DataParallelEngine, train_step
 
 VOCAB, PAD = 101, 0
 NUM_STEPS, ROWS_A_STEP = 20, 6
@@ -152,7 +152,7 @@ def our_losses(base_dir: Path, train: TrainConfig, dtype: torch.dtype) -> Tensor
         batch = rows[(step - 1) * ROWS_A_STEP : step * ROWS_A_STEP]
         half = ROWS_A_STEP // 2
         loss, _ = train_step(
-            Replicated(model, optimizer, max_grad_norm=train.max_grad_norm),
+            DataParallelEngine(model, optimizer, max_grad_norm=train.max_grad_norm),
             [(0, pack(batch[:half], min_share=8)), (1, pack(batch[half:], min_share=8))],
             num_targets=sum(num_target_tokens(len(r.input_ids), r.prompt_len) for r in batch),
             learning_rate=rate(train, step),

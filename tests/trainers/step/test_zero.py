@@ -20,13 +20,13 @@ needs_deepspeed = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def run(folder: Path) -> Iterator[Run]:
     """Runs a task on as many processes as it asks for, each task once."""
-    groups = {world: Group(world, folder) for world in (1, 2)}
+    groups = {world_size: Group(world_size, folder) for world_size in (1, 2)}
     done: dict[Task, dict[str, Any]] = {}
 
     def once(task: Task) -> dict[str, Any]:
         Path(task.folder).mkdir(exist_ok=True)
         if task not in done:
-            done[task] = groups[task.world].run(task)
+            done[task] = groups[task.world_size].run(task)
         return done[task]
 
     yield once
@@ -48,10 +48,10 @@ def losses(told: dict[str, Any]) -> list[float]:
 @pytest.mark.parametrize("method", ["full", "lora", "tied"])
 @pytest.mark.parametrize(("stage", "world"), [(2, 1), (2, 2), (3, 1), (3, 2)])
 def test_zero_takes_the_replicated_steps(
-    run: Run, folder: Path, method: str, stage: int, world: int
+    run: Run, folder: Path, method: str, stage: int, world_size: int
 ) -> None:
-    plain = run(Task(str(folder / f"{method}-plain"), stage=0, world=1, method=method))
-    parts = run(Task(str(folder / f"{method}-{stage}-{world}"), stage, world, method))
+    plain = run(Task(str(folder / f"{method}-plain"), stage=0, world_size=1, method=method))
+    parts = run(Task(str(folder / f"{method}-{stage}-{world_size}"), stage, world_size, method))
     assert losses(parts) == pytest.approx(losses(plain), rel=1e-5)
     norms = [[norm for _, norm in told["steps"]] for told in (parts, plain)]
     assert norms[0] == pytest.approx(norms[1], rel=1e-4) and min(norms[1]) > 0.5
@@ -60,9 +60,9 @@ def test_zero_takes_the_replicated_steps(
 
 @needs_deepspeed
 def test_offload_changes_nothing(run: Run, folder: Path) -> None:
-    plain = run(Task(str(folder / "plain"), stage=0, world=1))
+    plain = run(Task(str(folder / "plain"), stage=0, world_size=1))
     for stage in (2, 3):
-        parts = run(Task(str(folder / f"offload-{stage}"), stage, world=2, offload=True))
+        parts = run(Task(str(folder / f"offload-{stage}"), stage, world_size=2, offload=True))
         assert losses(parts) == pytest.approx(losses(plain), rel=1e-5)
 
 
@@ -104,9 +104,9 @@ def test_a_state_goes_on_at_any_world_size(
 @needs_deepspeed
 def test_a_state_goes_on_in_the_replicated_step(run: Run, folder: Path) -> None:
     place = str(folder / "to-replicated")
-    run(Task(place, stage=3, world=2))
-    parts = run(Task(place, stage=3, world=2, first_step=STEPS))
-    plain = run(Task(place, stage=0, world=1, first_step=STEPS))
+    run(Task(place, stage=3, world_size=2))
+    parts = run(Task(place, stage=3, world_size=2, first_step=STEPS))
+    plain = run(Task(place, stage=0, world_size=1, first_step=STEPS))
     assert losses(plain) == pytest.approx(losses(parts), rel=1e-5)
 
 
@@ -118,5 +118,5 @@ def test_a_state_goes_on_in_the_replicated_step(run: Run, folder: Path) -> None:
 def test_what_is_not_finite_leaves_the_weights(
     run: Run, folder: Path, stage: int, poison: str, words: str
 ) -> None:
-    told = run(Task(str(folder / f"{poison}-{stage}"), stage, world=2, poison=poison))
+    told = run(Task(str(folder / f"{poison}-{stage}"), stage, world_size=2, poison=poison))
     assert told["steps"] == [] and words in told["error"] and told["same"]

@@ -25,7 +25,7 @@ from trainers.methods.lora import add_adapter
 from trainers.step.micro_batches import share_of_step
 from trainers.step.optimizer import make_optimizer
 from trainers.step.packing import num_target_tokens
-from trainers.step.train_step import Engine, NonFiniteError, Replicated, train_step
+from trainers.step.train_step import DataParallelEngine, Engine, NonFiniteError, train_step
 
 VOCAB, STEPS, TOLD = 61, 4, "told "
 
@@ -36,7 +36,7 @@ class Task:
 
     folder: str
     stage: int
-    world: int
+    world_size: int
     method: str = "full"
     dtype: str = "float32"
     first_step: int = 0
@@ -86,7 +86,7 @@ def rows_of(step: int) -> list[TokenizedExample]:
 def make_engine(task: Task, model: nn.Module) -> Engine:
     train = TrainConfig(max_grad_norm=0.5, weight_decay=0.1)
     if task.stage == 0:
-        return Replicated(model, make_optimizer(model, train), max_grad_norm=0.5)
+        return DataParallelEngine(model, make_optimizer(model, train), max_grad_norm=0.5)
     from trainers.step.zero import ZeroEngine
 
     return ZeroEngine(model, train, stage=task.stage, offload=task.offload)
@@ -100,7 +100,9 @@ def take_step(task: Task, engine: Engine, step: int, rank: int) -> tuple[float, 
         "train": {"max_tokens_per_micro_batch": 24, "min_share": 2},
         "scaling": {"zero_stage": task.stage},
     }
-    pairs = share_of_step(rows, Config.model_validate(raw), rank=rank, world=task.world).batches
+    pairs = share_of_step(
+        rows, Config.model_validate(raw), rank=rank, world_size=task.world_size
+    ).batches
     return train_step(
         engine,
         pairs,
@@ -126,7 +128,7 @@ def work(task: Task, rank: int) -> dict[str, Any]:
             told["steps"].append(take_step(task, engine, step, rank))
     except NonFiniteError as error:
         told["error"] = str(error)
-    with engine.whole() as whole:
+    with engine.gathered_weights() as whole:
         weights = {name: w.detach().clone() for name, w in whole.state_dict().items()}
         told["same"] = all(
             torch.equal(w, tiny_model(task.method, task.dtype, task.poison).state_dict()[name])
@@ -144,17 +146,18 @@ class Group:
     """`world` processes over gloo that take one task after the other, for importing takes longer
     than any task."""
 
-    def __init__(self, world: int, folder: Path) -> None:
+    def __init__(self, world_size: int, folder: Path) -> None:
         root = Path(__file__).resolve().parents[3]
         env = {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONWARNINGS": "ignore", "PYTHONPATH": str(root)}
-        self.log = folder / f"log-{world}.txt"
+        self.log = folder / f"log-{world_size}.txt"
+        meet = f"file://{folder}/meet-{world_size}"
         self.children = [
             subprocess.Popen(
-                [sys.executable, __file__, f"file://{folder}/meet-{world}", str(rank), str(world)],
+                [sys.executable, __file__, meet, str(rank), str(world_size)],
                 env=os.environ | env,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log.open("a"), text=True,
             )
-            for rank in range(world)
+            for rank in range(world_size)
         ]  # fmt: skip
 
     def run(self, task: Task) -> dict[str, Any]:
@@ -182,9 +185,9 @@ class Group:
         assert [child.wait(60) for child in self.children] == [0] * len(self.children)
 
 
-def serve(meet: str, rank: int, world: int) -> None:
+def serve(meet: str, rank: int, world_size: int) -> None:
     """Take tasks from the standard input until it ends."""
-    dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=world)
+    dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=world_size)
     for line in sys.stdin:
         told = work(Task(**json.loads(line)), rank)
         print(TOLD + json.dumps(told), flush=True)

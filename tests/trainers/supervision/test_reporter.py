@@ -9,8 +9,8 @@ import pytest
 import torch.distributed as dist
 
 from trainers.supervision import reporter as progress_module
-from trainers.supervision.orders import Order
-from trainers.supervision.reporter import Left, Progress
+from trainers.supervision.orders import Command
+from trainers.supervision.reporter import Preempted, WorkerReporter
 
 LIMIT_S = 60
 
@@ -23,17 +23,17 @@ def answer(rank: int, meet: str, heard: dict[int, int], queue: Any) -> None:
     )
     answered = 0
 
-    def tell(state: dict[str, Any]) -> Order:
-        return Order.SAVE_AND_LEAVE if answered == heard.get(rank) else Order.GO_ON
+    def tell(state: dict[str, Any]) -> Command:
+        return Command.SAVE_AND_LEAVE if answered == heard.get(rank) else Command.GO_ON
 
-    progress = Progress(tell, rank=rank, world=2)
+    progress = WorkerReporter(tell, rank=rank, world_size=2)
     progress.answering("base", 3)
     try:
         with progress.together():
             while answered < 3:
                 progress.answered(1)
                 answered += 1
-    except Left:
+    except Preempted:
         queue.put((rank, answered, True))
     else:
         queue.put((rank, answered, False))

@@ -9,29 +9,33 @@ from ray.train.v2.api.exceptions import WorkerGroupError
 from datasets_src.errors import UserError
 from trainers.config.schema import Config
 from trainers.process.signals import RunFailed
-from trainers.run.location import RunHome
+from trainers.run.location import RunLocation
 from trainers.storage.checkpoints import save_checkpoint
 from trainers.storage.json_files import read_jsonl
-from trainers.supervision.message_board import Fault, Place, Word
-from trainers.supervision.restart_policy import FAULTS, Ending, Patience, out_of_memory
+from trainers.supervision.message_board import WorkerError, WorkerLocation, WorkerStatus
+from trainers.supervision.restart_policy import FAULTS, AttemptResult, RestartPolicy, out_of_memory
 
 KILLED = WorkerGroupError("worker 1 died", {1: RuntimeError("the actor died")})
 
 
-def patience_of(run_dir: Path, max_failures: int) -> Patience:
+def patience_of(run_dir: Path, max_failures: int) -> RestartPolicy:
     raw = {"run_name": run_dir.name, "output_dir": str(run_dir.parent)}
     config = Config.model_validate(raw | {"data": {"train_file": "x.jsonl"}})
-    return Patience(RunHome(config), max_failures)
+    return RestartPolicy(RunLocation(config), max_failures)
 
 
-def fault(kind: str = "error", *, rank: int = 1, signature: str = "s1", message: str = "") -> Fault:
+def fault(
+    kind: str = "error", *, rank: int = 1, signature: str = "s1", message: str = ""
+) -> WorkerError:
     told = message or f"KeyError: {signature}"
-    return Fault(rank, kind, told, f"Traceback … {told}", signature)
+    return WorkerError(rank, kind, told, f"Traceback … {told}", signature)
 
 
-def ending(*faults: Fault, error: BaseException = KILLED, why: str = "why") -> Ending:
-    places = {r: Place(r, f"node-{r}", f"host-{r}", pid=10 + r) for r in (0, 1)}
-    return Ending("failed", "a1b2c3", why, Word(places=places, faults=list(faults)), error)
+def ending(*faults: WorkerError, error: BaseException = KILLED, why: str = "why") -> AttemptResult:
+    places = {r: WorkerLocation(r, f"node-{r}", f"host-{r}", pid=10 + r) for r in (0, 1)}
+    return AttemptResult(
+        "failed", "a1b2c3", why, WorkerStatus(places=places, faults=list(faults)), error
+    )
 
 
 def save(run_dir: Path, step: int) -> None:

@@ -14,7 +14,7 @@ from datasets_src.recipes.contract import NoAnswer, Service
 from datasets_src.recipes.services.crossref import crossref_service
 from datasets_src.recipes.services.grobid import grobid_service
 from datasets_src.recipes.services.wikipedia import wikipedia_service
-from datasets_src.recipes.teacher.asker import Asker, ServiceDown
+from datasets_src.recipes.teacher.asker import ServiceClient, ServiceDown
 from datasets_src.recipes.teacher.cache import ReplyCache
 from tests.benchmarks.bench_lookups import measure
 from tests.servers.lookup_answers import crossref, grobid, mediawiki
@@ -50,8 +50,8 @@ def cache(tmp_path: Path) -> Iterator[ReplyCache]:
         yield cache
 
 
-def asker_of(service: Service, cache: ReplyCache) -> Asker:
-    return Asker(service, cache, stop=threading.Event())
+def asker_of(service: Service, cache: ReplyCache) -> ServiceClient:
+    return ServiceClient(service, cache, stop=threading.Event())
 
 
 def of_crossref(server: LookUpServer, **more: Any) -> Service:

@@ -12,7 +12,7 @@ from datasets_src.errors import UserError
 from datasets_src.recipes.build import teacher_asker
 from datasets_src.recipes.contract import NoAnswer, Prompt
 from datasets_src.recipes.teacher import asker as asker_module
-from datasets_src.recipes.teacher.asker import Asker, ServiceDown
+from datasets_src.recipes.teacher.asker import ServiceClient, ServiceDown
 from datasets_src.recipes.teacher.cache import ReplyCache
 from datasets_src.recipes.teacher.client import ChatClient, TeacherConfig, read_key
 from datasets_src.recipes.teacher.desk import REWORD, REWORD_KEY, REWORD_RULES, OpenDesk
@@ -46,7 +46,9 @@ class Class:
         self.config = TeacherConfig(base_url=server.base_url, model="m", **config)
         self.cache = ReplyCache(path)
         client = ChatClient(self.config, base_url=server.base_url, key="clave")
-        self.asker: Asker = teacher_asker(client, self.config, self.cache, threading.Event())
+        self.asker: ServiceClient = teacher_asker(
+            client, self.config, self.cache, threading.Event()
+        )
         book = PromptBook(
             {"p": Rules({"text": "it"}, ("text",)), REWORD_KEY: REWORD_RULES},
             {"p": PROMPT, REWORD_KEY: REWORD},
