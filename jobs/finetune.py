@@ -1,20 +1,21 @@
 """Raw rows to a tuned, scored, exported model: `python -m jobs.finetune CONFIG.yaml [key=value]`.
 
-The same command again continues where it was stopped, or says that all is done. The path:
-main -> finetune -> trainers/driver.py fit -> trainers/loop.py run -> step/train_step.py.
+The same command again resumes where the run was stopped, or reports that it is finished. The path:
+main -> finetune -> trainers/driver.py fit -> trainers/loop.py run -> trainers/step/train_step.py.
 """
 
-import os
 import shutil
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 from datasets_src.pipeline import Prepared
 from datasets_src.prepared.store import open_split
-from jobs.common.cli import config_parser, end_failed, parse_config, run_verb
+from jobs.common.cli import config_parser, give_up, parse_config, run_verb
 from jobs.common.preflight import check_metric, check_storage, check_zero
 from jobs.common.ray_session import start_ray
 from jobs.common.summary import gate_lines, summary_table
@@ -23,33 +24,33 @@ from trainers.config.schema import Config
 from trainers.models.resolve import attention_of, resolve_base
 from trainers.process.signals import StopSignal
 from trainers.run.scores import FEW_SHOT, find_score
-from trainers.run.state import RunState, base_to_go_on_with
+from trainers.run.state import RunState, base_to_go_on_with, run_facts
 
 
 def main(argv: list[str]) -> int:
-    """Train, score at each save, choose the best, export it, write the report."""
+    """Train, score at each save, choose the best checkpoint, export it, write the report."""
     parser = config_parser("finetune", "Fine-tune a language model from one YAML.", argv=argv)
     return finetune(parse_config(parser, argv))
 
 
 def finetune(config: Config) -> int:
-    """Run `config` from where it stands to its end; exit code 0, or a UserError."""
+    """Run `config` from where it is to its end; exit code 0, or a UserError."""
     stop = StopSignal()
     stop.install()
     _check_hub(config)
     check_metric(config)
     check_zero(config)
-    # What is checked of the base and shown of the rows held, and was shown, when the run began.
+    # A run that resumes has passed the checks of its base, and shown its rows, when it started.
     model_dir = base_to_go_on_with(config)
-    goes_on = model_dir is not None
+    resumes = model_dir is not None
     if model_dir is None:
         model_dir = resolve_base(config)
         _check_base(config, model_dir)
     else:
-        _start_ray_beside_imports(stop)
+        _start_ray_during_imports(stop)
     check_storage(config, model_dir)
     started = time.monotonic()
-    prepared = prepare_rows(config, model_dir, shown=goes_on)
+    prepared = prepare_rows(config, model_dir, shown=resumes)
     run = RunState.open(
         config, data_hash=prepared.data_hash, model_dir=model_dir, on_lost=stop.lose
     )
@@ -57,17 +58,20 @@ def finetune(config: Config) -> int:
     try:
         with run:
             if run.record["status"] == "finished":
-                print(f"{config.run_name} is finished; nothing is trained again")
+                print(f"{config.run_name} is finished; nothing to train")
             else:
                 run.set_time("prepare", time.monotonic() - started)
-                if not goes_on:
+                if not resumes:
                     show_example(config, prepared, model_dir)
-                    _tell_few_shot(config, run, prepared, model_dir)
-                _train(config, run, prepared, model_dir, stop)
+                    _show_few_shot(config, run, prepared, model_dir)
+                with _training(config, run, prepared, model_dir, stop):
+                    from trainers.driver import fit
+
+                    fit(config, location=run.home, prepared_dir=prepared.directory, stop=stop)
             _export(config, run, prepared, model_dir)
             if run.record["status"] != "finished":
                 run.finish()
-    finally:  # a failed run has a report too
+    finally:  # a failed run gets a report too
         _report(run.run_dir)
         run.home.push()
     run.home.push_folder("export")
@@ -82,11 +86,11 @@ def _check_base(config: Config, model_dir: Path) -> None:
     method_module(config.method).check(model_dir, config.method)
 
 
-def _train(
+@contextmanager
+def _training(
     config: Config, run: RunState, prepared: Prepared, model_dir: Path, stop: StopSignal
-) -> None:
-    from trainers.driver import fit
-    from trainers.run.state import run_facts
+) -> Iterator[None]:
+    """Ray is started and its head node watched; times and sizes are recorded at the end."""
     from trainers.supervision.head_node import HeadNodeMonitor
 
     run.update(
@@ -95,10 +99,10 @@ def _train(
         num_workers=config.scaling.num_workers,
     )
     start_ray()
-    stop.install()  # Ray has put its own handlers in their place
+    stop.install()  # ray.init has replaced our signal handlers
     try:
-        with HeadNodeMonitor(partial(_give_up, run)):
-            fit(config, home=run.home, prepared_dir=prepared.directory, stop=stop)
+        with HeadNodeMonitor(partial(give_up, run)):
+            yield
     finally:
         facts = run_facts(run.run_dir)
         run.set_time("train", facts.pop("train_s"))
@@ -106,8 +110,8 @@ def _train(
         run.update(**facts)
 
 
-def _tell_few_shot(config: Config, run: RunState, prepared: Prepared, model_dir: Path) -> None:
-    """Say what the untuned base is shown; a template that refuses it is told before Ray starts."""
+def _show_few_shot(config: Config, run: RunState, prepared: Prepared, model_dir: Path) -> None:
+    """Print the examples of the few_shot baseline; a template that rejects them fails here."""
     from trainers.evaluation.few_shot import few_shot_of_run
 
     if find_score(run.run_dir, FEW_SHOT) is not None:
@@ -117,20 +121,13 @@ def _tell_few_shot(config: Config, run: RunState, prepared: Prepared, model_dir:
         print(f"few-shot  {few_shot.told}")
 
 
-def _start_ray_beside_imports(stop: StopSignal) -> None:
-    """Saves seconds of each restart: what could keep Ray from being started was checked before."""
+def _start_ray_during_imports(stop: StopSignal) -> None:
+    """Saves seconds of each resume: whatever could prevent Ray's start was checked before."""
     imports = threading.Thread(target=import_module, args=("trainers.driver",), daemon=True)
     imports.start()
     start_ray()
-    stop.install()  # Ray has put its own handlers in their place
+    stop.install()  # ray.init has replaced our signal handlers
     imports.join()
-
-
-def _give_up(run: RunState, why: str) -> None:
-    """End the process from whatever thread: the main one may hang in a call to the cluster."""
-    run.end("failed", 1, why)
-    end_failed(why)
-    os._exit(1)
 
 
 def _export(config: Config, run: RunState, prepared: Prepared, model_dir: Path) -> None:

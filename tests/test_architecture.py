@@ -46,7 +46,7 @@ RAY_ROOMS = (
     "cluster/nodes.py",
 )
 # What these hold is read on a laptop, before anything heavy is imported.
-LIGHT = ("process", "config", "storage", "lease", "run", "hub", "report", "supervision/orders.py")
+LIGHT = ("process", "config", "storage", "lease", "run", "hub", "report", "supervision/protocol.py")
 HEAVY = {"torch", "ray", "transformers"}
 MAX_LINES = 300
 MAX_FILES = 14

@@ -1,16 +1,16 @@
-"""The training loop, as each Ray Train worker runs it, from the first line to the last.
+"""The training loop, as every Ray Train worker runs it, from the first step to the last.
 
 for step in plan: train_step -> metrics.jsonl;  at a save: checkpoint -> replies -> scores.jsonl
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 
 import torch
 
 from datasets_src.batching.plan import steps_per_epoch
-from datasets_src.prepared.store import Split
 from datasets_src.types import StepPlan
 from trainers.evaluation.score_checkpoint import EvalInputs, score_checkpoint
 from trainers.process.failpoints import fail_at
@@ -24,13 +24,13 @@ from trainers.step.schedule import learning_rate
 from trainers.step.train_step import NonFiniteError, train_step
 from trainers.storage.checkpoints import step_name, step_of_score
 from trainers.storage.mirror import Mirror
-from trainers.supervision.orders import Command, Report, no_op_report
+from trainers.supervision.protocol import Command, Report, no_op_report
 from trainers.supervision.reporter import Preempted, WorkerReporter
 from trainers.train_state import (
     ResumePoint,
     TrainState,
     WorkerSpec,
-    build,
+    build_train_state,
     find_resume_point,
     record_missing,
     save,
@@ -39,91 +39,91 @@ from trainers.train_state import (
 
 @dataclass(frozen=True)
 class RunSinks:
-    """Who hears of what a worker does: the driver, the run's records, the keeper of checkpoints."""
+    """Where a worker writes: heartbeats to the driver, records and checkpoints to the run."""
 
-    progress: WorkerReporter
+    reporter: WorkerReporter
     records: Records
-    keeper: CheckpointManager
+    checkpoints: CheckpointManager
 
 
-def run(job: WorkerSpec, tell: Report = no_op_report, mirror: Mirror | None = None) -> bool:
-    """Train from the newest valid checkpoint to the plan's end, or to `job.until`.
+def run(spec: WorkerSpec, report: Report = no_op_report, mirror: Mirror | None = None) -> bool:
+    """Train from the newest valid checkpoint to the end of the plan, or to `spec.until`.
 
-    False if ordered to leave before.
-
-    `tell` is called a few times a second with this worker's progress, and gives the order. The run
-    directory follows `mirror`'s store if there is one.
+    Args:
+        report: called a few times a second with this worker's progress; returns the command.
+        mirror: the object store that the run directory is synchronised with, if any.
+    Returns:
+        False if the driver commanded an earlier exit.
     """
-    torch.set_num_threads(job.num_threads)
-    progress = WorkerReporter(tell, rank=job.rank, world_size=job.world_size)
-    ledger = f"ledger/{job.attempt}-rank{job.rank}.jsonl"
-    with CheckpointManager(job.run_dir, mirror, ledger=ledger, rank=job.rank) as keeper:
-        start = find_resume_point(job, keeper)
-        it = build(job, start.checkpoint, progress)
-        with open_records(
-            job.run_dir,
-            ledger=ledger,
-            rank=job.rank,
-            after=start.step,
-            with_scores=not job.config.eval.num_eval_workers,
-        ) as records:
-            if start.checkpoint is not None and job.rank == 0:
-                record_missing(job, start.checkpoint, records)
-            try:
-                return _run_plan(job, it, start, RunSinks(progress, records, keeper))
-            except Preempted:
-                return False
-
-
-def _run_plan(job: WorkerSpec, it: TrainState, start: ResumePoint, listeners: RunSinks) -> bool:
-    plan = make_plan(job.config, it.train)
-    saves = save_steps(job.config, it.train, len(plan))
-    beside = job.config.eval.num_eval_workers > 0 or not job.scored
-    if not beside:
-        _score_what_is_missing(job, it, start, saves, listeners)
-    if listeners.progress.agreed() == Command.SAVE_AND_LEAVE:
-        return False
-    end = len(plan) if job.until is None else job.until
-    for step in plan[start.step : end]:
-        _train(job, it, step, len(plan), listeners)
-        order = listeners.progress.agreed()
-        saved = step.step in saves or step.step == end or order == Command.SAVE_AND_LEAVE
-        if saved:
-            listeners.progress.saving(step.step)
-            save(job, it, step.step, listeners.records, listeners.keeper)
-        # A save that only an order or `until` asked for is never scored: what is chosen from must
-        # not depend on when a run was interrupted.
-        last = step.step == end
-        if order == Command.SAVE_AND_LEAVE or (
-            saved and order == Command.LEAVE_AFTER_SAVE and not last
-        ):
+    torch.set_num_threads(spec.num_threads)
+    with open_run(spec, report, mirror) as (state, resume, sinks), suppress(Preempted):
+        plan = make_plan(spec.config, state.train)
+        saves = save_steps(spec.config, state.train, len(plan))
+        scored_here = spec.scored and not spec.config.eval.num_eval_workers
+        if scored_here:
+            score_missing(state, resume, saves, sinks)
+        if sinks.reporter.agreed_command() == Command.SAVE_AND_EXIT:
             return False
-        if step.step in saves:
-            if not beside:
-                _evaluate(job, it, step_name(step.step), listeners)
-            _prune(job, step.step, saves, listeners.keeper)
-    return True
+        end = len(plan) if spec.until is None else spec.until
+        for step in plan[resume.step : end]:
+            train_one_step(state, step, len(plan), sinks)
+            command = sinks.reporter.agreed_command()
+            is_last = step.step == end
+            saved = step.step in saves or is_last or command == Command.SAVE_AND_EXIT
+            if saved:
+                sinks.reporter.saving(step.step)
+                save(state, step.step, sinks.records, sinks.checkpoints)
+            # A save that only a command or `until` asked for is never scored: the candidates for
+            # the best checkpoint must not depend on when a run was interrupted.
+            exit_here = command == Command.EXIT_AFTER_SAVE and saved and not is_last
+            if command == Command.SAVE_AND_EXIT or exit_here:
+                return False
+            if step.step in saves:
+                if scored_here:
+                    evaluate(state, step_name(step.step), sinks)
+                prune(state, step.step, saves, sinks.checkpoints)
+        return True
+    return False
 
 
-def _score_what_is_missing(
-    job: WorkerSpec, it: TrainState, start: ResumePoint, saves: set[int], listeners: RunSinks
-) -> None:
-    """What stands beside the checkpoints, at first; a save whose replies were cut off."""
-    for name in first_names(job.config):
-        if name not in start.scored:
-            _evaluate(job, it, name, listeners)
-    if start.step in saves and step_name(start.step) not in start.scored:
-        _evaluate(job, it, step_name(start.step), listeners)
-        _prune(job, start.step, saves, listeners.keeper)
+@contextmanager
+def open_run(
+    spec: WorkerSpec, report: Report, mirror: Mirror | None
+) -> Iterator[tuple[TrainState, ResumePoint, RunSinks]]:
+    """The state at the newest checkpoint, and the open files and uploads of this worker."""
+    reporter = WorkerReporter(report, rank=spec.rank, world_size=spec.world_size)
+    ledger = f"ledger/{spec.attempt}-rank{spec.rank}.jsonl"
+    with CheckpointManager(spec.run_dir, mirror, ledger=ledger, rank=spec.rank) as checkpoints:
+        resume = find_resume_point(spec, checkpoints)
+        state = build_train_state(spec, resume.checkpoint, reporter)
+        with open_records(
+            spec.run_dir,
+            ledger=ledger,
+            rank=spec.rank,
+            after=resume.step,
+            with_scores=not spec.config.eval.num_eval_workers,
+        ) as records:
+            if resume.checkpoint is not None and spec.rank == 0:
+                record_missing(spec, resume.checkpoint, records)
+            yield state, resume, RunSinks(reporter, records, checkpoints)
 
 
-def _train(
-    job: WorkerSpec, it: TrainState, step: StepPlan, total_steps: int, listeners: RunSinks
-) -> None:
-    started, train = time.monotonic(), job.config.train
-    fail_at("before_step", step=step.step, rank=job.rank)
-    rows = [it.train.tokens(i) for i in step.rows]
-    share = share_of_step(rows, job.config, rank=job.rank, world_size=job.world_size)
+def score_missing(state: TrainState, resume: ResumePoint, saves: set[int], sinks: RunSinks) -> None:
+    """Score the baselines at the start, and a save whose scoring was interrupted."""
+    for name in first_names(state.spec.config):
+        if name not in resume.scored:
+            evaluate(state, name, sinks)
+    if resume.step in saves and step_name(resume.step) not in resume.scored:
+        evaluate(state, step_name(resume.step), sinks)
+        prune(state, resume.step, saves, sinks.checkpoints)
+
+
+def train_one_step(state: TrainState, step: StepPlan, total_steps: int, sinks: RunSinks) -> None:
+    """Take one optimizer step of the plan and record it."""
+    started, spec, train = time.monotonic(), state.spec, state.spec.config.train
+    fail_at("before_step", step=step.step, rank=spec.rank)
+    rows = [state.train.tokens(i) for i in step.rows]
+    share = share_of_step(rows, spec.config, rank=spec.rank, world_size=spec.world_size)
     rate = learning_rate(
         step.step,
         peak=train.learning_rate,
@@ -136,8 +136,8 @@ def _train(
     num_targets = sum(num_target_tokens(len(row.input_ids), row.prompt_len) for row in rows)
     try:
         loss, norm = train_step(
-            it.engine,
-            listeners.progress.while_taking(share.batches),
+            state.engine,
+            sinks.reporter.each(share.batches),
             num_targets=num_targets,
             learning_rate=rate,
             seed=(train.seed, step.step),
@@ -145,10 +145,10 @@ def _train(
     except NonFiniteError as error:
         ids = ", ".join(row.id for row in rows)
         raise NonFiniteError(
-            f"step {step.step}: {error}; rows {ids}; the last checkpoint stands; "
-            "lower learning_rate or look at these rows"
+            f"step {step.step}: {error}; rows {ids}; the last checkpoint is kept; lower "
+            "learning_rate or inspect these rows"
         ) from None
-    fail_at("after_step", step=step.step, rank=job.rank)
+    fail_at("after_step", step=step.step, rank=spec.rank)
     facts = {
         "loss": loss,
         "learning_rate": rate,
@@ -159,61 +159,54 @@ def _train(
         "num_examples": len(rows),
         "step_time_s": round(time.monotonic() - started, 4),
     }
-    _record_step(job, it, step.step, share.ids, facts, listeners.records)
-    listeners.progress.trained(step.step, total_steps, loss)
+    _record_step(state, step.step, share.ids, facts, sinks.records)
+    sinks.reporter.step_done(step.step, total_steps, loss)
 
 
 def _record_step(
-    job: WorkerSpec,
-    it: TrainState,
-    step: int,
-    ids: Sequence[str],
-    facts: Mapping[str, float],
-    records: Records,
+    state: TrainState, step: int, ids: Sequence[str], facts: Mapping[str, float], records: Records
 ) -> None:
     """This worker's row of the ledger, and rank 0's row of metrics.jsonl."""
-    # As hex, the loss can be compared bit by bit.
-    row = {"attempt": job.attempt, "rank": job.rank, "step": step, "ids": ids}
+    spec = state.spec
+    # As hex, losses can be compared bit by bit.
+    row = {"attempt": spec.attempt, "rank": spec.rank, "step": step, "ids": ids}
     records.append("ledger", row | {"loss": facts["loss"].hex()})
-    if job.rank == 0:
-        epoch = step / steps_per_epoch(len(it.train), job.config.train.train_batch_size)
-        metrics = {"step": step, "epoch": round(epoch, 4), **facts, "attempt": job.attempt}
+    if spec.rank == 0:
+        epoch = step / steps_per_epoch(len(state.train), spec.config.train.train_batch_size)
+        metrics = {"step": step, "epoch": round(epoch, 4), **facts, "attempt": spec.attempt}
         records.append("metrics", metrics)
 
 
-def _evaluate(job: WorkerSpec, it: TrainState, name: str, listeners: RunSinks) -> None:
-    """Score a checkpoint, or what stands beside them, on all workers together."""
-    step = step_of_score(name)
-    listeners.progress.answering(name, _share_size(it.validation, job))
-    fail_at("during_evaluation", step=step, rank=job.rank)
-    with it.engine.gathered_weights() as model:
+def evaluate(state: TrainState, name: str, sinks: RunSinks) -> None:
+    """Score a checkpoint or a baseline, all workers together."""
+    spec, step = state.spec, step_of_score(name)
+    share: Sequence[int] = range(spec.rank, len(state.validation), spec.world_size)
+    sinks.reporter.generating(name, len(share))
+    fail_at("during_evaluation", step=step, rank=spec.rank)
+    with state.engine.gathered_weights() as model:
         score = score_checkpoint(
-            job.config,
-            EvalInputs(model, it.tokenizer, it.model_dir, it.train, it.validation),
+            spec.config,
+            EvalInputs(model, state.tokenizer, state.model_dir, state.train, state.validation),
             name,
-            run_dir=job.run_dir,
-            on_batch=listeners.progress.answered,
-            together=listeners.progress.together,
+            run_dir=spec.run_dir,
+            on_batch=sinks.reporter.replied,
+            together=sinks.reporter.all_or_none,
         )
     if score is not None:
-        listeners.records.append("scores", asdict(score))
-        fail_at("after_score", step=step, rank=job.rank)
-        listeners.progress.scored(score)
+        sinks.records.append("scores", asdict(score))
+        fail_at("after_score", step=step, rank=spec.rank)
+        sinks.reporter.scored(score)
 
 
-def _prune(job: WorkerSpec, step: int, saves: set[int], keeper: CheckpointManager) -> None:
-    """Delete what is neither new nor the best, nor waits for its score."""
-    if job.rank == 0:
-        scored = {score.step for score in read_scores(job.run_dir)}
-        best = best_step(job.run_dir)
-        waiting = {save for save in saves if save <= step and job.scored} - scored
-        keeper.prune(
-            keep=job.config.checkpoint.save_total_limit,
+def prune(state: TrainState, step: int, saves: set[int], checkpoints: CheckpointManager) -> None:
+    """Delete the checkpoints that are neither new, nor the best, nor waiting for their score."""
+    spec = state.spec
+    if spec.rank == 0:
+        scored = {score.step for score in read_scores(spec.run_dir)}
+        best = best_step(spec.run_dir)
+        waiting = {save for save in saves if save <= step and spec.scored} - scored
+        checkpoints.prune(
+            keep=spec.config.checkpoint.save_total_limit,
             also=waiting if best is None else waiting | {best},
         )
         fail_at("after_prune", step=step)
-
-
-def _share_size(split: Split, job: WorkerSpec) -> int:
-    shares: Sequence[int] = range(job.rank, len(split), job.world_size)
-    return len(shares)

@@ -1,6 +1,8 @@
-"""What a worker trains, on what, and from where: told in a Job, built from a checkpoint or anew.
+"""Training state: model, engine, tokenizer and data, fresh or restored from a checkpoint.
 
-it = build(job, checkpoint, progress)
+resume = find_resume_point(spec, checkpoints)
+state = build_train_state(spec, resume.checkpoint, reporter)
+save(state, 140, records, checkpoints)          # collective: every rank holds a part
 """
 
 import resource
@@ -33,10 +35,17 @@ from trainers.storage.checkpoints import Checkpoint, save_checkpoint
 from trainers.storage.json_files import read_json, read_jsonl, write_json
 from trainers.supervision.reporter import WorkerReporter
 
+STATE = "trainer_state.json"
+
 
 @dataclass(frozen=True)
 class WorkerSpec:
-    """What a worker is told: all plain values, the same on every rank but `rank`."""
+    """What a worker is started with: plain values, the same on every rank but `rank`.
+
+    Attributes:
+        until: train up to this step and save it; plan and schedule stay those of the whole run.
+        scored: False if no save is scored (its validation rows were trained on).
+    """
 
     config: Config
     run_dir: Path
@@ -45,16 +54,15 @@ class WorkerSpec:
     rank: int
     world_size: int
     num_threads: int
-    # Train up to this step and save it; the plan and its schedule stay those of the whole run.
     until: int | None = None
-    # Where False nobody scores what is saved: its rows were trained on.
     scored: bool = True
 
 
 @dataclass(frozen=True)
 class TrainState:
-    """What a worker trains, and on what."""
+    """What a worker trains and evaluates: the engine holds model and optimizer."""
 
+    spec: WorkerSpec
     engine: Engine
     model_dir: Path
     tokenizer: PreTrainedTokenizerBase
@@ -64,7 +72,7 @@ class TrainState:
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """Where an attempt begins: rank 0 looks, all ranks do the same."""
+    """Where an attempt starts; rank 0 decides, all ranks do the same."""
 
     checkpoint: Checkpoint | None
     scored: frozenset[str]
@@ -75,129 +83,131 @@ class ResumePoint:
         return 0 if self.checkpoint is None else self.checkpoint.step
 
 
-def find_resume_point(job: WorkerSpec, keeper: CheckpointManager) -> ResumePoint:
-    """The newest valid checkpoint, and the names that were scored up to it."""
+def find_resume_point(spec: WorkerSpec, checkpoints: CheckpointManager) -> ResumePoint:
+    """The newest valid checkpoint, and the names scored up to it; collective (broadcast)."""
     found: list[tuple[str | None, frozenset[str]] | None] = [None]
-    if job.rank == 0:
-        newest = keeper.newest()
+    if spec.rank == 0:
+        newest = checkpoints.newest()
         step = 0 if newest is None else newest.step
-        names = frozenset(s.name for s in read_scores(job.run_dir) if (s.step or 0) <= step)
+        names = frozenset(s.name for s in read_scores(spec.run_dir) if (s.step or 0) <= step)
         found = [(None if newest is None else newest.path.name, names)]
-    if job.world_size > 1:
+    if spec.world_size > 1:
         dist.broadcast_object_list(found)
     assert found[0] is not None
     name, scored = found[0]
-    return ResumePoint(None if name is None else keeper.fetch(name), scored)
+    return ResumePoint(None if name is None else checkpoints.fetch(name), scored)
 
 
-def build(job: WorkerSpec, checkpoint: Checkpoint | None, progress: WorkerReporter) -> TrainState:
-    """The model, with a checkpoint's weights if there is one, then its engine with its state."""
-    config = job.config
+def build_train_state(
+    spec: WorkerSpec, checkpoint: Checkpoint | None, reporter: WorkerReporter
+) -> TrainState:
+    """Build the model, load the checkpoint's weights if there is one, then its optimizer state."""
+    config = spec.config
     model_dir = resolve_base(config)
-    how = method_module(config.method)
+    method = method_module(config.method)
     dtype = compute_dtype(config.model.dtype)
-    model = how.build(
+    model = method.build(
         model_dir,
         config.method,
         dtype=dtype,
         seed=config.train.seed,
         device="cuda" if config.scaling.use_gpu else "cpu",
     )
-    progress.built(model, dtype)
+    reporter.model_built(model, dtype)
     if checkpoint is not None:
-        how.load(model, checkpoint.path)
+        method.load(model, checkpoint.path)
     engine = make_engine(config, model)
     if checkpoint is not None:
         engine.load_state(load_file(checkpoint.path / OPTIMIZER))
     return TrainState(
+        spec,
         engine,
         model_dir,
         load_tokenizer(model_dir),
-        open_split(job.prepared_dir, "train"),
-        open_split(job.prepared_dir, "validation"),
+        open_split(spec.prepared_dir, "train"),
+        open_split(spec.prepared_dir, "validation"),
     )
 
 
 def make_engine(config: Config, model: nn.Module) -> Engine:
-    """The engine of `model`, which holds the weights to go on from."""
+    """The engine that the config asks for: replicated (train_step.py) or ZeRO (zero.py)."""
     scaling, train = config.scaling, config.train
     if not scaling.zero_stage:
-        return DataParallelEngine(
-            model, make_optimizer(model, train), max_grad_norm=train.max_grad_norm
-        )
-    # DeepSpeed is imported where it is used: it takes seconds and may not be installed.
+        optimizer = make_optimizer(model, train)
+        return DataParallelEngine(model, optimizer, max_grad_norm=train.max_grad_norm)
+    # DeepSpeed is imported only if used: it takes seconds and may not be installed.
     from trainers.step.zero import ZeroEngine
 
     offload = scaling.use_gpu and scaling.offload_optimizer
     return ZeroEngine(model, train, stage=scaling.zero_stage, offload=offload)
 
 
-STATE = "trainer_state.json"
+def save(state: TrainState, step: int, records: Records, checkpoints: CheckpointManager) -> None:
+    """Write the checkpoint of `step`, after the records of the steps up to it are on disk.
 
-
-def save(
-    job: WorkerSpec, it: TrainState, step: int, records: Records, keeper: CheckpointManager
-) -> None:
-    """Write a checkpoint after `step`; the rows of the steps up to it are on disk before it is."""
+    Collective.
+    """
+    spec = state.spec
     peak_gib = torch.tensor(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
-    if job.world_size > 1:
+    if spec.world_size > 1:
         dist.all_reduce(peak_gib)
     records.sync()
-    state = it.engine.state()
-    with it.engine.gathered_weights() as model:
-        if job.rank == 0:
-            saved = _write(job, it, step, model, state, peak_gib=float(peak_gib), records=records)
-            keeper.saved(saved)
-    keeper.send_ledger()
-    fail_at("after_save", step=step, rank=job.rank)
+    optimizer_state = state.engine.state()
+    with state.engine.gathered_weights() as model:
+        if spec.rank == 0:
+            saved = _write(
+                state, step, model, optimizer_state, peak_gib=float(peak_gib), records=records
+            )
+            checkpoints.saved(saved)
+    checkpoints.send_ledger()
+    fail_at("after_save", step=step, rank=spec.rank)
 
 
-def record_missing(job: WorkerSpec, checkpoint: Checkpoint, records: Records) -> None:
-    """Add the line of a checkpoint whose writer was killed before it."""
-    rows = read_jsonl(job.run_dir / "checkpoints.jsonl")
+def record_missing(spec: WorkerSpec, checkpoint: Checkpoint, records: Records) -> None:
+    """Add the line of a checkpoint whose writer was killed before it wrote that line."""
+    rows = read_jsonl(spec.run_dir / "checkpoints.jsonl")
     if checkpoint.path.name not in {Path(row["path"]).name for row in rows}:
-        state = read_json(checkpoint.path / STATE)
-        records.append("checkpoints", _row(job, checkpoint, state))
+        records.append("checkpoints", _row(spec, checkpoint, read_json(checkpoint.path / STATE)))
 
 
 def _write(
-    job: WorkerSpec,
-    it: TrainState,
+    state: TrainState,
     step: int,
     model: LanguageModel,
-    state: Mapping[str, torch.Tensor],
+    optimizer_state: Mapping[str, torch.Tensor],
     *,
     peak_gib: float,
     records: Records,
 ) -> Checkpoint:
-    batch_size = job.config.train.train_batch_size
-    told = {
+    spec = state.spec
+    batch_size = spec.config.train.train_batch_size
+    trainer_state = {
         "step": step,
-        "epoch": round(step / steps_per_epoch(len(it.train), batch_size), 4),
+        "epoch": round(step / steps_per_epoch(len(state.train), batch_size), 4),
         "peak_memory_gib": round(peak_gib, 3),
     }
-    how = method_module(job.config.method)
+    method = method_module(spec.config.method)
 
     def write(folder: Path) -> None:
-        how.save(model, folder, base_name=job.config.model.model_name_or_path)
-        save_file(dict(state), folder / OPTIMIZER)
-        write_json(folder / STATE, told)
+        method.save(model, folder, base_name=spec.config.model.model_name_or_path)
+        save_file(dict(optimizer_state), folder / OPTIMIZER)
+        write_json(folder / STATE, trainer_state)
 
     saved = save_checkpoint(
-        job.run_dir / "checkpoints", step=step, attempt=job.attempt, write=write
+        spec.run_dir / "checkpoints", step=step, attempt=spec.attempt, write=write
     )
-    records.append("checkpoints", _row(job, saved, told))
-    fail_at("after_record", step=step, rank=job.rank)
+    records.append("checkpoints", _row(spec, saved, trainer_state))
+    fail_at("after_record", step=step, rank=spec.rank)
     return saved
 
 
-def _row(job: WorkerSpec, saved: Checkpoint, told: Mapping[str, Any]) -> dict[str, Any]:
+def _row(spec: WorkerSpec, saved: Checkpoint, trainer_state: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "step": saved.step,
-        "epoch": told["epoch"],
-        "path": str(saved.path.relative_to(job.run_dir)),
+        "epoch": trainer_state["epoch"],
+        "path": str(saved.path.relative_to(spec.run_dir)),
         "attempt": saved.attempt,
         "num_bytes": sum(path.stat().st_size for path in saved.path.iterdir()),
         "saved_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "peak_memory_gib": told["peak_memory_gib"],
+        "peak_memory_gib": trainer_state["peak_memory_gib"],
     }

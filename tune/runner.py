@@ -22,14 +22,14 @@ from ray.tune.search import Searcher
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from datasets_src.errors import UserError
-from trainers.driver import placement_groups
 from trainers.process.background import Background
 from trainers.process.failpoints import failpoint_environment
 from trainers.process.signals import RunFailed, StopSignal
 from trainers.run.location import RunLocation
-from trainers.supervision.message_board import WorkerStatus, start_coordinator
-from trainers.supervision.orders import Command
+from trainers.supervision.coordinator import start_coordinator
+from trainers.supervision.protocol import Command, WorkerStatus
 from trainers.supervision.restart_policy import AttemptResult, RestartPolicy
+from trainers.supervision.train_run import placement_groups
 from tune.config import is_nested
 from tune.resources.room import Room
 from tune.trainable import fault_of, perform
@@ -125,9 +125,9 @@ class Legs(Searcher):
         )
         fault = fault_of(ending)
         why = fault.message if fault is not None else "its process died"
-        word = WorkerStatus(faults=[] if fault is None else [fault])
+        word = WorkerStatus(errors=[] if fault is None else [fault])
         try:
-            patience.judge(AttemptResult("failed", task.attempt, why, word), 1)
+            patience.check(AttemptResult("failed", task.attempt, why, word), 1)
         except (UserError, RunFailed) as error:
             if fault is not None and fault.kind == "storage":
                 raise
@@ -185,7 +185,7 @@ def run_legs(director: Director, work: Work, room: Room, *, stop: StopSignal) ->
                 stop.raise_if_lost()
                 if stop.signum is not None and not legs.leaving:
                     legs.leaving = True
-                    board.order.remote(Command.SAVE_AND_LEAVE)
+                    board.command.remote(Command.SAVE_AND_EXIT)
             stop.raise_if_asked()
     finally:
         ray.kill(board)

@@ -1,6 +1,6 @@
 """What Tune runs on an actor: one leg of a run, or the scores that stand beside all trials.
 
-    perform({"told": '{"kind": "leg", "config": {...}, "until": 55, ...}'}, board=start_board())
+    perform({"told": '{"kind": "leg", "until": 55, ...}'}, board=start_coordinator())
 
 A leg of one worker is our loop in this process, with no trainer around it: the steps are those of
 `jobs.finetune` with one worker. One of several workers is a run of Ray Train of its own. It is
@@ -28,9 +28,8 @@ from trainers.models.peft_import import import_peft
 from trainers.process.signals import StoppedBySignal, StopSignal
 from trainers.run.state import PROGRESS, RunState, run_facts
 from trainers.storage.json_files import append_jsonl, read_json, read_jsonl, write_json
-from trainers.supervision.message_board import WorkerError
-from trainers.supervision.orders import Command
-from trainers.worker import describe
+from trainers.supervision.error_report import describe_error
+from trainers.supervision.protocol import Command, WorkerError
 from tune.config import is_nested
 from tune.trials.branch import begin_with
 
@@ -53,7 +52,7 @@ def perform(config: dict[str, str], board: Any) -> None:
     except RayError:
         raise  # the driver is gone, or the cluster
     except Exception as error:
-        ending["fault"] = asdict(describe(error, rank=0))
+        ending["fault"] = asdict(describe_error(error, rank=0))
     ending["wall_s"] = round(time.monotonic() - started, 2)
     ending["cpu_s"] = round(_cpu_s() - cpu, 2)
     ray_tune.report({"ending": json.dumps(ending)})
@@ -113,7 +112,7 @@ def _here(told: dict[str, Any], config: Config, run: RunState) -> bool:
 
     def tell(now: dict[str, Any]) -> Command:
         state.update(now)
-        order: Command = ray.get(told["board"].beat.remote(now | {"run": config.run_name}))
+        order: Command = ray.get(told["board"].heartbeat.remote(now | {"run": config.run_name}))
         return order
 
     job = WorkerSpec(
@@ -141,7 +140,7 @@ def _nested(told: dict[str, Any], config: Config, run: RunState) -> bool:
             fit(
                 config,
                 prepared_dir=Path(told["prepared_dir"]),
-                home=run.home,
+                location=run.home,
                 stop=stop,
                 until=told["until"],
             )
@@ -159,7 +158,7 @@ def _following(board: Any, stop: StopSignal) -> Iterator[None]:
 
     def follow() -> None:
         while not done.wait(LOOK_EVERY_S):
-            if ray.get(board.beat.remote({})) != Command.GO_ON:
+            if ray.get(board.heartbeat.remote({})) != Command.CONTINUE:
                 stop.signum = signal.SIGTERM
                 return
 

@@ -7,6 +7,7 @@ if __name__ == "__main__":
 import argparse
 import errno
 import logging
+import os
 import shlex
 import sys
 import warnings
@@ -21,6 +22,7 @@ from datasets_src.task import known_tasks, load_task
 from trainers.config.load import leaves, load_config
 from trainers.config.schema import Config
 from trainers.process.signals import RunFailed, StoppedBySignal
+from trainers.run.state import RunState
 
 
 def run_verb(main: Callable[[list[str]], int]) -> None:
@@ -69,6 +71,13 @@ def again() -> str:
 def end_failed(why: str) -> None:
     """Say why a run failed and how to go on."""
     print(f"error: {why}\n{again()}", file=sys.stderr, flush=True)
+
+
+def give_up(run: RunState, reason: str) -> None:
+    """End the process from any thread: the main one may hang in a call to the cluster."""
+    run.end("failed", 1, reason)
+    end_failed(reason)
+    os._exit(1)
 
 
 def config_parser(

@@ -128,7 +128,7 @@ def test_a_finished_run_run_again(runs: Runs, tell: Tell) -> None:
     before = list(read_jsonl(runs.run_dir("undisturbed") / "metrics.jsonl"))
     started = time.monotonic()
     driver = runs.finish("undisturbed")
-    assert "undisturbed is finished; nothing is trained again" in driver.said()
+    assert "undisturbed is finished; nothing to train" in driver.said()
     assert time.monotonic() - started < 10 * max(1.0, os.getloadavg()[0] / 2)
     assert list(read_jsonl(driver.run_dir / "metrics.jsonl")) == before
     tell(held(runs, "undisturbed", kills=0))

@@ -47,7 +47,7 @@ def test_no_node_comes(runs: Runs, tell: Tell) -> None:
         cluster.remove(cluster.busy()[0])
         driver.wait(2)
         # The head may still count the node that is gone, but nothing of it is free.
-        assert "2 workers do not fit the cluster (2 CPUs asked, " in driver.said()
+        assert "2 workers do not fit the cluster (2 CPUs requested, " in driver.said()
         assert "1 free" in driver.said()
         cluster.add()
         on(cluster, runs).finish("none")
@@ -117,7 +117,7 @@ def test_GCS_killed(runs: Runs, tell: Tell) -> None:
         cluster.kill_head_service()
         driver.wait(1, limit_s=90)
         said = driver.said()
-        assert "has not answered for 20 s" in said
+        assert "no answer for 20 s" in said
         assert "the same command goes on: python -m jobs.finetune" in said
     runs.finish("gcs")
     cost = held(runs, "gcs")

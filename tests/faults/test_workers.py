@@ -64,7 +64,7 @@ def test_SIGSTOP_of_a_worker(runs: Runs, tell: Tell) -> None:
     stacks = "".join(path.read_text() for path in (driver.run_dir / "stacks").glob("*.txt"))
     assert "train_step" in stacks, "the worker that waited was not asked for its stacks"
     [fault] = read_jsonl(driver.run_dir / "faults.jsonl")
-    assert "no word of any worker for 8 s" in fault["why"]
+    assert "no heartbeat of any worker for 8 s" in fault["why"]
 
 
 def test_out_of_memory(runs: Runs, tell: Tell) -> None:
@@ -84,7 +84,7 @@ def test_out_of_memory(runs: Runs, tell: Tell) -> None:
 def test_a_user_bug_at_step_7(runs: Runs, tell: Tell) -> None:
     bug = "before_step:step=7:rank=1:always:raise"
     driver = runs.finish("bug", failpoints=bug, code=1)
-    assert "worker 1 failed twice in the same way: FailpointError" in driver.said()
+    assert "worker 1 failed twice with the same exception: FailpointError" in driver.said()
     assert "Traceback" not in driver.said()
     faults = list(read_jsonl(driver.run_dir / "faults.jsonl"))
     assert len(faults) == 2 and "fail_at" in faults[1]["traceback"]

@@ -24,6 +24,7 @@ from trainers.loop import run
 from trainers.run.state import RunState
 from trainers.storage.checkpoints import list_checkpoints, step_name
 from trainers.storage.json_files import read_jsonl, write_text
+from trainers.supervision import ray_internals
 from trainers.train_state import WorkerSpec
 
 
@@ -134,9 +135,18 @@ def test_without_examples_there_is_no_such_row(
     assert names == ["base", "constant", "step-000001"]
 
 
+@pytest.mark.parametrize("series", ["2.60.", "2.99."], ids=["private_api", "public_api"])
 def test_two_ray_workers_take_the_same_steps_as_one(
-    finished: Path, prepared: Path, small_rows: Path, tmp_path: Path, ray_local: None
+    finished: Path,
+    prepared: Path,
+    small_rows: Path,
+    tmp_path: Path,
+    ray_local: None,
+    monkeypatch: pytest.MonkeyPatch,
+    series: str,
 ) -> None:
+    """With Ray's private modules, and without them (supervision/ray_internals.py)."""
+    monkeypatch.setattr(ray_internals, "TESTED_SERIES", series)
     config = config_for(tmp_path, small_rows)
     run_dir = tmp_path / config.run_name
     fit(config, prepared_dir=prepared)
@@ -182,8 +192,8 @@ def test_a_killed_actors_checkpoint_is_scored_by_another(
     with ScoringPool(config, run_dir=run_dir, prepared_dir=prepared) as examiner:
         examiner.start(1)
         examiner.look()
-        for _ in range(200):
-            actors = [p for p in psutil.process_iter() if "ray::Answerer" in p.name()]
+        for _ in range(3000):
+            actors = [p for p in psutil.process_iter() if "ray::ScoringAct" in p.name()]
             if actors and os.sched_getscheduler(actors[0].pid) == os.SCHED_IDLE:
                 break
             time.sleep(0.1)
@@ -274,7 +284,9 @@ def test_a_fault_in_a_worker_is_told_not_retried(
             "scaling": config.scaling.model_copy(update={"num_workers": 3}),
         }
     )
-    with pytest.raises(UserError, match=r"3 workers .*3 CPUs asked, 2 there.*lower num_workers"):
+    with pytest.raises(
+        UserError, match=r"3 workers .*3 CPUs requested, 2 in the cl.*lower num_workers"
+    ):
         fit(wide, prepared_dir=prepared)
 
 

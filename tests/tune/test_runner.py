@@ -11,7 +11,7 @@ from ray.tune.search import Searcher
 from datasets_src.errors import UserError
 from tests.tune.conftest import SweepOf
 from tests.tune.trials.test_director import SECTION, start, train
-from trainers.supervision.message_board import WorkerError
+from trainers.supervision.protocol import WorkerError
 from tune.resources.room import Room
 from tune.runner import Legs
 from tune.trials.director import Director, Work
@@ -85,7 +85,7 @@ def test_the_same_exception_twice_fails_the_trial_until_another_start(director: 
     legs.on_trial_complete("a", ended(fault=fault("error")))
     assert run_of(legs.suggest("b")) == first
     legs.on_trial_complete("b", ended(fault=fault("error")))
-    assert "failed twice in the same way" in director.failed[first]
+    assert "failed twice with the same exception" in director.failed[first]
     assert not start(director.sweep, director.directory).failed
 
 

@@ -1,126 +1,116 @@
-"""What the driver watches for while workers train, and what it then orders or does.
+"""What the driver looks for while workers train, and what it then commands.
 
-a signal to stop, a node that is drained   ->  save now, and leave
-room for more workers (elastic)            ->  leave right after the next save; a cluster that may
-                                               grow is asked for them
-no word for k times the usual              ->  write down all stacks, end the workers
-no answer from the cluster's head          ->  give up
+a signal to stop, a drained node        ->  save a checkpoint now, and exit
+resources for more workers (elastic)    ->  exit after the next save; an autoscaling cluster is
+                                            asked for them first
+no heartbeat for hang_factor x median   ->  dump all stacks, kill the workers
+no answer from the head node            ->  HeadNodeMonitor (head_node.py)
 """
 
 import time
 from statistics import median
 from typing import Any
 
-from ray._private import state as ray_state
-
 from trainers.config.schema import Config
 from trainers.process.signals import StopSignal
 from trainers.supervision.head_node import answers, head_address
-from trainers.supervision.message_board import WorkerStatus
-from trainers.supervision.orders import Command
-from trainers.supervision.resources import Demand, grows, nodes, room_for
-from trainers.supervision.stack_dump import (
-    end_workers,
+from trainers.supervision.protocol import Command, WorkerStatus
+from trainers.supervision.ray_internals import draining_nodes
+from trainers.supervision.resources import (
+    ResourceRequest,
+    free_resources,
+    is_cluster,
+    num_fitting_workers,
 )
+from trainers.supervision.stack_dump import dump_stacks_and_kill
 
-LOOK_EVERY_S = 1.0
-GROW_EVERY_S = 5.0
+CLUSTER_CHECK_S = 1.0
+GROW_CHECK_S = 5.0
 
 
 class Monitor:
-    """Looks at one attempt until it ends; `why` is the reason for which workers were told to go."""
+    """Watches one attempt until it ends; `reason` is why its workers were commanded to exit."""
 
     def __init__(
-        self, config: Config, board: Any, *, world_size: int, cpus: int, stop: StopSignal
+        self, config: Config, coordinator: Any, *, world_size: int, cpus: int, stop: StopSignal
     ) -> None:
-        self._scaling, self._board, self._stop = config.scaling, board, stop
+        self._scaling, self._coordinator, self._stop = config.scaling, coordinator, stop
         self._world_size, self._cpus = world_size, cpus
-        now = time.monotonic()
-        self._looked = self._looked_for_room = now
+        self._cluster_checked = self._grow_checked = time.monotonic()
         self._head = head_address()
-        self._quiet = HangDetector(
-            factor=self._scaling.hang_factor, at_least_s=self._scaling.hang_min_s
-        )
-        self.why: str | None = None
-        self._order = Command.GO_ON
-        self._demand = Demand()
+        self._hang = HangDetector(factor=self._scaling.hang_factor, min_s=self._scaling.hang_min_s)
+        self.reason: str | None = None
+        self._command = Command.CONTINUE
+        self._request = ResourceRequest()
 
     def close(self) -> None:
-        """Hold nothing any more: the attempt has ended."""
-        self._demand.withdraw()
+        """The attempt has ended: withdraw the request for more resources."""
+        self._request.withdraw()
 
-    def look(self, word: WorkerStatus) -> None:
-        """One round, at most each second what asks the cluster.
+    def check(self, status: WorkerStatus) -> None:
+        """One round; the cluster is queried at most once a second.
 
         Raises:
             RunFailed: the lease is lost.
         """
         self._stop.raise_if_lost()
         if self._stop.signum is not None:
-            self._tell(Command.SAVE_AND_LEAVE, "a signal to stop")
+            self._send(Command.SAVE_AND_EXIT, "a signal to stop")
         now = time.monotonic()
-        if self._quiet.too_long(word.num_beats, now=now):
-            self._end_hung(word, now)
-        if now - self._looked > LOOK_EVERY_S:
-            self._looked = now
-            self._look_at_cluster(word, now)
+        if self._hang.is_hung(status.num_heartbeats, now=now):
+            self._kill_hung(status, now)
+        if now - self._cluster_checked > CLUSTER_CHECK_S:
+            self._cluster_checked = now
+            self._check_cluster(status, now)
 
-    def _look_at_cluster(self, word: WorkerStatus, now: float) -> None:
+    def _check_cluster(self, status: WorkerStatus, now: float) -> None:
         if not answers(self._head):
-            return  # a question would take until it is back; HeadWatch counts the seconds
-        drained = {p.node_id: p for p in word.places.values()}.keys() & draining()
+            return  # a query would block until the head is back; HeadNodeMonitor counts the time
+        drained = {loc.node_id for loc in status.locations.values()} & draining_nodes()
         if drained:
-            hosts = sorted({p.host for p in word.places.values() if p.node_id in drained})
-            self._tell(Command.SAVE_AND_LEAVE, f"{', '.join(hosts)} is being drained")
-        if (
-            self._world_size < self._scaling.max_workers
-            and now - self._looked_for_room > GROW_EVERY_S
-        ):
-            self._looked_for_room = now
-            missing = self._scaling.max_workers - self._world_size
-            more = min(missing, room_for(self._scaling, nodes("available"), self._cpus))
-            if not more and grows() and self._demand.ask(self._scaling, missing, self._cpus):
+            hosts = {loc.host for loc in status.locations.values() if loc.node_id in drained}
+            self._send(Command.SAVE_AND_EXIT, f"{', '.join(sorted(hosts))} is being drained")
+        missing = self._scaling.max_workers - self._world_size
+        if missing > 0 and now - self._grow_checked > GROW_CHECK_S:
+            self._grow_checked = now
+            more = min(missing, num_fitting_workers(self._scaling, free_resources(), self._cpus))
+            if not more and is_cluster() and self._request.ask(self._scaling, missing, self._cpus):
                 more = missing
             if more:
-                self._tell(Command.LEAVE_AFTER_SAVE, f"there is room for {more} more workers")
+                self._send(Command.EXIT_AFTER_SAVE, f"resources for {more} more workers are free")
 
-    def _tell(self, order: Command, why: str) -> None:
-        if order > self._order:
-            self._order, self.why = order, why
-            self._board.order.remote(order)
+    def _send(self, command: Command, reason: str) -> None:
+        if command > self._command:
+            self._command, self.reason = command, reason
+            self._coordinator.command.remote(command)
 
-    def _end_hung(self, word: WorkerStatus, now: float) -> None:
-        self.why = f"no word of any worker for {self._quiet.limit_s():.0f} s"
-        self._quiet.heard(now)
-        end_workers(list(word.places.values()))
+    def _kill_hung(self, status: WorkerStatus, now: float) -> None:
+        self.reason = f"no heartbeat of any worker for {self._hang.limit_s():.0f} s"
+        self._hang.reset(now)
+        dump_stacks_and_kill(list(status.locations.values()))
 
 
 class HangDetector:
-    """How long nothing was heard, against how long that usually takes."""
+    """Compares the time since the last heartbeat with the usual interval between heartbeats."""
 
-    def __init__(self, *, factor: float, at_least_s: float) -> None:
-        self._factor, self._at_least_s = factor, at_least_s
-        self._num, self._heard = -1, time.monotonic()
-        self._gaps: list[float] = []
+    def __init__(self, *, factor: float, min_s: float) -> None:
+        self._factor, self._min_s = factor, min_s
+        self._num, self._last = -1, time.monotonic()
+        self._intervals: list[float] = []
 
-    def too_long(self, num_beats: int, *, now: float) -> bool:
-        """Whether `num_beats` has stayed the same for longer than the limit."""
-        if num_beats != self._num:
-            self._gaps.append(now - self._heard)
-            self._num = num_beats
-            self.heard(now)
-        return now - self._heard > self.limit_s()
+    def is_hung(self, num_heartbeats: int, *, now: float) -> bool:
+        """Whether `num_heartbeats` has not changed for longer than the limit."""
+        if num_heartbeats != self._num:
+            self._intervals.append(now - self._last)
+            self._num = num_heartbeats
+            self.reset(now)
+        return now - self._last > self.limit_s()
 
-    def heard(self, now: float) -> None:
-        """Start to count anew."""
-        self._heard = now
+    def reset(self, now: float) -> None:
+        """Count from `now`."""
+        self._last = now
 
     def limit_s(self) -> float:
-        """`hang_factor` times the median time between words, and `hang_min_s` at least."""
-        usual = median(self._gaps[-1000:]) if self._gaps else 0.0
-        return max(self._at_least_s, self._factor * usual)
-
-
-def draining() -> set[str]:
-    """Ids of the nodes that are being drained."""
-    return set(ray_state.state.get_draining_nodes())
+        """`hang_factor` x the median interval of the last 1,000, at least `hang_min_s`."""
+        usual = median(self._intervals[-1000:]) if self._intervals else 0.0
+        return max(self._min_s, self._factor * usual)

@@ -1,11 +1,8 @@
-"""What a worker tells of itself, and the order that it gets back.
+"""A worker's side of the protocol: sends heartbeats with its progress, receives the command.
 
-progress = WorkerReporter(tell, rank=0)
-progress.trained(40, 200, 0.31)         # {"phase": "train", "step": 40, "total_steps": 200, ...}
-progress.order                          # Order.GO_ON
-
-`tell` takes rank 0's state (the other ranks only say that they are alive) and answers with the
-order that stands; on Ray it is a message to the board (message_board.py), in a test any function.
+reporter = WorkerReporter(report, rank=0, world_size=2)
+reporter.step_done(40, 200, 0.31)       # {"phase": "train", "step": 40, "total_steps": 200, ...}
+reporter.agreed_command()               # Command.CONTINUE, the same on every rank
 """
 
 import time
@@ -18,100 +15,105 @@ import torch.distributed as dist
 from torch import nn
 
 from datasets_src.types import Score
-from trainers.supervision.orders import Command, Report
+from trainers.supervision.protocol import Command, Report
 
-TELL_EVERY_S = 0.5
+HEARTBEAT_S = 0.5
 Item = TypeVar("Item")
 
 
 class Preempted(Exception):
-    """A worker leaves before the plan's end, because it was ordered to; all is saved."""
+    """The worker was commanded to exit before the plan's end; everything is saved."""
 
 
 class WorkerReporter:
-    """A worker's state and its order, exchanged at most a few times a second."""
+    """Exchanges progress for a command, at most every HEARTBEAT_S."""
 
-    def __init__(self, tell: Report, *, rank: int, world_size: int) -> None:
-        self._tell, self._rank, self._world_size = tell, rank, world_size
-        self._state: dict[str, Any] = {"phase": "load"}
-        self._told = 0.0
-        self.order = Command.GO_ON
-        self._exchange(force=True)
+    def __init__(self, report: Report, *, rank: int, world_size: int) -> None:
+        self._report, self._rank, self._world_size = report, rank, world_size
+        self._progress: dict[str, Any] = {"phase": "load"}
+        self._sent = 0.0
+        self.command = Command.CONTINUE
+        self._heartbeat(force=True)
 
-    def built(self, model: nn.Module, dtype: torch.dtype) -> None:
-        """The model stands; its size is known, and the type it computes in."""
+    def model_built(self, model: nn.Module, dtype: torch.dtype) -> None:
+        """The model is built: report its size and compute dtype."""
         sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
-        self._state["dtype"] = str(dtype).removeprefix("torch.")
-        self._state["num_parameters"] = sum(n for n, _ in sizes)
-        self._state["num_trainable_parameters"] = sum(n for n, trained in sizes if trained)
-        self._exchange(force=True)
+        self._progress["dtype"] = str(dtype).removeprefix("torch.")
+        self._progress["num_parameters"] = sum(n for n, _ in sizes)
+        self._progress["num_trainable_parameters"] = sum(n for n, trained in sizes if trained)
+        self._heartbeat(force=True)
 
-    def while_taking(self, batches: Iterable[Item]) -> Iterator[Item]:
-        """The same micro-batches; each one that is asked for is a sign of life."""
+    def each(self, batches: Iterable[Item]) -> Iterator[Item]:
+        """Pass the micro-batches through; a heartbeat for each one that is requested."""
         for batch in batches:
-            self._exchange(force=False)
+            self._heartbeat(force=False)
             yield batch
 
-    def trained(self, step: int, total_steps: int, loss: float) -> None:
-        """Another step is done."""
-        self._state |= {"phase": "train", "step": step, "total_steps": total_steps, "loss": loss}
-        self._exchange(force=step == total_steps)
+    def step_done(self, step: int, total_steps: int, loss: float) -> None:
+        """An optimizer step is done."""
+        self._progress |= {
+            "phase": "train",
+            "step": step,
+            "total_steps": total_steps,
+            "loss": loss,
+        }
+        self._heartbeat(force=step == total_steps)
 
-    def agreed(self) -> Command:
-        """The greatest order that any worker has heard; collective."""
+    def agreed_command(self) -> Command:
+        """The greatest command that any rank has received; collective (all-reduce)."""
         if self._world_size > 1:
-            order = torch.tensor(int(self.order))
-            dist.all_reduce(order, dist.ReduceOp.MAX)
-            self.order = Command(int(order))
-        return self.order
+            command = torch.tensor(int(self.command))
+            dist.all_reduce(command, dist.ReduceOp.MAX)
+            self.command = Command(int(command))
+        return self.command
 
     def saving(self, step: int) -> None:
         """A checkpoint is being written."""
-        self._state |= {"phase": f"save step {step}"}
-        self._exchange(force=True)
+        self._progress |= {"phase": f"save step {step}"}
+        self._heartbeat(force=True)
 
-    def answering(self, name: str, num_rows: int) -> None:
-        """Replies are generated for a checkpoint."""
-        self._state |= {"phase": f"answer {name}", "done": 0, "rows": num_rows}
-        self._exchange(force=True)
+    def generating(self, name: str, num_rows: int) -> None:
+        """Replies are being generated for the score `name`."""
+        self._progress |= {"phase": f"answer {name}", "done": 0, "rows": num_rows}
+        self._heartbeat(force=True)
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """Around a worker's share of the answers: where one leaves, all do; collective.
+    def all_or_none(self) -> Iterator[None]:
+        """Around a worker's share of the replies: if one rank exits, all do; collective.
 
-        Else the others would wait for its replies: that its connections end is noticed late, or
-        never.
+        Otherwise the others would wait for its replies: a lost connection is noticed late or never.
 
         Raises:
-            Left: as `answered` does, on every worker.
+            Preempted: as `replied` does, on every rank.
         """
         try:
             yield
         except Preempted:
-            self.agreed()
+            self.agreed_command()
             raise
-        if self.agreed() == Command.SAVE_AND_LEAVE:
+        if self.agreed_command() == Command.SAVE_AND_EXIT:
             raise Preempted
 
-    def answered(self, num_rows: int) -> None:
-        """So many more replies of this worker are there.
+    def replied(self, num_rows: int) -> None:
+        """This worker has generated `num_rows` more replies.
 
         Raises:
-            Left: to leave is ordered; the checkpoint that is answered for is saved, and answers
-                are made again.
+            Preempted: the command is to exit; the checkpoint is saved already, and its replies are
+                generated again after the restart.
         """
-        self._state["done"] += num_rows
-        self._exchange(force=False)
-        if self.order == Command.SAVE_AND_LEAVE:
+        self._progress["done"] += num_rows
+        self._heartbeat(force=False)
+        if self.command == Command.SAVE_AND_EXIT:
             raise Preempted
 
     def scored(self, score: Score) -> None:
         """A score was recorded; the driver reads it from scores.jsonl."""
-        self._state |= {"phase": f"scored {score.name}"}
-        self._exchange(force=True)
+        self._progress |= {"phase": f"scored {score.name}"}
+        self._heartbeat(force=True)
 
-    def _exchange(self, *, force: bool) -> None:
+    def _heartbeat(self, *, force: bool) -> None:
         now = time.monotonic()
-        if force or now - self._told > TELL_EVERY_S:
-            self._told = now
-            self.order = max(self.order, self._tell(dict(self._state) if self._rank == 0 else {}))
+        if force or now - self._sent > HEARTBEAT_S:
+            self._sent = now
+            progress = dict(self._progress) if self._rank == 0 else {}
+            self.command = max(self.command, self._report(progress))

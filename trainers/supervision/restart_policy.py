@@ -1,117 +1,143 @@
-"""How an attempt ended, and whether another may do better; keeps faults.jsonl."""
+"""How an attempt ended, and whether another one may succeed; writes faults.jsonl.
+
+policy = RestartPolicy(location, max_failures=3)
+policy.check(attempt_result("a1b2c3", status, error=error, reason=None), num_workers=2)
+"""
 
 import time
 from dataclasses import dataclass
 from typing import Literal
 
 import ray
-import ray.train
 
 from datasets_src.errors import UserError
 from trainers.process.signals import RunFailed
 from trainers.run.location import RunLocation
 from trainers.storage.json_files import append_jsonl
-from trainers.supervision.message_board import WorkerError, WorkerStatus
+from trainers.supervision.protocol import WorkerError, WorkerStatus
+
+FAULTS = "faults.jsonl"
+MAX_BACKOFF_S = 10
 
 
 @dataclass(frozen=True)
 class AttemptResult:
-    """How an attempt ended: the plan is done, workers left as told, or something failed.
+    """How an attempt ended.
 
-    `word` is what the workers had said by then, `error` what Ray Train made of it.
+    Attributes:
+        kind: the plan is done, the workers exited as commanded, or something failed.
+        reason: of the command or of the failure, in one line.
+        status: what the workers had reported by then.
+        error: what Ray Train raised.
     """
 
-    kind: Literal["finished", "left", "failed"]
+    kind: Literal["finished", "preempted", "failed"]
     attempt: str
-    why: str
-    word: WorkerStatus
+    reason: str
+    status: WorkerStatus
     error: BaseException | None = None
 
-    @property
-    def fault(self) -> WorkerError | None:
-        """The first exception that is not merely that another worker went away."""
-        return next((f for f in self.word.faults if f.kind != "peer"), None)
+
+def attempt_result(
+    attempt: str, status: WorkerStatus, *, error: BaseException | None, reason: str | None
+) -> AttemptResult:
+    """The result of an ended attempt; `reason` is the monitor's, if it commanded an exit."""
+    if status.exited_on_command:
+        return AttemptResult("preempted", attempt, reason or "commanded to exit", status, error)
+    if error is None:
+        return AttemptResult("finished", attempt, "", status)
+    first = status.first_error
+    failure = reason or (_one_line(error) if first is None else first.message)
+    return AttemptResult("failed", attempt, failure, status, error)
 
 
-FAULTS = "faults.jsonl"
+def _one_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {' '.join(lines[:3])[:300]}"
 
 
 class RestartPolicy:
-    """Decides whether a failed attempt is tried again; keeps faults.jsonl."""
+    """Decides whether a failed attempt is followed by another; writes faults.jsonl."""
 
-    def __init__(self, home: RunLocation, max_failures: int) -> None:
-        self._home, self._run_dir, self._max_failures = home, home.run_dir, max_failures
+    def __init__(self, location: RunLocation, max_failures: int) -> None:
+        self._location, self._run_dir = location, location.run_dir
+        self._max_failures = max_failures
         self._seen: set[str] = set()
-        self._num, self._step = 0, home.newest_step()
+        self._num_failures, self._step = 0, location.newest_step()
 
-    def judge(self, ending: AttemptResult, num_workers: int) -> None:
-        """Return if another attempt may do better.
+    def check(self, result: AttemptResult, num_workers: int) -> None:
+        """Return, after a backoff, if another attempt may succeed.
 
         Raises:
-            UserError, RunFailed: what would fail again, with what to do.
+            UserError, RunFailed: another attempt would fail again; with the remedy.
         """
-        step, fault = self._home.newest_step(), ending.fault
-        self._record(ending, step, num_workers)
-        if fault is not None and fault.kind == "user":
-            raise UserError(*fault.message.split("\n"))
-        if fault is not None and fault.kind == "storage":
-            raise UserError(
-                f"output_dir: {self._run_dir} is full ({fault.message}); free some space; the same "
-                f"command goes on after step {step}"
-            )
-        if who := out_of_memory(ending):
-            raise UserError(
-                f"{who} ran out of memory; lower train.max_tokens_per_micro_batch, "
-                f"eval.eval_batch_size or scaling.num_workers; the same command goes on after "
-                f"step {step}"
-            )
-        if step > self._step:  # what came before did not keep the run from going on
+        step, error = self._location.newest_step(), result.status.first_error
+        self._record(result, error, step, num_workers)
+        self._refuse_user_errors(result, error, step)
+        if step > self._step:  # there was progress in between: earlier failures do not count
             self._seen.clear()
-            self._num, self._step = 0, step
-        if fault is not None and fault.signature in self._seen:
+            self._num_failures, self._step = 0, step
+        if error is not None and error.signature in self._seen:
             raise RunFailed(
-                f"worker {fault.rank} failed twice in the same way: {fault.message}; its traceback "
-                f"is in {self._run_dir / FAULTS}; checkpoint of step {step} stands"
+                f"worker {error.rank} failed twice with the same exception: {error.message}; "
+                f"traceback in {self._run_dir / FAULTS}; the checkpoint of step {step} is kept"
             )
-        if fault is not None:
-            self._seen.add(fault.signature)
-        self._num += 1
-        if self._num > self._max_failures:
+        if error is not None:
+            self._seen.add(error.signature)
+        self._num_failures += 1
+        if self._num_failures > self._max_failures:
             raise RunFailed(
-                f"the workers failed {self._num} times after step {step} (scaling.max_failures: "
-                f"{self._max_failures}); last: {ending.why}"
+                f"{self._num_failures} failed attempts since step {step} (scaling.max_failures: "
+                f"{self._max_failures}); last: {result.reason}"
             )
-        time.sleep(min(self._num - 1, 10))
+        time.sleep(min(self._num_failures - 1, MAX_BACKOFF_S))
 
-    def _record(self, ending: AttemptResult, step: int, num_workers: int) -> None:
-        fault = ending.fault
+    def _refuse_user_errors(
+        self, result: AttemptResult, error: WorkerError | None, step: int
+    ) -> None:
+        resume = f"then run the same command to resume from step {step}"
+        if error is not None and error.kind == "user":
+            raise UserError(*error.message.split("\n"))
+        if error is not None and error.kind == "storage":
+            raise UserError(
+                f"output_dir: {self._run_dir} is full ({error.message}); free some space, {resume}"
+            )
+        if workers := workers_out_of_memory(result):
+            raise UserError(
+                f"{workers} ran out of memory; lower train.max_tokens_per_micro_batch, "
+                f"eval.eval_batch_size or scaling.num_workers, {resume}"
+            )
+
+    def _record(
+        self, result: AttemptResult, error: WorkerError | None, step: int, num_workers: int
+    ) -> None:
         append_jsonl(
             self._run_dir / FAULTS,
             {
                 "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                "attempt": ending.attempt,
+                "attempt": result.attempt,
                 "num_workers": num_workers,
                 "checkpoint_step": step,
-                "why": ending.why,
-                "rank": None if fault is None else fault.rank,
-                "traceback": None if fault is None else fault.traceback,
+                "why": result.reason,
+                "rank": None if error is None else error.rank,
+                "traceback": None if error is None else error.traceback,
             },
         )
 
 
-def out_of_memory(ending: AttemptResult) -> str | None:
-    """The worker that had too little memory, and where; None if it was something else."""
-    places = ending.word.places
-    if (fault := ending.fault) is not None:
-        ranks = [fault.rank] if fault.kind == "memory" else []
+def workers_out_of_memory(result: AttemptResult) -> str | None:
+    """The workers that ran out of memory, with their hosts; None if none did."""
+    locations = result.status.locations
+    if (error := result.status.first_error) is not None:
+        ranks = [error.rank] if error.kind == "memory" else []
     else:
-        failures: dict[int, Exception] = getattr(ending.error, "worker_failures", {})
-        # Ray's memory monitor ends a process when the node is nearly full.
+        failures: dict[int, Exception] = getattr(result.error, "worker_failures", {})
+        # Ray's memory monitor kills a process when the node is nearly full.
         ranks = [
             rank
-            for rank, error in failures.items()
-            if isinstance(error, ray.exceptions.OutOfMemoryError)
-            or "running low on memory" in str(error)
+            for rank, failure in failures.items()
+            if isinstance(failure, ray.exceptions.OutOfMemoryError)
+            or "running low on memory" in str(failure)
         ]
-    told = (f"worker {r}" + (f" on {places[r].host}" if r in places else "") for r in ranks)
-    return ", ".join(told) or None
+    names = (f"worker {r}" + (f" on {locations[r].host}" if r in locations else "") for r in ranks)
+    return ", ".join(names) or None

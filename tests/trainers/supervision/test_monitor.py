@@ -1,9 +1,10 @@
-"""How long the workers may be silent, by a clock that the test turns, and what more are asked."""
+"""Hang detection by a clock that the test sets, and requests for more workers."""
 
 import time
 from itertools import accumulate
 from pathlib import Path
 from statistics import median
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,122 +13,125 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainers.config.load import load_config
-from trainers.driver import placement_groups
 from trainers.process.signals import StopSignal
-from trainers.supervision import monitor as guard_module
-from trainers.supervision.message_board import Coordinator, WorkerStatus, start_coordinator
+from trainers.supervision import monitor as monitor_module
+from trainers.supervision import reporter as reporter_module
+from trainers.supervision.coordinator import Coordinator, start_coordinator
 from trainers.supervision.monitor import HangDetector, Monitor
-from trainers.supervision.orders import Command
-from trainers.supervision.reporter import TELL_EVERY_S, WorkerReporter
+from trainers.supervision.protocol import Command, WorkerStatus
+from trainers.supervision.reporter import WorkerReporter
+from trainers.supervision.train_run import placement_groups
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def heard_at(quiet: HangDetector, *times: float) -> None:
-    """A first word at 0, so that the gaps are those between the times given."""
-    quiet.heard(0)
+def beat_at(detector: HangDetector, *times: float) -> None:
+    """Heartbeats at these times, counted from 0."""
+    detector.reset(0)
     for num, now in enumerate(times):
-        quiet.too_long(num, now=now)
+        detector.is_hung(num, now=now)
 
 
-def test_no_less_than_the_minimum() -> None:
-    quiet = HangDetector(factor=3, at_least_s=20)
-    heard_at(quiet, 1, 2, 3)
-    assert quiet.limit_s() == 20
-    assert not quiet.too_long(2, now=23)
-    assert quiet.too_long(2, now=23.01)
+def test_the_limit_is_at_least_the_minimum() -> None:
+    detector = HangDetector(factor=3, min_s=20)
+    beat_at(detector, 1, 2, 3)
+    assert detector.limit_s() == 20
+    assert not detector.is_hung(2, now=23)
+    assert detector.is_hung(2, now=23.01)
 
 
-def test_so_many_times_the_usual() -> None:
-    quiet = HangDetector(factor=3, at_least_s=20)
-    heard_at(quiet, 10, 20, 30, 130)  # one long evaluation is not the usual
-    assert quiet.limit_s() == 30
-    assert not quiet.too_long(3, now=160)
-    assert quiet.too_long(3, now=160.5)
+def test_the_limit_is_a_multiple_of_the_median_interval() -> None:
+    detector = HangDetector(factor=3, min_s=20)
+    beat_at(detector, 10, 20, 30, 130)  # one long evaluation does not move the median
+    assert detector.limit_s() == 30
+    assert not detector.is_hung(3, now=160)
+    assert detector.is_hung(3, now=160.5)
 
 
-def test_looking_often_is_not_hearing() -> None:
-    quiet = HangDetector(factor=3, at_least_s=5)
-    heard_at(quiet, 10, 20)
-    assert not any(quiet.too_long(1, now=20 + tenth / 10) for tenth in range(301))
-    assert quiet.limit_s() == 30
-    assert quiet.too_long(1, now=50.1)
+def test_polling_often_is_not_a_heartbeat() -> None:
+    detector = HangDetector(factor=3, min_s=5)
+    beat_at(detector, 10, 20)
+    assert not any(detector.is_hung(1, now=20 + tenth / 10) for tenth in range(301))
+    assert detector.limit_s() == 30
+    assert detector.is_hung(1, now=50.1)
 
 
-def test_workers_that_were_ended_are_given_time_again() -> None:
-    quiet = HangDetector(factor=3, at_least_s=8)
-    heard_at(quiet, 1)
-    assert quiet.too_long(0, now=10)
-    quiet.heard(10)
-    assert not quiet.too_long(0, now=18)
-    assert quiet.too_long(0, now=18.5)
+def test_killed_workers_get_the_full_limit_again() -> None:
+    detector = HangDetector(factor=3, min_s=8)
+    beat_at(detector, 1)
+    assert detector.is_hung(0, now=10)
+    detector.reset(10)
+    assert not detector.is_hung(0, now=18)
+    assert detector.is_hung(0, now=18.5)
 
 
-def test_the_usual_is_that_of_the_last_thousand() -> None:
-    quiet = HangDetector(factor=2, at_least_s=1)
-    heard_at(quiet, *accumulate([1] * 1500 + [10] * 499))
-    assert quiet.limit_s() == 2
-    heard_at(quiet, *accumulate([10] * 10))
-    assert quiet.limit_s() == 20
+def test_the_median_is_over_the_last_thousand_intervals() -> None:
+    detector = HangDetector(factor=2, min_s=1)
+    beat_at(detector, *accumulate([1] * 1500 + [10] * 499))
+    assert detector.limit_s() == 2
+    beat_at(detector, *accumulate([10] * 10))
+    assert detector.limit_s() == 20
 
 
 @given(st.lists(st.integers(1, 1000), min_size=1, max_size=30), st.integers(2, 50))
-def test_a_run_as_slow_as_ever_is_never_ended(gaps: list[int], factor: int) -> None:
-    quiet = HangDetector(factor=factor, at_least_s=max(gaps))
-    quiet.heard(0)
+def test_a_run_of_steady_speed_is_never_killed(gaps: list[int], factor: int) -> None:
+    detector = HangDetector(factor=factor, min_s=max(gaps))
+    detector.reset(0)
     for num, now in enumerate(accumulate(gaps)):
-        # Silent until now, then a word.
-        assert num == 0 or not quiet.too_long(num - 1, now=now)
-        assert not quiet.too_long(num, now=now)
-    assert quiet.limit_s() == max(max(gaps), factor * median(gaps))
+        # No heartbeat until now, then one.
+        assert num == 0 or not detector.is_hung(num - 1, now=now)
+        assert not detector.is_hung(num, now=now)
+    assert detector.limit_s() == max(max(gaps), factor * median(gaps))
 
 
-def test_a_cluster_that_may_grow_is_asked_for_the_missing_workers(
+def test_an_autoscaling_cluster_is_asked_for_the_missing_workers(
     ray_local: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One of two workers trains, and an actor has the room of the other."""
+    """One of two workers trains; an actor holds the resources of the other."""
     monkeypatch.setenv("RAY_ADDRESS", "of a cluster")
-    monkeypatch.setattr(guard_module, "GROW_EVERY_S", 0)
+    monkeypatch.setattr(monitor_module, "GROW_CHECK_S", 0)
     cpus = int(ray.cluster_resources()["CPU"])
-    in_the_way: Any = ray.remote(num_cpus=cpus)(Coordinator).remote()
-    ray.get(in_the_way.read.remote())
-    told = ["num_workers={min: 1, max: 2}", f"cpus_per_worker={cpus}"]
-    config, _ = load_config(ROOT / "jobs/configs/quickstart.yaml", told)
-    board, before = start_coordinator(), placement_groups()
-    guard = Monitor(config, board, world_size=1, cpus=cpus, stop=StopSignal())
+    blocker: Any = ray.remote(num_cpus=cpus)(Coordinator).remote()
+    ray.get(blocker.status.remote())
+    overrides = ["num_workers={min: 1, max: 2}", f"cpus_per_worker={cpus}"]
+    config, _ = load_config(ROOT / "jobs/configs/quickstart.yaml", overrides)
+    coordinator, before = start_coordinator(), placement_groups()
+    monitor = Monitor(config, coordinator, world_size=1, cpus=cpus, stop=StopSignal())
     try:
-        guard._looked -= 9
-        guard.look(WorkerStatus())
+        monitor._cluster_checked -= 9
+        monitor.check(WorkerStatus())
         [group] = placement_groups() - before
-        assert guard.why is None, "it waits, so that an autoscaler starts a node"
-        ray.kill(in_the_way)
-        deadline = time.monotonic() + 30
-        while guard.why is None and time.monotonic() < deadline:
-            guard._looked -= 9
-            guard.look(WorkerStatus())
+        assert monitor.reason is None, "the request waits, so that an autoscaler starts a node"
+        ray.kill(blocker)
+        deadline = time.monotonic() + 300
+        while monitor.reason is None and time.monotonic() < deadline:
+            monitor._cluster_checked -= 9
+            monitor.check(WorkerStatus())
             time.sleep(0.1)
-        assert guard.why == "there is room for 1 more workers"
-        assert ray.get(board.beat.remote({})) == Command.LEAVE_AFTER_SAVE
+        assert monitor.reason == "resources for 1 more workers are free"
+        assert ray.get(coordinator.heartbeat.remote({})) == Command.EXIT_AFTER_SAVE
         while ray.available_resources().get("CPU", 0):  # held until the attempt ends
             assert time.monotonic() < deadline
             time.sleep(0.1)
     finally:
-        guard.close()
-        ray.kill(board)
+        monitor.close()
+        ray.kill(coordinator)
     assert group not in placement_groups()
 
 
-def test_a_worker_tells_of_each_micro_batch() -> None:
+def test_each_micro_batch_is_a_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
     """A step of many micro-batches may take longer than any limit; one of them does not."""
-    told: list[float] = []
+    now = 0.0
+    monkeypatch.setattr(reporter_module, "time", SimpleNamespace(monotonic=lambda: now))
+    heartbeats: list[float] = []
 
-    def tell(state: dict[str, object]) -> Command:
-        told.append(time.monotonic())
-        return Command.GO_ON
+    def report(progress: dict[str, object]) -> Command:
+        heartbeats.append(now)
+        return Command.CONTINUE
 
-    progress = WorkerReporter(tell, rank=1, world_size=1)
-    for _ in progress.while_taking(range(4)):
-        time.sleep(1.1 * TELL_EVERY_S)
-    assert len(told) == 1 + 3, (
-        "one at the start, and one for each but the first, which came at once"
+    reporter = WorkerReporter(report, rank=1, world_size=1)
+    for _ in reporter.each(range(4)):
+        now += 1.1 * reporter_module.HEARTBEAT_S
+    assert heartbeats == pytest.approx([0.0, 0.55, 1.1, 1.65]), (
+        "at the start, and for all but the first"
     )

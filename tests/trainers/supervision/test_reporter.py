@@ -1,4 +1,4 @@
-"""Workers that answer together leave together: two real processes over gloo."""
+"""Workers that generate replies together exit together: two real processes over gloo."""
 
 import multiprocessing as mp
 from datetime import timedelta
@@ -8,40 +8,40 @@ from typing import Any
 import pytest
 import torch.distributed as dist
 
-from trainers.supervision import reporter as progress_module
-from trainers.supervision.orders import Command
+from trainers.supervision import reporter as reporter_module
+from trainers.supervision.protocol import Command
 from trainers.supervision.reporter import Preempted, WorkerReporter
 
-LIMIT_S = 60
+LIMIT_S = 300
 
 
-def answer(rank: int, meet: str, heard: dict[int, int], queue: Any) -> None:
-    """Answer three rows; `heard`: at which row a rank hears that it is to leave."""
-    progress_module.TELL_EVERY_S = 0
+def generate(rank: int, rendezvous: str, exit_at: dict[int, int], queue: Any) -> None:
+    """Reply to three rows; `exit_at`: at which row a rank receives the command to exit."""
+    reporter_module.HEARTBEAT_S = 0
     dist.init_process_group(
-        "gloo", init_method=meet, rank=rank, world_size=2, timeout=timedelta(seconds=LIMIT_S)
+        "gloo", init_method=rendezvous, rank=rank, world_size=2, timeout=timedelta(seconds=LIMIT_S)
     )
-    answered = 0
+    num_replies = 0
 
-    def tell(state: dict[str, Any]) -> Command:
-        return Command.SAVE_AND_LEAVE if answered == heard.get(rank) else Command.GO_ON
+    def report(progress: dict[str, Any]) -> Command:
+        return Command.SAVE_AND_EXIT if num_replies == exit_at.get(rank) else Command.CONTINUE
 
-    progress = WorkerReporter(tell, rank=rank, world_size=2)
-    progress.answering("base", 3)
+    reporter = WorkerReporter(report, rank=rank, world_size=2)
+    reporter.generating("base", 3)
     try:
-        with progress.together():
-            while answered < 3:
-                progress.answered(1)
-                answered += 1
+        with reporter.all_or_none():
+            while num_replies < 3:
+                reporter.replied(1)
+                num_replies += 1
     except Preempted:
-        queue.put((rank, answered, True))
+        queue.put((rank, num_replies, True))
     else:
-        queue.put((rank, answered, False))
-    dist.barrier()  # both are here, none hangs in a message to the other
+        queue.put((rank, num_replies, False))
+    dist.barrier()  # neither rank hangs in a collective without the other
 
 
 @pytest.mark.parametrize(
-    ("heard", "expected"),
+    ("exit_at", "expected"),
     [
         ({0: 1}, [(0, 1, True), (1, 3, True)]),
         ({1: 0}, [(0, 3, True), (1, 0, True)]),
@@ -49,13 +49,16 @@ def answer(rank: int, meet: str, heard: dict[int, int], queue: Any) -> None:
         ({}, [(0, 3, False), (1, 3, False)]),
     ],
 )
-def test_where_one_worker_is_told_to_leave_all_do(
-    tmp_path: Path, heard: dict[int, int], expected: list[tuple[int, int, bool]]
+def test_if_one_worker_is_commanded_to_exit_all_do(
+    tmp_path: Path, exit_at: dict[int, int], expected: list[tuple[int, int, bool]]
 ) -> None:
     context = mp.get_context("spawn")
     queue = context.Queue()
-    meet = f"file://{tmp_path / 'meet'}"
-    workers = [context.Process(target=answer, args=(rank, meet, heard, queue)) for rank in range(2)]
+    rendezvous = f"file://{tmp_path / 'rendezvous'}"
+    workers = [
+        context.Process(target=generate, args=(rank, rendezvous, exit_at, queue))
+        for rank in range(2)
+    ]
     for worker in workers:
         worker.start()
     found = sorted(queue.get(timeout=LIMIT_S) for _ in workers)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainers.config.schema import ScalingConfig
-from trainers.supervision.resources import cpus_per_worker, room_for
+from trainers.supervision.resources import cpus_per_worker, num_fitting_workers
 
 TWO = ScalingConfig(num_workers=2)
 
@@ -42,17 +42,19 @@ def test_cores_as_configured() -> None:
 
 
 def test_a_worker_lies_on_one_node() -> None:
-    assert room_for(TWO, cpu_nodes(3, 3), 2) == 2
-    assert room_for(TWO, cpu_nodes(1, 1, 1, 1), 2) == 0
-    assert room_for(TWO, cpu_nodes(7.5, 0.5), 2) == 3
-    assert room_for(TWO, [{}, {"memory": 1e9}], 1) == 0, "nothing is free, or no CPUs at all"
+    assert num_fitting_workers(TWO, cpu_nodes(3, 3), 2) == 2
+    assert num_fitting_workers(TWO, cpu_nodes(1, 1, 1, 1), 2) == 0
+    assert num_fitting_workers(TWO, cpu_nodes(7.5, 0.5), 2) == 3
+    assert num_fitting_workers(TWO, [{}, {"memory": 1e9}], 1) == 0, (
+        "nothing is free, or no CPUs at all"
+    )
 
 
 def test_a_GPU_for_each_worker() -> None:
     gpus = ScalingConfig(num_workers=2, use_gpu=True)
     nodes: list[dict[str, float]] = [{"CPU": 16, "GPU": 1}, {"CPU": 3, "GPU": 4}, {"CPU": 64}]
-    assert room_for(gpus, nodes, 2) == 1 + 1
-    assert room_for(gpus, nodes, 1) == 1 + 3
+    assert num_fitting_workers(gpus, nodes, 2) == 1 + 1
+    assert num_fitting_workers(gpus, nodes, 1) == 1 + 3
     assert cpus_per_worker(gpus, [{"CPU": 16, "GPU": 1}, {"CPU": 3, "GPU": 4}]) == 3
     assert cpus_per_worker(gpus, [{"CPU": 16, "GPU": 1}]) == 1, "one GPU is too few for two"
 
@@ -65,5 +67,5 @@ def test_the_share_fits_and_one_core_more_does_not(cpus: list[int], num_workers:
     scaling, nodes = ScalingConfig(num_workers=num_workers), cpu_nodes(*cpus)
     share = cpus_per_worker(scaling, nodes)
     assert share >= 1
-    assert room_for(scaling, nodes, share) >= num_workers or sum(cpus) < num_workers
-    assert room_for(scaling, nodes, share + 1) < num_workers
+    assert num_fitting_workers(scaling, nodes, share) >= num_workers or sum(cpus) < num_workers
+    assert num_fitting_workers(scaling, nodes, share + 1) < num_workers
