@@ -6,10 +6,17 @@ export PYTHONUNBUFFERED := 1
 # Idle OpenMP threads must not spin: where cores are shared a step takes a hundred times as long.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: quickstart test lint systems bench bench-gpu faults clean
+.PHONY: quickstart gpu test lint systems bench bench-gpu faults clean
 
 quickstart: .venv/run.stamp
 	$(BIN)/python -m jobs.quickstart
+
+# PyPI's torch for Linux is a CUDA build; the CPU build sees no GPU.
+gpu: .venv/run.stamp
+	$(PIP) install -q -c constraints.txt --group qlora
+	@$(BIN)/python -c 'import sys, torch; ok = torch.cuda.is_available(); \
+	  print(torch.cuda.get_device_name() if ok else f"error: torch {torch.__version__} sees no GPU; install the NVIDIA driver, or a CUDA build of torch 2.13.0 into .venv"); \
+	  sys.exit(0 if ok else 2)'
 
 test: .venv/dev.stamp
 	$(BIN)/python -m pytest tests --ignore=tests/benchmarks -m "slice or not fault" -n 2 --dist loadfile
