@@ -122,7 +122,7 @@ def _show_few_shot(config: Config, run: RunState, prepared: Prepared, model_dir:
 
 
 def _start_ray_during_imports(stop: StopSignal) -> None:
-    """Saves seconds of each resume: whatever could prevent Ray's start was checked before."""
+    """Saves seconds of each resume: all that could prevent the start of Ray was checked before."""
     imports = threading.Thread(target=import_module, args=("trainers.driver",), daemon=True)
     imports.start()
     start_ray()

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "datasets_src": {"datasets_src"},
     "cluster": {"cluster"},
 }
-# The rooms of a package: each imports only what stands to its left, and its own files.
+# The rooms of a package: each imports only what is to its left, and its own files.
 LAYERS = {
     "trainers": "process config kernels models methods storage lease run step generation "
     "evaluation hub export report supervision train_state loop worker driver",

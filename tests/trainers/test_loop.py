@@ -1,4 +1,4 @@
-"""The loop on a real model and real rows: it learns, resumes to the same bytes, and Ray runs it."""
+"""The loop on a real model and real rows: it learns, resumes to the same bytes, runs on Ray."""
 
 import hashlib
 import os
@@ -42,11 +42,11 @@ def finished(prepared: Path, small_rows: Path, tmp_path_factory: pytest.TempPath
     """The run directory of an undisturbed run of one worker, without Ray."""
     config = config_for(tmp_path_factory.mktemp("runs"), small_rows)
     run_dir = Path(config.output_dir) / config.run_name
-    run(alone(config, run_dir, prepared))
+    run(one_worker(config, run_dir, prepared))
     return run_dir
 
 
-def alone(config: Config, run_dir: Path, prepared: Path, attempt: str = "one") -> WorkerSpec:
+def one_worker(config: Config, run_dir: Path, prepared: Path, attempt: str = "one") -> WorkerSpec:
     return WorkerSpec(config, run_dir, prepared, attempt, rank=0, world_size=1, num_threads=2)
 
 
@@ -66,13 +66,13 @@ def test_a_run_learns_and_records_one_line_a_step(finished: Path) -> None:
     first, second = losses(finished)[:4], losses(finished)[4:]
     assert sum(second) < 0.9 * sum(first)
     names = [row["name"] for row in read_jsonl(finished / "scores.jsonl")]
-    asked = ["base", "few_shot", "constant"]
-    assert names == [*asked, "step-000003", "step-000006", "step-000008"]
+    baselines = ["base", "few_shot", "constant"]
+    assert names == [*baselines, "step-000003", "step-000006", "step-000008"]
     for row in read_jsonl(finished / "scores.jsonl"):
         replies = list(read_jsonl(finished / row["predictions"]))
         assert row["n"] == len(replies) == 6
         assert {"question"} <= replies[0]["inputs"].keys()
-        assert "schema" not in replies[0]["inputs"], "what all rows share is not repeated"
+        assert "schema" not in replies[0]["inputs"], "inputs that all rows share are not repeated"
 
 
 @pytest.mark.parametrize("lost", [["8"], ["8", "6"], ["8", "6", "3"], ["damaged"]])
@@ -87,7 +87,7 @@ def test_a_resumed_run_ends_with_the_same_bytes(
             shutil.rmtree(checkpoint.path)
         elif checkpoint.step > 3 and lost == ["damaged"]:
             (checkpoint.path / "optimizer.safetensors").write_bytes(b"torn")
-    run(alone(config, run_dir, prepared, attempt="two"))
+    run(one_worker(config, run_dir, prepared, attempt="two"))
     assert adapter_bytes(run_dir, 8) == adapter_bytes(finished, 8)
     assert losses(run_dir) == losses(finished)
     assert [row["step"] for row in read_jsonl(run_dir / "metrics.jsonl")] == list(range(1, 9))
@@ -95,10 +95,10 @@ def test_a_resumed_run_ends_with_the_same_bytes(
     assert scores == {r["name"]: r["metrics"] for r in read_jsonl(finished / "scores.jsonl")}
 
 
-def test_the_base_is_asked_by_examples_exactly_once(
+def test_the_few_shot_baseline_is_scored_exactly_once(
     finished: Path, prepared: Path, small_rows: Path, tmp_path: Path
 ) -> None:
-    """Killed after the base was scored and before it was asked by examples; killed after both."""
+    """Killed after the base was scored and before few_shot was; killed after both."""
     config = config_for(tmp_path, small_rows)
     run_dir = tmp_path / config.run_name
     shutil.copytree(finished, run_dir)
@@ -108,7 +108,7 @@ def test_the_base_is_asked_by_examples_exactly_once(
     few_shot = run_dir / "predictions/few_shot.jsonl"
     few_shot.unlink()
     made = (run_dir / "predictions/base.jsonl").stat().st_mtime_ns
-    run(alone(config, run_dir, prepared, attempt="two"))
+    run(one_worker(config, run_dir, prepared, attempt="two"))
     assert (run_dir / "predictions/base.jsonl").stat().st_mtime_ns == made
     assert few_shot.read_bytes() == (finished / "predictions/few_shot.jsonl").read_bytes()
     replies = [row["reply"] for row in read_jsonl(few_shot)]
@@ -116,7 +116,7 @@ def test_the_base_is_asked_by_examples_exactly_once(
 
     made = few_shot.stat().st_mtime_ns
     shutil.rmtree(list_checkpoints(run_dir / "checkpoints")[0].path)
-    run(alone(config, run_dir, prepared, attempt="three"))
+    run(one_worker(config, run_dir, prepared, attempt="three"))
     assert few_shot.stat().st_mtime_ns == made
     ours, theirs = (
         [r["name"] for r in read_jsonl(d / "scores.jsonl")] for d in (run_dir, finished)
@@ -124,13 +124,13 @@ def test_the_base_is_asked_by_examples_exactly_once(
     assert ours == theirs and ours.count("few_shot") == 1
 
 
-def test_without_examples_there_is_no_such_row(
+def test_without_examples_there_is_no_few_shot_baseline(
     prepared: Path, small_rows: Path, tmp_path: Path
 ) -> None:
     config = config_for(tmp_path, small_rows, max_steps=1)
     off = config.eval.model_copy(update={"num_few_shot": 0, "max_new_tokens": 2})
     run_dir = tmp_path / config.run_name
-    run(alone(config.model_copy(update={"eval": off}), run_dir, prepared))
+    run(one_worker(config.model_copy(update={"eval": off}), run_dir, prepared))
     names = [row["name"] for row in read_jsonl(run_dir / "scores.jsonl")]
     assert names == ["base", "constant", "step-000001"]
 
@@ -161,8 +161,8 @@ def test_two_ray_workers_take_the_same_steps_as_one(
     assert ours == theirs, "replies depend on the number of workers"
 
 
-def beside(config: Config) -> Config:
-    """The same with one worker, and one actor that scores, of a core each."""
+def with_scoring_actor(config: Config) -> Config:
+    """The same with one worker and one scoring actor, of a core each."""
     scaling = config.scaling.model_copy(update={"num_workers": 1, "cpus_per_worker": 1})
     scored = config.eval.model_copy(update={"num_eval_workers": 1})
     return config.model_copy(update={"scaling": scaling, "eval": scored})
@@ -172,10 +172,10 @@ def replies(run_dir: Path) -> dict[str, list[dict[str, object]]]:
     return {p.stem: list(read_jsonl(p)) for p in sorted((run_dir / "predictions").iterdir())}
 
 
-def test_scores_made_beside_training_are_those_of_the_workers(
+def test_scores_of_actors_are_those_of_the_workers(
     finished: Path, prepared: Path, small_rows: Path, tmp_path: Path, ray_local: None
 ) -> None:
-    fit(beside(config_for(tmp_path, small_rows)), prepared_dir=prepared)
+    fit(with_scoring_actor(config_for(tmp_path, small_rows)), prepared_dir=prepared)
     assert replies(tmp_path / "small") == replies(finished)
     ours, theirs = (list(read_jsonl(d / "scores.jsonl")) for d in (tmp_path / "small", finished))
     assert [row["name"] for row in ours] == [row["name"] for row in theirs]
@@ -188,19 +188,19 @@ def test_a_killed_actors_checkpoint_is_scored_by_another(
     run_dir = shutil.copytree(finished, tmp_path / "small")
     (run_dir / "scores.jsonl").unlink()
     shutil.rmtree(run_dir / "predictions")
-    config = beside(config_for(tmp_path, small_rows))
-    with ScoringPool(config, run_dir=run_dir, prepared_dir=prepared) as examiner:
-        examiner.start(1)
-        examiner.look()
+    config = with_scoring_actor(config_for(tmp_path, small_rows))
+    with ScoringPool(config, run_dir=run_dir, prepared_dir=prepared) as scoring:
+        scoring.start(1)
+        scoring.look()
         for _ in range(3000):
             actors = [p for p in psutil.process_iter() if "ray::ScoringAct" in p.name()]
             if actors and os.sched_getscheduler(actors[0].pid) == os.SCHED_IDLE:
                 break
             time.sleep(0.1)
         else:
-            pytest.fail("there is no actor that gives way to training")
+            pytest.fail("no scoring actor is in the idle scheduling class")
         actors[0].kill()
-        examiner.finish()
+        scoring.finish()
     assert replies(run_dir) == replies(finished)
     assert {row["name"] for row in read_jsonl(run_dir / "scores.jsonl")} == replies(finished).keys()
 
@@ -215,12 +215,12 @@ def test_a_damaged_save_has_no_score_unless_another_attempt_wrote_it_too(
         (path / "adapter_model.safetensors").write_bytes(b"torn")
     os.utime(newer)
     (run_dir / "scores.jsonl").unlink()
-    config = beside(config_for(tmp_path, small_rows))
-    said: list[str] = []
-    with ScoringPool(config, run_dir=run_dir, prepared_dir=prepared, say=said.append) as examiner:
-        examiner.start(1)
-        examiner.finish()
-    assert [line.split()[1] for line in said] == [str(lost.path), str(newer)]
+    config = with_scoring_actor(config_for(tmp_path, small_rows))
+    lines: list[str] = []
+    with ScoringPool(config, run_dir=run_dir, prepared_dir=prepared, say=lines.append) as scoring:
+        scoring.start(1)
+        scoring.finish()
+    assert [line.split()[1] for line in lines] == [str(lost.path), str(newer)]
     names = {row["name"] for row in read_jsonl(run_dir / "scores.jsonl")}
     assert names == replies(finished).keys() - {step_name(lost.step)}
 
@@ -263,7 +263,7 @@ def test_every_scored_save_is_pushed_to_a_branch_of_its_step(
     with RunState.open(config, data_hash="d" * 64, model_dir=pocket) as state:
         shutil.copyfile(prepared / "data.json", state.run_dir / "data.json")
         with SavePusher(state.home, config=config):
-            run(alone(config, state.run_dir, prepared))
+            run(one_worker(config, state.run_dir, prepared))
     repo = hub.store.repos["tester/small"]
     for step in (3, 6, 8):
         _, tree = hub.store.at(repo, f"step-{step:06d}")
@@ -272,7 +272,7 @@ def test_every_scored_save_is_pushed_to_a_branch_of_its_step(
         assert {"adapter_config.json", "README.md"} <= tree.keys()
 
 
-def test_a_fault_in_a_worker_is_told_not_retried(
+def test_a_user_error_in_a_worker_is_not_retried(
     prepared: Path, small_rows: Path, tmp_path: Path, ray_local: None
 ) -> None:
     config = config_for(tmp_path, small_rows, max_tokens_per_micro_batch=8)

@@ -20,7 +20,7 @@ def cpu_nodes(*cpus: float) -> list[dict[str, float]]:
         ([8], 4),
         ([9], 4),
         ([4, 4], 4),
-        ([6, 2], 3),  # an even share of 4 does not fit: both go on the first node
+        ([6, 2], 3),  # an even share of 4 does not fit: both are placed on the first node
         ([5, 3], 3),
         ([0, 4, 4], 4),  # a head without CPUs
         ([1], 1),  # too small; the driver says so and waits
