@@ -42,7 +42,6 @@ RAY_ROOMS = (
     "tune/trainable.py",
     "tune/search.py",
     "jobs/common/ray_session.py",
-    "jobs/sweep.py",
     "cluster/nodes.py",
 )
 # What these hold is read on a laptop, before anything heavy is imported.

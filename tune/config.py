@@ -125,6 +125,12 @@ class Sweep:
         return told.model_copy(update=changes)
 
     @property
+    def without_export(self) -> Config:
+        """The config whose storage a sweep needs: no trial is exported."""
+        export = self.base.export.model_copy(update={"export_best": False})
+        return self.base.model_copy(update={"export": export})
+
+    @property
     def mode(self) -> str:
         """max or min"""
         return "max" if self.scoring.chooses_greatest else "min"

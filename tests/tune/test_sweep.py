@@ -10,7 +10,7 @@ import ray
 import yaml
 
 from datasets_src.errors import UserError
-from jobs.sweep import sweep as run_sweep
+from jobs.sweep import run_sweep
 from trainers.config.load import load_config
 from trainers.driver import fit
 from trainers.storage.checkpoints import list_checkpoints
