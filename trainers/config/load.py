@@ -183,7 +183,7 @@ def override_pairs(overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
                 raise UserError(f"{item}: a value is missing; {remedy}")
             value = value if equals else str(following)
         elif not equals:
-            raise UserError(f"{item!r} is no override; write key=value or --key value")
+            raise UserError(f"{item!r} is not a valid override; write key=value or --key value")
         yield key, value
 
 
