@@ -43,8 +43,8 @@ def test_an_unknown_metric_names_the_known() -> None:
     task = load_task("text2sql")
     assert checked_metric(task, None, key="--metric") == "execution_accuracy"
     assert checked_metric(task, "valid_sql", key="--metric") == "valid_sql"
-    told = r"^--metric: 'acuracy' is no metric .* known: execution_accuracy, ordered_match"
-    with pytest.raises(UserError, match=told):
+    message = r"^--metric: unknown metric 'acuracy'; .*known: execution_accuracy, ordered_match"
+    with pytest.raises(UserError, match=message):
         checked_metric(task, "acuracy", key="--metric")
     assert checked_metric(task, EVAL_LOSS, key="metric", also=(EVAL_LOSS,)) == EVAL_LOSS
     with pytest.raises(UserError, match="did you mean eval_loss"):
