@@ -20,7 +20,7 @@ import yaml
 
 from datasets_src.config import DataConfig
 from datasets_src.errors import UserError
-from datasets_src.reading.bad_rows import first_of
+from datasets_src.reading.bad_rows import format_first
 from datasets_src.scoring.paired import compare_rows
 from datasets_src.scoring.predictions import (
     Held,
@@ -184,7 +184,7 @@ def _against(args: argparse.Namespace, rows: Rows, replies: Replies, own: Scored
 def _notes(rows: Rows, replies: Replies, own: Scored) -> list[str]:
     notes = []
     if rows.held.bad_rows["num_rows"]:
-        num, first = rows.held.bad_rows["num_rows"], first_of(rows.held.bad_rows)
+        num, first = rows.held.bad_rows["num_rows"], format_first(rows.held.bad_rows)
         notes.append(f"{num} bad rows of the data are left out: {first}")
     empty = [example.id for example in own.examples if example.id not in replies.by_id]
     if empty:
