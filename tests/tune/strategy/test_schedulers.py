@@ -44,7 +44,7 @@ def test_a_group_waits_for_earlier_groups_only() -> None:
     assert [scheduler.continues(i, 1) for i in range(3)] == [True, True, False]
     scores[1, 2] = 0.9
     assert scheduler_of("asha", scores, rungs).continues(1, 2) is None, (
-        "line 0 may still reach rung 2"
+        "group 0 may still reach rung 2"
     )
 
 
@@ -129,7 +129,7 @@ def test_a_single_group_always_continues(scheduler: str) -> None:
 def test_a_generation_waits_for_all_and_replaces_its_worst_with_children_of_the_best() -> None:
     rungs = [[1, 2]] * 5
     scores = {(i, 1): value for i, value in enumerate([0.5, 0.4, 0.6, 0.55])}
-    assert scheduler_of("pbt", scores, rungs).continues(0, 1) is None, "line 4 is on its way"
+    assert scheduler_of("pbt", scores, rungs).continues(0, 1) is None, "group 4 may still arrive"
     scores[4, 1] = 0.1
     scheduler = scheduler_of("pbt", scores, rungs)
     assert [scheduler.continues(i, 1) for i in range(5)] == [True, False, True, True, False]
