@@ -42,7 +42,7 @@ class Watch:
     vm_name: str
     drained: dict[str, int] = field(default_factory=dict)  # event id: accepted deadline in ms
     acknowledged: set[str] = field(default_factory=set)
-    told: set[str] = field(default_factory=set)
+    reported: set[str] = field(default_factory=set)
     trouble: str = ""
     checked: bool = False
     check_at: float = 0.0
@@ -123,7 +123,7 @@ def act(watch: Watch, events: list[Event]) -> None:
         if not event.names(watch.vm_name):
             continue
         if not takes_the_vm(event, freeze_limit_s=watch.options.freeze_limit_s):
-            tell_once(watch, event, "no drain")
+            print_once(watch, event, "no drain")
             continue
         if event.event_id not in watch.drained:
             drain(watch, event)
@@ -143,7 +143,7 @@ def drain(watch: Watch, event: Event) -> None:
     now_ms = int(time.time() * 1000)
     at_ms = now_ms if event.not_before_ms is None else event.not_before_ms
     deadline_ms = min([at_ms, *watch.drained.values()])
-    tell_once(watch, event, f"draining until {utc(deadline_ms)}")
+    print_once(watch, event, f"draining until {utc(deadline_ms)}")
     answer, done = call_nodes(
         watch,
         "drain",
@@ -193,14 +193,14 @@ def call_nodes(watch: Watch, verb: str, *args: str) -> tuple[str, bool]:
     except subprocess.TimeoutExpired:
         return f"{watch.options.address} does not answer in {CHILD_LIMIT_S} s", False
     # Ray's C++ side may log bytes that are no text.
-    told = (done.stderr if done.returncode else done.stdout).decode(errors="replace")
-    lines = told.strip().splitlines()
+    output = (done.stderr if done.returncode else done.stdout).decode(errors="replace")
+    lines = output.strip().splitlines()
     return (lines[-1] if lines else f"exit code {done.returncode}"), done.returncode == 0
 
 
-def tell_once(watch: Watch, event: Event, what: str) -> None:
-    if event.event_id not in watch.told:
-        watch.told.add(event.event_id)
+def print_once(watch: Watch, event: Event, what: str) -> None:
+    if event.event_id not in watch.reported:
+        watch.reported.add(event.event_id)
         when = "now" if event.not_before_ms is None else f"not before {utc(event.not_before_ms)}"
         facts = f"{event.kind} of {watch.vm_name}, {event.status}, {when}"
         say(f"event {event.event_id}: {facts}: {what}")

@@ -50,7 +50,7 @@ class Event:
 
 @dataclass
 class Metadata:
-    """The service at `endpoint`, and whether it has told of events before."""
+    """The service at `endpoint`, and whether it has announced an event before."""
 
     endpoint: str
     answered: bool = False

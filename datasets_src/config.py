@@ -11,23 +11,23 @@ from datasets_src.chat.families import FAMILIES, checked_name
 
 
 class Section(BaseModel):
-    """Frozen, unknown keys refused; every leaf name is unique over all sections."""
+    """Frozen; unknown keys are errors; every leaf name is unique over all sections."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
 class ModelConfig(Section):
-    """The base model that is adapted."""
+    """The base model."""
 
     model_name_or_path: str = Field(
         "pocket", min_length=1, description="Hub id, local directory, or `pocket` (built here)"
     )
     model_revision: str | None = Field(None, description="Hub branch, tag or commit of the base")
     dtype: Literal["auto", "bfloat16", "float32"] = Field(
-        "auto", description="compute type; auto = bfloat16 where the hardware has it"
+        "auto", description="compute dtype; auto = bfloat16 if the hardware supports it"
     )
     chat_template: str | None = Field(
-        None, description=f"one of {', '.join(FAMILIES)}; default: the model's own"
+        None, description=f"chat template: {', '.join(FAMILIES)}; default: the model's own"
     )
 
     @field_validator("chat_template")
@@ -39,22 +39,34 @@ class ModelConfig(Section):
 class DataConfig(Section):
     """From raw files to tokenised rows."""
 
-    task: str = Field("text2sql", description="module of datasets_src/tasks")
-    train_file: str = Field(min_length=1, description="jsonl, json, csv, parquet or xlsx")
-    validation_file: str | None = Field(None, description="as train_file; else a split is made")
+    task: str = Field(
+        "text2sql", description="a task that ships, or the dotted path of your module"
+    )
+    train_file: str = Field(
+        min_length=1, description="training rows: jsonl, json, csv, parquet or xlsx"
+    )
+    validation_file: str | None = Field(
+        None, description="validation rows; default: split from train_file"
+    )
     columns: dict[str, str] = Field(
-        default_factory=dict, description="our field -> column of the file, where names differ"
+        default_factory=dict,
+        description="field of the task -> column of the file, if the names differ",
     )
     validation_size: float = Field(
-        0.1, gt=0, lt=1, description="share of groups held out where the rows give no split"
+        0.1, gt=0, lt=1, description="ratio of groups held out if the rows name no split"
     )
     split_seed: int = Field(42, ge=0, description="seed of that split")
     template: Literal["chat", "plain"] = Field(
-        "chat", description="the model's chat template, or the task's plain text"
+        "chat", description="the model's chat template, or the task's plain text format"
     )
-    max_length: int = Field(2048, ge=8, description="tokens of a row; longer rows are dropped")
+    max_length: int = Field(
+        2048, ge=8, description="maximum tokens of a row; longer rows are dropped"
+    )
     max_bad_rows: float = Field(
-        0.05, ge=0, lt=1, description="share of the rows that may be bad and left out; 0 = none"
+        0.05,
+        ge=0,
+        lt=1,
+        description="ratio of rows that may be bad and are dropped; 0 = any is an error",
     )
     task_options: dict[str, Any] = Field(
         default_factory=dict, description="options of the task, e.g. database, dialect"

@@ -35,7 +35,7 @@ BLOCK_SCHEMA = pa.schema(
 
 
 @dataclass
-class Loaded:
+class LoadedExamples:
     """All examples: `blocks` is what `keep_block` made of each table, in the order of the rows.
 
     `defaults` are the inputs of the first example, `varying` the names of those that differ in
@@ -59,7 +59,7 @@ def load_examples(
     keep_block: Callable[[pa.Table], Any],
     bad: BadRows | None = None,
     is_empty: Callable[[Example], bool] | None = None,
-) -> Loaded:
+) -> LoadedExamples:
     """Read, map and load every row of the config's files.
 
     Rows that cannot be used, or of which `is_empty` says that there is nothing to train, are added
@@ -69,7 +69,7 @@ def load_examples(
         UserError: whatever is wrong with a file, a column, an id or a split.
     """
     options = task_options(task, data.task_options)
-    loaded = Loaded(bad=bad)
+    loaded = LoadedExamples(bad=bad)
     block: list[tuple[int, str, str, str]] = []
     codes: dict[bytes, int] = {}
     for example in _all_examples(data, task, options, loaded, bad=bad, is_empty=is_empty):
@@ -92,7 +92,7 @@ def _all_examples(
     data: DataConfig,
     task: ModuleType,
     options: Section,
-    loaded: Loaded,
+    loaded: LoadedExamples,
     *,
     bad: BadRows | None,
     is_empty: Callable[[Example], bool] | None,
@@ -130,25 +130,25 @@ def mapped_rows(
 
 
 class TaskRows:
-    """Rows for a task to take, with the `ids` of those it took.
+    """Iterator of rows for `task.load`, which records the `ids` of the rows taken.
 
-    `is_open` while it holds a row of which it has given nothing: if it raises then, that row is
-    what it refuses.
+    `has_pending_row` is True while the task holds a row that has yielded no example: an exception
+    raised then rejects that row.
     """
 
     def __init__(self, rows: Iterator[dict[str, Any]]) -> None:
         self._rows = rows
         self.ids: list[str] = []
-        self.is_open = False
+        self.has_pending_row = False
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return self
 
     def __next__(self) -> dict[str, Any]:
-        self.is_open = False
+        self.has_pending_row = False
         row = next(self._rows)
         self.ids.append(row["id"])
-        self.is_open = True
+        self.has_pending_row = True
         return row
 
 
@@ -163,13 +163,13 @@ def load_rows(
     while True:
         try:
             for example in task.load(rows, options):
-                rows.is_open = False
+                rows.has_pending_row = False
                 yield example
             return
         except ValueError as error:
-            if bad is None or not rows.is_open:
+            if bad is None or not rows.has_pending_row:
                 raise
-            rows.is_open = False
+            rows.has_pending_row = False
             id = rows.ids.pop()
             what = (
                 (str(error) or type(error).__name__)

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from datasets_src.chat.tokenise import (
     MIN_TRAINED,
     TextFormat,
-    empty_test,
+    empty_target_test,
     open_tokenizer,
     read_format,
     tokenise,
@@ -33,7 +33,7 @@ from datasets_src.chat.tokenise import (
 from datasets_src.chat.word_encoder import Encode
 from datasets_src.config import DataConfig
 from datasets_src.errors import UserError
-from datasets_src.examples import EMPTY_TARGET, Loaded, load_examples
+from datasets_src.examples import EMPTY_TARGET, LoadedExamples, load_examples
 from datasets_src.prepared.data_report import Lengths, RowIndex, build_report
 from datasets_src.prepared.fingerprint import data_hash
 from datasets_src.prepared.leaks import SKETCH, find_leaks, folded_inputs, sketch_columns
@@ -42,8 +42,8 @@ from datasets_src.prepared.store import SplitWriter, decode_example
 from datasets_src.reading.bad_rows import (
     FILE_NAME,
     BadRows,
-    check_found,
     check_limit,
+    check_prepared,
     record_of,
 )
 from datasets_src.split import TRAIN, VALIDATION, Assignment, split_rows
@@ -74,7 +74,7 @@ def find_prepared(data: DataConfig, *, model_dir: Path, output_dir: Path) -> Pre
     digest = data_hash(data, model_dir=model_dir)
     if (directory := find_complete(output_dir, digest)) is None:
         return None
-    check_found(directory, limit=data.max_bad_rows)
+    check_prepared(directory, limit=data.max_bad_rows)
     return Prepared(directory, digest)
 
 
@@ -95,7 +95,7 @@ def prepare(data: DataConfig, *, model_dir: Path, output_dir: Path) -> Prepared:
     text_format = read_format(model_dir, data.template)
     shared = start_workers(text_format, data.task)
     bad = BadRows() if data.max_bad_rows else None
-    is_empty = empty_test(text_format, task)
+    is_empty = empty_target_test(text_format, task)
     loaded = load_examples(data, task, keep_block=ray.put, bad=bad, is_empty=is_empty)
     index = loaded.index
     with staged(output_dir, digest) as (part, final):
@@ -135,7 +135,7 @@ def start_workers(text_format: TextFormat, task: str) -> Any:
     return shared
 
 
-def tokenise_blocks(loaded: Loaded, task: str, shared: Any) -> Iterator[pa.Table]:
+def tokenise_blocks(loaded: LoadedExamples, task: str, shared: Any) -> Iterator[pa.Table]:
     """Tables of the rows with their tokens, in the order of the rows; one Ray task a block.
 
     `shared` is the reference that `start_workers` gave.
@@ -216,7 +216,11 @@ def _warm_up(shared: list[Any], task: str) -> None:
 
 
 def _write_splits(
-    blocks: Iterator[pa.Table], part: Path, loaded: Loaded, assignment: Assignment, limit: int
+    blocks: Iterator[pa.Table],
+    part: Path,
+    loaded: LoadedExamples,
+    assignment: Assignment,
+    limit: int,
 ) -> tuple[Lengths, dict[str, list[pa.Table]]]:
     """Write both Parquet files from blocks in the order of the rows; the sketches of each."""
     num_rows = len(assignment.sides)
@@ -274,7 +278,7 @@ def _refuse_empty_side(side: Any, lengths: Lengths, limit: int) -> None:
 
 
 def _report(
-    data: DataConfig, digest: str, loaded: Loaded, assignment: Assignment, lengths: Lengths
+    data: DataConfig, digest: str, loaded: LoadedExamples, assignment: Assignment, lengths: Lengths
 ) -> dict[str, Any]:
     index: RowIndex = loaded.index
     held = [i for i, side in zip(index.ids, assignment.sides, strict=True) if side is None]

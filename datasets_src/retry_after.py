@@ -1,7 +1,7 @@
 """How long a server asks to wait before the next try.
 
-asked_wait_s("2") == 2.0
-asked_wait_s("Wed, 21 Oct 2026 07:28:00 GMT") == 11.4       that long from now
+retry_after_s("2") == 2.0
+retry_after_s("Wed, 21 Oct 2026 07:28:00 GMT") == 11.4       that long from now
 """
 
 import re
@@ -9,7 +9,7 @@ import time
 from email.utils import parsedate_to_datetime
 
 
-def asked_wait_s(retry_after: str) -> float:
+def retry_after_s(retry_after: str) -> float:
     """Seconds of a Retry-After header, which holds a number or a date; 0 where it holds neither."""
     text = retry_after.strip()
     if not text:

@@ -60,7 +60,7 @@ def load_task(name: str, *, key: str = "data.task") -> ModuleType:
         near = difflib.get_close_matches(name, tasks, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise UserError(
-            f"{key}: {name!r} is no task; {hint}known: {', '.join(tasks)};"
+            f"{key}: unknown task {name!r}; {hint}known: {', '.join(tasks)};"
             " or the dotted path of a module of yours"
         )
     module = importlib.import_module(dotted)
@@ -91,19 +91,20 @@ def task_options(task: ModuleType, given: Mapping[str, Any]) -> Section:
 
 
 def checked_metric(
-    task: ModuleType, name: str | None, *, key: str, besides: tuple[str, ...] = ()
+    task: ModuleType, name: str | None, *, key: str, also: tuple[str, ...] = ()
 ) -> str:
-    """`name`, if it is one of the task's METRICS or of those `besides`; its METRIC where it is
-    None. Else a UserError."""
+    """`name` if it is one of the task's METRICS or in `also`; the task's METRIC if it is None.
+
+    Raises:
+        UserError: an unknown metric.
+    """
     if name is None:
         return str(task.METRIC)
-    known = (*task.METRICS, *besides)
+    known = (*task.METRICS, *also)
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise UserError(
-            f"{key}: {name!r} is no metric of the task; {hint}known: {', '.join(known)}"
-        )
+        raise UserError(f"{key}: unknown metric {name!r}; {hint}known: {', '.join(known)}")
     return name
 
 

@@ -2,7 +2,7 @@
 
 Checks the recipe, asks the teacher and the look-ups for what it lacks, checks what came back, and
 writes a dataset that `jobs.prepare` and `datasets.load_dataset` read. The same command again finds
-it there; after a kill, or where a cap was reached, it goes on and asks nothing twice.
+it there; after a kill, or once a cap was reached, it resumes and repeats no request.
 """
 
 import argparse
@@ -97,7 +97,7 @@ def _lengths(lengths: dict[str, Any]) -> Iterator[tuple[str, str]]:
         bins = lengths[name]
         counts = json.dumps(bins["counts"]).strip("[]")
         yield name, f"{counts} rows by tokens, {bins['edges'][1]:,} a step"
-    for row in lengths["beside"]:
+    for row in lengths["beside"]:  # the published lengths
         here, published = 100 * row["here"], 100 * row["published"]
         yield "", f"{here:.1f} % of inputs above {row['tokens']:,}, published {published:.1f} %"
 

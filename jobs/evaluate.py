@@ -20,7 +20,7 @@ import yaml
 
 from datasets_src.config import DataConfig
 from datasets_src.errors import UserError
-from datasets_src.reading.bad_rows import first_of
+from datasets_src.reading.bad_rows import format_first
 from datasets_src.scoring.paired import compare_rows
 from datasets_src.scoring.predictions import (
     Held,
@@ -62,7 +62,7 @@ def main(argv: list[str]) -> int:
     if args.predictions is None:
         args = with_replies(args, overrides)
     elif unread := [*overrides, *model_arguments(args)]:
-        raise UserError(f"{unread[0]}: not read beside --predictions; leave one of the two out")
+        raise UserError(f"{unread[0]}: has no effect with --predictions; remove one of the two")
     replies = read_replies(args.predictions)
     rows = find_rows(args, replies)
     metric = checked_metric(rows.task, args.metric, key="--metric")
@@ -117,7 +117,7 @@ def run_config(predictions: Path) -> Path | None:
 
 
 def scores_path(predictions: Path) -> Path:
-    """Beside the predictions, or in `rescored` of a run, in whose `predictions` only it writes."""
+    """Next to the predictions; for a run `rescored/`, as only the run writes its `predictions/`."""
     if run_config(predictions) is None:
         return predictions.with_name(f"{predictions.stem}.scores.jsonl")
     return predictions.resolve().parent.with_name("rescored") / predictions.name
@@ -184,7 +184,7 @@ def _against(args: argparse.Namespace, rows: Rows, replies: Replies, own: Scored
 def _notes(rows: Rows, replies: Replies, own: Scored) -> list[str]:
     notes = []
     if rows.held.bad_rows["num_rows"]:
-        num, first = rows.held.bad_rows["num_rows"], first_of(rows.held.bad_rows)
+        num, first = rows.held.bad_rows["num_rows"], format_first(rows.held.bad_rows)
         notes.append(f"{num} bad rows of the data are left out: {first}")
     empty = [example.id for example in own.examples if example.id not in replies.by_id]
     if empty:

@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
 
 
 def has_sweep(path: Path) -> bool:
-    """Whether a file is a sweep's; what is wrong with it is told by who reads it."""
+    """Whether a file is a sweep's; its errors are reported by the reader of the sweep."""
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):

@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
 def prepare_rows(config: Config, model_dir: Path, *, shown: bool = False) -> Prepared:
     """The tokenised rows of `config`, those already there or made now on Ray, and their report.
 
-    Of rows that were `shown` before, no more is said than where they are.
+    For rows that were `shown` before, only their directory is printed.
     """
     output_dir = output_directory(config)
     prepared = find_prepared(config.data, model_dir=model_dir, output_dir=output_dir)
@@ -48,8 +48,8 @@ def prepare_rows(config: Config, model_dir: Path, *, shown: bool = False) -> Pre
     if shown and note:
         return prepared
     report = json.loads((prepared.directory / "data.json").read_text(encoding="utf-8"))
-    if told := format_bad_rows(report, prepared.directory):
-        print(f"data      {told}")
+    if bad_rows := format_bad_rows(report, prepared.directory):
+        print(f"data      {bad_rows}")
     print(format_report(report))
     sharing = measure_sharing(
         open_split(prepared.directory, "train"),

@@ -123,7 +123,7 @@ class Sweep:
     def metric(self) -> str:
         """The name of the metric that ranks checkpoints."""
         name = self.settings.metric or self.base.eval.metric_for_best_model
-        return checked_metric(self._task, name, key="sweep.metric", besides=(EVAL_LOSS,))
+        return checked_metric(self._task, name, key="sweep.metric", also=(EVAL_LOSS,))
 
     @property
     def _task(self) -> ModuleType:

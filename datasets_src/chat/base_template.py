@@ -59,10 +59,10 @@ def with_chat_template(model_dir: Path, name: str) -> Path:
         )
     stops = tuple(stop for stop in family.stops if stop in ids)
     pad = choose_pad(ids, pads=family.pads)
-    return _linked(model_dir, ChatFormat(name, family.chat_template, stops, pad), ids)
+    return _link_with_format(model_dir, ChatFormat(name, family.chat_template, stops, pad), ids)
 
 
-def with_its_stop(model_dir: Path) -> Path:
+def with_turn_stop(model_dir: Path) -> Path:
     """`model_dir` itself where generation stops at the end of a turn of its own chat template.
 
     Else (a base whose template is that of its tuned sister, as Qwen's) links to it, with that stop.
@@ -77,7 +77,7 @@ def with_its_stop(model_dir: Path) -> Path:
     stops = (fmt.stop_text, *others)
     reserve_pad(tokenizer)
     pad = choose_pad(ids.keys() - {*stops}, pads=(tokenizer.pad_token, *ALL_PADS))
-    return _linked(model_dir, ChatFormat("stop", fmt.chat_template, stops, pad), ids)
+    return _link_with_format(model_dir, ChatFormat("stop", fmt.chat_template, stops, pad), ids)
 
 
 def special_ids(tokenizer: "PreTrainedTokenizerBase") -> dict[str, int]:
@@ -116,45 +116,46 @@ def describe_tokens(model_dir: Path, template: str, *, family: str | None) -> st
     else:
         told.append(f"padding is {named([int(tokenizer.pad_token_id)])}")
     if template == "chat":
-        told.append(f"a system turn is {'merged' if _merges(fmt, family) else 'kept'}")
+        told.append(f"a system turn is {'merged' if _merges_system(fmt, family) else 'kept'}")
         told.insert(0, f"chat template {family or 'of its own'}")
     return f"model     {model_dir.name}: {'; '.join(told)}"
 
 
-def _merges(fmt: TextFormat, family: str | None) -> bool:
+def _merges_system(fmt: TextFormat, family: str | None) -> bool:
     return fmt.merges_system or (family is not None and FAMILIES[family].system == "merged")
 
 
-def _linked(model_dir: Path, speech: ChatFormat, ids: Mapping[str, int]) -> Path:
+def _link_with_format(model_dir: Path, chat_format: ChatFormat, ids: Mapping[str, int]) -> Path:
     texts = {
-        TOKENIZER: _tokenizer_config(model_dir, speech),
-        GENERATION: _generation_config(model_dir, speech, ids),
+        TOKENIZER: _tokenizer_config(model_dir, chat_format),
+        GENERATION: _generation_config(model_dir, chat_format, ids),
     }
     files = sorted(path for path in model_dir.iterdir() if path.is_file())
     links = [path for path in files if path.name not in (*texts, *REPLACED)]
     digest = hashlib.sha256(json.dumps([texts, list(map(str, links))]).encode()).hexdigest()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "gallipato" / "templated" / f"{model_dir.name}-{speech.name}-{digest[:12]}"
+    name = f"{model_dir.name}-{chat_format.name}-{digest[:12]}"
+    folder = cache / "gallipato" / "templated" / name
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
             if not folder.is_dir():
-                _make(folder, links, texts)
+                _write_links(folder, links, texts)
     return folder
 
 
-def _tokenizer_config(model_dir: Path, speech: ChatFormat) -> str:
+def _tokenizer_config(model_dir: Path, chat_format: ChatFormat) -> str:
     # The older file holds special tokens that the other one leaves out.
     config = _read(model_dir / "special_tokens_map.json") | _read(model_dir / TOKENIZER)
-    config |= {"chat_template": speech.chat_template}
-    config |= {"eos_token": speech.stops[0], "pad_token": speech.pad}
+    config |= {"chat_template": chat_format.chat_template}
+    config |= {"eos_token": chat_format.stops[0], "pad_token": chat_format.pad}
     return json.dumps(config, ensure_ascii=False, indent=2) + "\n"
 
 
-def _generation_config(model_dir: Path, speech: ChatFormat, ids: Mapping[str, int]) -> str:
+def _generation_config(model_dir: Path, chat_format: ChatFormat, ids: Mapping[str, int]) -> str:
     config = _read(model_dir / GENERATION)
-    config["eos_token_id"] = [ids[stop] for stop in speech.stops]
-    config["pad_token_id"] = None if speech.pad is None else ids[speech.pad]
+    config["eos_token_id"] = [ids[stop] for stop in chat_format.stops]
+    config["pad_token_id"] = None if chat_format.pad is None else ids[chat_format.pad]
     return json.dumps(config, ensure_ascii=False, indent=2) + "\n"
 
 
@@ -163,7 +164,7 @@ def _read(path: Path) -> dict[str, Any]:
     return config
 
 
-def _make(folder: Path, links: Sequence[Path], texts: Mapping[str, str]) -> None:
+def _write_links(folder: Path, links: Sequence[Path], texts: Mapping[str, str]) -> None:
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()

@@ -1,7 +1,7 @@
 """Asking a model by a good prompt instead of tuning it: solved examples and a system prompt.
 
 shots = pick_shots(train.ids, train.groups, num=3, seed=42, avoid=validation.groups)
-Prompting((train.example(i) for i in shots), "Responde solo con SQL.")
+Prompting(tuple(train.example(i) for i in shots), "Responde solo con SQL.")
 
 chat:  [system prompt] user: question 1, assistant: answer 1, …, user: the question itself
 plain: [system prompt⏎⏎] prompt 1 + completion 1 ⏎⏎ … the prompt itself

@@ -212,7 +212,7 @@ def tokenise(
     return chat_tokens(fmt, encode, [task.to_messages(e) for e in examples], targets)
 
 
-def empty_test(fmt: TextFormat, task: ModuleType) -> Callable[[Example], bool]:
+def empty_target_test(fmt: TextFormat, task: ModuleType) -> Callable[[Example], bool]:
     """Whether no token but the stop would be trained; texts are tokenised where that may be."""
     encoder = cache(lambda: open_tokenizer(fmt))
 

@@ -1,6 +1,6 @@
 """Which of the works that a search found is the one that a paper cites, if any.
 
-match(Reference("r1", "On newts: a study", 2019, None), works)
+match(Reference("r1", "On newts: a study", 2019, None), works, min_similarity=0.9, year_window=1)
 Match(Work("10.5555/n.1", ("On newts", "On newts: a study"), 2019), similarity=1.0)
 
 The first hit of a search is not yet the work: its title must be alike and its year near.

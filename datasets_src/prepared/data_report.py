@@ -1,6 +1,6 @@
 """data.json: what went in, what came out, what was dropped and why; and its short table.
 
-print(format_report(build_report(...)))
+print(format_report(json.loads((directory / "data.json").read_text())))
     rows in         153
     train           132 rows, 44 groups, 101,376 tokens, 4,210 trained
 """

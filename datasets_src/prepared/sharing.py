@@ -1,6 +1,7 @@
 """How much of a step's prompts is shared, as the data are and as they could be.
 
-print(format_sharing(measure_sharing(open_split(directory, "train"), task, train_batch_size=16)))
+train = open_split(directory, "train")
+print(format_sharing(measure_sharing(train, task, template="chat", train_batch_size=16)))
     shared      steps of 16 rows: 214,416 tokens are computed as 30,816 (7.0x)
     more        8.1x with sampling=grouped sampling_group_size=9
                 about 2.4x with the inputs in the order description, context, prompt
@@ -32,7 +33,7 @@ class Sharing:
 
     num_tokens: int
     num_packed_tokens: int
-    how: str
+    label: str
 
     @property
     def ratio(self) -> float:
@@ -47,7 +48,7 @@ class Steps:
     train_batch_size: int
     min_share: int
 
-    def measure(self, rows: Sequence[Ids], how: str, *, group_size: int | None = None) -> Sharing:
+    def measure(self, rows: Sequence[Ids], label: str, *, group_size: int | None = None) -> Sharing:
         """The first steps of an epoch over `rows`."""
         plan = plan_run(
             len(rows),
@@ -64,12 +65,14 @@ class Steps:
             lengths = [len(row) for row in mine]
             num_tokens += sum(lengths)
             num_packed += trie_size(lengths, shared_lengths(mine), min_share=self.min_share)
-        return Sharing(num_tokens, num_packed, how)
+        return Sharing(num_tokens, num_packed, label)
 
-    def grouped(self, rows: Sequence[Ids], how: str) -> list[Sharing]:
+    def grouped(self, rows: Sequence[Ids], label: str) -> list[Sharing]:
         """The same with neighbours in prefix order kept together."""
         return [
-            self.measure(rows, f"{how}sampling=grouped sampling_group_size={size}", group_size=size)
+            self.measure(
+                rows, f"{label}sampling=grouped sampling_group_size={size}", group_size=size
+            )
             for size in GROUP_SIZES
             if size <= self.train_batch_size and size < len(rows)
         ]
@@ -100,12 +103,12 @@ def format_sharing(found: Sequence[Sharing]) -> str:
     lines = [
         (
             "shared",
-            f"{as_is.how}: {as_is.num_tokens:,} tokens are computed as "
+            f"{as_is.label}: {as_is.num_tokens:,} tokens are computed as "
             f"{as_is.num_packed_tokens:,} ({as_is.ratio:.1f}x)",
         )
     ]
     for number, sharing in enumerate(more):
-        lines.append(("" if number else "more", f"about {sharing.ratio:.1f}x with {sharing.how}"))
+        lines.append(("" if number else "more", f"about {sharing.ratio:.1f}x with {sharing.label}"))
     return "\n".join(f"  {name:<12}{text}" for name, text in lines)
 
 
@@ -152,11 +155,11 @@ def _reordered(
     if best == list(now):
         return []
     scale = as_is.ratio / steps.measure(_characters(examples, now), "").ratio
-    how = f"the inputs in the order {', '.join(best)}"
+    label = f"the inputs in the order {', '.join(best)}"
     rows = _characters(examples, best)
-    found = [steps.measure(rows, how), *steps.grouped(rows, f"{how} and ")]
+    found = [steps.measure(rows, label), *steps.grouped(rows, f"{label} and ")]
     return [
-        Sharing(as_is.num_tokens, round(as_is.num_tokens / max(1.0, s.ratio * scale)), s.how)
+        Sharing(as_is.num_tokens, round(as_is.num_tokens / max(1.0, s.ratio * scale)), s.label)
         for s in found
     ]
 

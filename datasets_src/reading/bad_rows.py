@@ -133,7 +133,7 @@ def check_limit(bad: BadRows, *, limit: float, kept: Path | None = None) -> None
         raise UserError(fault)
 
 
-def check_found(directory: Path, *, limit: float) -> None:
+def check_prepared(directory: Path, *, limit: float) -> None:
     """Refuse a prepared directory of which more rows were bad than the share `limit`."""
     report = json.loads((directory / "data.json").read_text(encoding="utf-8"))
     record, listed = report.get("bad_rows", record_of(None)), directory / FILE_NAME
@@ -152,11 +152,11 @@ def _limit_fault(
     told = f" (all in {listed})" if listed else ""
     return (
         f"data.max_bad_rows: {num_bad:,} of {num_rows:,} rows are bad, more than the"
-        f" {100 * limit:g} % allowed: {first_of(record)}; fix them{told}{remedy}"
+        f" {100 * limit:g} % allowed: {format_first(record)}; fix them{told}{remedy}"
     )
 
 
-def first_of(record: Mapping[str, Any]) -> str:
+def format_first(record: Mapping[str, Any]) -> str:
     """The first bad rows, with place and reason."""
     return ", ".join(record["first"]) + (", …" if record["num_rows"] > len(record["first"]) else "")
 
@@ -168,7 +168,7 @@ def format_bad_rows(report: Mapping[str, Any], directory: Path) -> str:
         return ""
     return (
         f"{record['num_rows']:,} of {report['num_rows_in']:,} rows are bad and were left out"
-        f" ({directory / FILE_NAME}): {first_of(record)}"
+        f" ({directory / FILE_NAME}): {format_first(record)}"
     )
 
 

@@ -22,8 +22,8 @@ from pydantic import Field
 from datasets_src.config import Section
 from datasets_src.errors import UserError
 from datasets_src.text import alpaca
-from datasets_src.text.choices import chosen, options_of
-from datasets_src.text.law_articles import Citation, cited, is_known
+from datasets_src.text.choices import chosen_letter, options_of
+from datasets_src.text.law_articles import Citation, find_citations, is_known
 from datasets_src.text.measures import fold, token_f1
 from datasets_src.types import Example, Message
 
@@ -186,7 +186,7 @@ def citation_f1(ours: Sequence[Citation], theirs: Sequence[Citation]) -> float:
 
 
 def _cited(example: Example, text: str) -> list[Citation]:
-    return cited(text, example.inputs["laws"])
+    return find_citations(text, example.inputs["laws"])
 
 
 def _has_articles(example: Example) -> bool:
@@ -213,7 +213,7 @@ def _one_form(text: str) -> str:
 
 def _choice(example: Example, text: str) -> str:
     options = options_of(example.inputs["question"])
-    return chosen(text, options) if options else ""
+    return chosen_letter(text, options) if options else ""
 
 
 def _abstains(example: Example, text: str) -> bool:

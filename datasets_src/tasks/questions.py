@@ -36,7 +36,7 @@ from datasets_src.text.answerable import (
     content_words,
     is_answerable,
     is_in,
-    num_twins,
+    num_near_duplicates,
     opener,
 )
 from datasets_src.text.question_lists import Question, read_list
@@ -247,7 +247,7 @@ def _rules(
     kept = {
         "count_obeyed": float(num == num_wanted),
         "question_form": sum(_has_form(q, language) for q in questions) / num,
-        "no_near_duplicates": 1 - num_twins(texts) / compared,
+        "no_near_duplicates": 1 - num_near_duplicates(texts) / compared,
         "no_leaked_answers": num / (num + num_leaks),
         "answerable": sum(is_answerable(text, passage) for text in texts) / compared,
         "no_exact_duplicates": len({text.casefold() for text in texts}) / compared,

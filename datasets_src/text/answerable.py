@@ -4,7 +4,7 @@
     is_answerable("¿Dónde nació Elvira?", passage)         True
     is_answerable("¿Qué estudió?", passage)                False: many texts could be asked that
     is_answerable("¿Dónde nació Marta Luna?", passage)     False: nobody of that name
-    num_twins(["¿Dónde nació Elvira?", "¿Y dónde nace Elvira?"])       1
+    num_near_duplicates(["¿Dónde nació Elvira?", "¿Y dónde nace Elvira?"])       1
 
 Spanish, Catalan and English. Words are compared without case and accents, and by how they begin:
 "nació" and "nacimiento" are one, a synonym is another word.
@@ -80,7 +80,7 @@ def is_in(word: str, passage: str) -> bool:
     )
 
 
-def num_twins(questions: Sequence[str]) -> int:
+def num_near_duplicates(questions: Sequence[str]) -> int:
     """How many ask what an earlier one asks: the same words but for numbers and inflection, or
     those and up to a third more. "¿Dónde …?" and "¿Cuándo …?" differ."""
     keys = [_key(question) for question in questions]

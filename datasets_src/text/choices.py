@@ -1,7 +1,7 @@
 """Multiple-choice questions in Spanish: their options, and the one that a reply chooses.
 
 options_of("¿A qué hora? a) 20 b) 22 c) 24") == {"a": "20", "b": "22", "c": "24"}
-chosen("La respuesta correcta es la b)", {"a": "20", …}) == "b"
+chosen_letter("La respuesta correcta es la b)", {"a": "20", "b": "22", "c": "24"}) == "b"
 """
 
 import re
@@ -33,7 +33,7 @@ def options_of(question: str) -> dict[str, str]:
     return found if len(found) >= 2 and "".join(found) == LETTERS[: len(found)] else {}
 
 
-def chosen(reply: str, options: Mapping[str, str]) -> str:
+def chosen_letter(reply: str, options: Mapping[str, str]) -> str:
     """The letter that a reply chooses, by the letter or by the option's text; "" for none or two.
 
     What is called the answer ("la respuesta es b") counts before what is only listed.

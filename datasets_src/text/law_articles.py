@@ -1,6 +1,6 @@
 """Articles of laws that a Spanish text cites, in any usual form.
 
-cited("Los arts. 12 y 14, y el art. 66, núm. 4 de la Constitución", {"CRE": ["Constitución"]})
+find_citations("Arts. 12 y 14, y art. 66, núm. 4 de la Constitución", {"CRE": ["Constitución"]})
     [Citation("12"), Citation("14"), Citation("66", part="4", law="CRE")]
 
 Recognised: art. 12, artículo 12, ARTÍCULOS 12, 13 y 14, arts. 3 a 5 (all three), art. 12 bis,
@@ -70,7 +70,7 @@ class Citation:
         return " ".join(filter(None, ("art.", f"{self.number}{part}", self.law)))
 
 
-def cited(text: str, laws: Mapping[str, Sequence[str]]) -> list[Citation]:
+def find_citations(text: str, laws: Mapping[str, Sequence[str]]) -> list[Citation]:
     """Distinct citations in the order of the text; `laws` maps a code to the law's names."""
     head, law_behind = _patterns(tuple((code, tuple(names)) for code, names in laws.items()))
     code_of = {_fold(name): code for code, names in laws.items() for name in (code, *names)}

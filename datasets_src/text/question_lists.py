@@ -1,8 +1,8 @@
 """Lists of reading questions as models write them: what is asked, and what stands beside it.
 
     read_list("Claro:\\n1. ¿Dónde nació Elvira?\\nRespuesta: en Soto.\\n2) ¿Qué pintó?")
-    Asked(questions=(Question("¿Dónde nació Elvira?", False), Question("¿Qué pintó?", False)),
-          num_leaks=1, remarks=())
+    QuestionList((Question("¿Dónde nació Elvira?", False), Question("¿Qué pintó?", False)),
+                 num_leaks=1, remarks=())
 
 Any numbering or bullet is understood, and several questions on a line. A true/false question is a
 sentence with the words "verdadero o falso" (or V/F; in Catalan and English too), or an item below
@@ -56,7 +56,7 @@ class Question(NamedTuple):
     is_true_false: bool
 
 
-class Asked(NamedTuple):
+class QuestionList(NamedTuple):
     """What a reply asks, how many answers it gives, and what else stands below a question."""
 
     questions: tuple[Question, ...]
@@ -64,7 +64,7 @@ class Asked(NamedTuple):
     remarks: tuple[str, ...]
 
 
-def read_list(reply: str) -> Asked:
+def read_list(reply: str) -> QuestionList:
     """The questions of any text, linear in its length; never raises."""
     questions: list[Question] = []
     remarks: list[str] = []
@@ -85,7 +85,7 @@ def read_list(reply: str) -> Asked:
             num_leaks += 1
         elif questions:
             remarks.append(text)
-    return Asked(tuple(questions), num_leaks, tuple(remarks))
+    return QuestionList(tuple(questions), num_leaks, tuple(remarks))
 
 
 def _is_heading(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""What every verb shares: one line for a fault and exit 2, --help that lists every config key.
+"""What every verb shares: one line per error and exit 2, --help that lists every config key.
 
 if __name__ == "__main__":
     run_verb(main)
@@ -24,19 +24,29 @@ from trainers.config.schema import Config
 from trainers.process.signals import RunFailed, StoppedBySignal
 from trainers.run.state import RunState
 
+# Read by the OpenMP runtime when torch is first imported, in this process or in one that it starts:
+# idle threads that spin make a step up to a hundred times slower where cores are shared.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+BROKEN_PIPE_EXIT = 128 + 13  # as a process that SIGPIPE ended
+
 
 def run_verb(main: Callable[[list[str]], int]) -> None:
     """Run `main` on the command line's arguments and exit with its code.
 
-    A UserError prints one line for each fault and exits 2, a run that fails otherwise exits 1; a
-    signal to stop exits 130 (ctrl-C) or 143.
+    A UserError prints one line per error and exits 2; a run that fails otherwise exits 1, a signal
+    130 (ctrl-C) or 143. If the reader of stdout is gone (`| head`), exits 141 without a message.
     """
-    # What our libraries will rename in their next version is no matter of who runs a verb.
+    # Renames in the next version of a library do not concern the user of a verb.
     warnings.filterwarnings("ignore", category=FutureWarning)
-    # bitsandbytes, where it is installed, tells at its import of a kernel that no method uses.
+    # bitsandbytes warns at its import about a kernel that no method uses.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     try:
         code = main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The interpreter flushes stdout at exit, which would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = BROKEN_PIPE_EXIT
     except UserError as error:
         for fault in error.faults:
             print(f"error: {fault}", file=sys.stderr)
@@ -53,24 +63,23 @@ def run_verb(main: Callable[[list[str]], int]) -> None:
         end_failed(str(error))
         code = 1
     except KeyboardInterrupt:
-        print(f"stopped\n{again()}", file=sys.stderr)
+        print(f"stopped\n{resume_line()}", file=sys.stderr)
         code = 130
     except StoppedBySignal as stopped:
-        print(f"{stopped}\n{again()}", file=sys.stderr)
+        print(f"{stopped}\n{resume_line()}", file=sys.stderr)
         code = stopped.exit_code
-    sys.stdout.flush()
     sys.exit(code)
 
 
-def again() -> str:
-    """What to type to go on."""
+def resume_line() -> str:
+    """The command that resumes."""
     verb = ["python", "-m", f"jobs.{Path(sys.argv[0]).stem}", *sys.argv[1:]]
-    return f"the same command goes on: {shlex.join(verb)}"
+    return f"to resume, run: {shlex.join(verb)}"
 
 
-def end_failed(why: str) -> None:
-    """Say why a run failed and how to go on."""
-    print(f"error: {why}\n{again()}", file=sys.stderr, flush=True)
+def end_failed(reason: str) -> None:
+    """Print why a run failed and how to resume it."""
+    print(f"error: {reason}\n{resume_line()}", file=sys.stderr, flush=True)
 
 
 def give_up(run: RunState, reason: str) -> None:
@@ -83,9 +92,9 @@ def give_up(run: RunState, reason: str) -> None:
 def config_parser(
     prog: str, description: str, *, argv: Sequence[str], config: Path | None = None
 ) -> argparse.ArgumentParser:
-    """A parser of `CONFIG.yaml [key=value | --key value ...]`; a given `config` is not asked.
+    """A parser of `CONFIG.yaml [key=value | --key value ...]`, or of overrides of `config` alone.
 
-    Its help lists the options of the task of the config that `argv` names.
+    Its help lists the options of the config's task.
     """
     parser = argparse.ArgumentParser(
         prog=f"python -m jobs.{prog}",
@@ -102,14 +111,14 @@ def config_parser(
 
 
 def task_lines(argv: Sequence[str], config: Path | None) -> Iterator[str]:
-    """The help of the options of the config's task; without a config, which tasks there are."""
+    """Help on the options of the config's task; without a config, the names of the tasks."""
     yield f"tasks: {', '.join(known_tasks())}"
     asking = ("-h", "--help")
     if not any(word in argv for word in asking):
         return
     paths = [str(config)] if config else [a for a in argv if a.endswith((".yaml", ".yml"))]
     if not paths:
-        yield "with CONFIG.yaml, --help lists the options of its task too"
+        yield "with CONFIG.yaml, --help also lists the options of its task"
         return
     try:
         rest = [word for word in argv if word not in (paths[0], *asking)]
@@ -121,8 +130,11 @@ def task_lines(argv: Sequence[str], config: Path | None) -> Iterator[str]:
 
 
 def parse_run(prog: str, description: str | None, argv: list[str]) -> tuple[Path, Config]:
-    """The run directory that the command line names and its config, with overrides; notes go to
-    stderr. UserError: there is no run."""
+    """The run directory on the command line and its config with overrides; notes go to stderr.
+
+    Raises:
+        UserError: there is no run.
+    """
     parser = argparse.ArgumentParser(
         prog=f"python -m jobs.{prog}",
         description=description,
@@ -133,7 +145,9 @@ def parse_run(prog: str, description: str | None, argv: list[str]) -> tuple[Path
     args, overrides = parser.parse_known_args(argv)
     path = args.run_dir / "config.yaml"
     if not path.is_file():
-        raise UserError(f"{args.run_dir}: no run there (no config.yaml); give a run directory")
+        raise UserError(
+            f"{args.run_dir}: not a run directory (no config.yaml); give <output_dir>/<run_name>"
+        )
     config, notes = load_config(path, overrides)
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
@@ -141,7 +155,7 @@ def parse_run(prog: str, description: str | None, argv: list[str]) -> tuple[Path
 
 
 def key_lines(what: str, keys: Iterable[tuple[str, FieldInfo]]) -> Iterator[str]:
-    """The help of the keys of a YAML: their names, what they are, their defaults."""
+    """Help on the keys of a YAML: name, description, choices, default."""
     yield f"{what} keys, each settable as key=value or --key value:"
     for name, field in keys:
         default = (
@@ -153,7 +167,7 @@ def key_lines(what: str, keys: Iterable[tuple[str, FieldInfo]]) -> Iterator[str]
 
 
 def _choices(annotation: Any) -> list[str]:
-    """The values that a field may have, where they are listed; also those of its items."""
+    """The values of a Literal field, or of its items or alternatives."""
     if get_origin(annotation) is Literal:
         return [str(value) for value in get_args(annotation)]
     parts = [part for part in get_args(annotation) if get_origin(annotation) is not dict]
@@ -161,7 +175,7 @@ def _choices(annotation: Any) -> list[str]:
 
 
 def parse_config(parser: argparse.ArgumentParser, argv: list[str]) -> Config:
-    """The config that the command line names, with its overrides; notes go to stderr."""
+    """The config on the command line with its overrides; notes go to stderr."""
     args, overrides = parser.parse_known_args(argv)
     config, notes = load_config(args.config, overrides)
     for note in notes:

@@ -4,8 +4,8 @@ python -m jobs.evaluate --config CONFIG.yaml [key=value ...]         its untuned
     --num-few-shot 5 --system-prompt prompt.txt                     ... asked by a good prompt
     --run RUN_DIR | --checkpoint step-000140 | --model DIR_OR_ID | --gguf FILE.gguf
 
-The replies go to <out>/<name>.jsonl, and from there on they are scored as any others are. Beside
-them stands what the run of that config got: whether tuning is better than a good prompt.
+The replies go to <out>/<name>.jsonl and are scored like any others. The scores of the config's own
+run are printed with them, to answer whether tuning beats a good prompt.
 """
 
 import argparse
@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # torch takes seconds to import; a fault in an argument needs
 class Subject:
     """Who answers: the config that it is loaded by, and its checkpoint or GGUF file if it is one.
 
-    `run_dir` is where the run of that config lies, if it was begun.
+    `run_dir` is the directory of the config's run, if it was started.
     """
 
     name: str
@@ -69,7 +69,7 @@ def model_arguments(args: argparse.Namespace) -> list[str]:
 def with_replies(args: argparse.Namespace, overrides: Sequence[str]) -> argparse.Namespace:
     """Answer the validation rows; the arguments that score the replies as any others are.
 
-    Beside the replies the whole config lies as it was used.
+    The config as it was used is written next to the replies.
     """
     subject = find_subject(args, overrides)
     config = subject.config
@@ -247,8 +247,8 @@ def _answer(
 
 
 def _row(example: Example, reply: "Reply") -> dict[str, Any]:
-    told = {"num_tokens": len(reply.ids), "stopped": reply.stopped}
-    return {"id": example.id, "reply": reply.text, **told}
+    facts = {"num_tokens": len(reply.ids), "stopped": reply.stopped}
+    return {"id": example.id, "reply": reply.text, **facts}
 
 
 def _file_name(subject: Subject, prompting: Prompting) -> str:

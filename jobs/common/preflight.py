@@ -43,7 +43,7 @@ def check_storage(config: Config, model_dir: Path) -> None:
 def check_metric(config: Config) -> None:
     """Refuse a metric that the task does not have."""
     name, key = config.eval.metric_for_best_model, "eval.metric_for_best_model"
-    checked_metric(load_task(config.data.task), name, key=key, besides=(EVAL_LOSS,))
+    checked_metric(load_task(config.data.task), name, key=key, also=(EVAL_LOSS,))
 
 
 def check_zero(config: Config) -> None:
@@ -57,7 +57,7 @@ def check_zero(config: Config) -> None:
 
 
 def needed_bytes(config: Config, model_dir: Path) -> int:
-    """Bytes that a run writes at the most, from the size of the base's weights."""
+    """Upper bound of the bytes that a run writes, from the size of the base's weights."""
     base = sum(path.stat().st_size for path in model_dir.glob("*.safetensors"))
     # LoRA at rank 64 on all layers is about 5 % of a 2B base; with AdamW's moments, three times.
     # A full checkpoint in bfloat16 is the base once, and in float32 its copy and two moments.

@@ -1,89 +1,133 @@
-"""Join the cluster we are sent to, or start a local Ray: once per process.
+"""Join the cluster of RAY_ADDRESS, or start a local Ray: once per process.
 
 start_ray()      # RAY_ADDRESS set (by `ray job submit` or the user): join; else a local Ray
 end_ray_data()   # when the rows are tokenised
 """
 
+import json
 import logging
 import os
 import re
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import ray
 
 from datasets_src.errors import UserError
+from trainers.process.background import Background
 from trainers.supervision.head_node import answers
 
 ROOT = Path(__file__).resolve().parents[2]
+OPENMP = "OMP_WAIT_POLICY"
 HOST_PORT = re.compile(r"[\w.-]+:\d+")
 HEAD_LIMIT_S = 10.0
-# What Ray counts for its dashboard, which a local one has not; it takes a tenth of a core.
-UNREAD = {
+INIT_LIMIT_S = 90.0
+# Metrics for a dashboard, which a local Ray does not have; they take a tenth of a core.
+NO_METRICS = {
     "RAY_enable_metrics_collection": "0",
     "RAY_event_stats": "0",
     "RAY_task_events_report_interval_ms": "0",
 }
-# Name and namespace of the actors that it leaves for the next data set.
-RAY_DATAS_OWN = (
+# Name and namespace of the actors that Ray Data keeps for the next dataset.
+RAY_DATA_ACTORS = (
     ("datasets_stats_actor", "_dataset_stats_actor"),
     ("AutoscalingCoordinator", "AutoscalingCoordinator"),
 )
 
 
 def start_ray() -> None:
-    """Connect once. Workers find our modules: the working directory of the job, or this tree."""
+    """Connect once. Workers import our modules from the job's working directory, or from this tree.
+
+    Raises:
+        UserError: Ray does not start, or the head node does not answer.
+    """
     if ray.is_initialized():
         return
     address = os.environ.get("RAY_ADDRESS")
     if address and HOST_PORT.fullmatch(address):
         _wait_for_head(address)
     if not address:
-        # Not as a runtime environment: Ray would start each worker process anew for it.
+        # Not as a runtime environment: Ray would start new worker processes for it.
         path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         os.environ["PYTHONPATH"] = os.pathsep.join(path)
-        for name, value in UNREAD.items():
+        for name, value in NO_METRICS.items():
             os.environ.setdefault(name, value)
-    ray.init(
-        address=address or "local",
-        include_dashboard=None if address else False,
-        logging_level=logging.ERROR,  # it warns of the token that it makes by default
-        log_to_driver=False,
+    # In the background: ray.init waits for minutes for a head node that accepts and never answers.
+    starting = Background(
+        partial(
+            ray.init,
+            address=address or "local",
+            include_dashboard=None if address else False,
+            logging_level=logging.ERROR,  # it warns of the token that it creates by default
+            log_to_driver=False,
+            runtime_env=_cluster_environment() if address else None,
+        )
     )
+    ended = starting.wait(INIT_LIMIT_S)
+    if not ended or starting.error is not None:
+        raise UserError(_not_started(address, starting.error)) from starting.error
     _hide_token()
 
 
-def end_ray_data() -> None:
-    """End what Ray Data leaves in a local Ray: beside training, 200 MB each and no peace.
+def _cluster_environment() -> dict[str, Any] | None:
+    """For worker processes whose raylet was not started by us (see jobs/common/cli.py).
 
-    In a cluster, others may be using them.
+    Ray refuses a variable that the job's own runtime environment sets too: then that one applies.
+    """
+    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    if OPENMP in (job.get("runtime_env") or {}).get("env_vars", {}):
+        return None
+    return {"env_vars": {OPENMP: os.environ.get(OPENMP, "PASSIVE")}}
+
+
+def _not_started(address: str | None, error: BaseException | None) -> str:
+    reason = f"no answer for {INIT_LIMIT_S:g} s"
+    if error is not None:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    if address:
+        return (
+            f"RAY_ADDRESS: {address} cannot be joined ({reason}); check `ray status` on the head "
+            "node, name another one, or unset RAY_ADDRESS for a local Ray"
+        )
+    return (
+        f"Ray: the local Ray did not start ({reason}); free CPUs, memory and space in /tmp, then "
+        "run the same command again"
+    )
+
+
+def end_ray_data() -> None:
+    """Kill the actors that Ray Data keeps in a local Ray: 200 MB each, never idle.
+
+    On a cluster, others may be using them.
     """
     if os.environ.get("RAY_ADDRESS"):
         return
-    for name, namespace in RAY_DATAS_OWN:
-        with suppress(ValueError):  # there is no such actor: nothing was tokenised
+    for name, namespace in RAY_DATA_ACTORS:
+        with suppress(ValueError):  # no such actor: nothing was tokenised
             ray.kill(ray.get_actor(name, namespace=namespace))
 
 
 def _wait_for_head(address: str) -> None:
-    """Ray itself asks without end where nobody answers.
+    """Wait until the head node accepts connections; Ray itself would retry without a limit.
 
     Raises:
-        UserError: nobody has for HEAD_LIMIT_S.
+        UserError: after HEAD_LIMIT_S.
     """
     deadline = time.monotonic() + HEAD_LIMIT_S
     while not answers(address):
         if time.monotonic() > deadline:
             raise UserError(
-                f"RAY_ADDRESS: {address} has not answered for {HEAD_LIMIT_S:.0f} s; start the "
-                "head, name another one, or unset RAY_ADDRESS for a local Ray"
+                f"RAY_ADDRESS: {address} accepts no connection (waited {HEAD_LIMIT_S:g} s); start "
+                "the head node, name another one, or unset RAY_ADDRESS for a local Ray"
             )
         time.sleep(0.5)
 
 
 def _hide_token() -> None:
-    """Ray writes its token readable for everyone on the machine."""
+    """Ray writes its token readable by every user of the machine."""
     token = Path.home() / ".ray" / "auth_token"
     if token.is_file() and token.stat().st_uid == os.getuid():
         token.chmod(0o600)

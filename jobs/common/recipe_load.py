@@ -40,8 +40,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> RecipeConfig:
     try:
         recipe = RecipeConfig.model_validate(raw)
     except ValidationError as error:
-        told = explain(error, unknown=lambda key: _unknown(key, list(known)))
-        raise UserError(*(f"{path}: {fault}" for fault in [*faults, *told])) from None
+        invalid = explain(error, unknown=lambda key: _unknown(key, list(known)))
+        raise UserError(*(f"{path}: {fault}" for fault in [*faults, *invalid])) from None
     if faults:
         raise UserError(*faults)
     return recipe

@@ -19,15 +19,15 @@ KEYS = ("n", "num_groups", "metrics", "intervals", "num_rows", "slices")
 
 
 def score_lines(own: Score, constant: Score | None) -> list[str]:
-    """The table of metrics, then of slices, with the best constant answer beside both."""
-    mine, beside = _measured(own), _measured(constant)
-    width = max(map(len, mine))
+    """The table of metrics, then of slices, each with the best constant answer."""
+    values, baseline = _measured(own), _measured(constant)
+    width = max(map(len, values))
     lines = [
-        f"{'metric':{width}}  value   95 % interval     n{'  best constant' if beside else ''}"
+        f"{'metric':{width}}  value   95 % interval     n{'  best constant' if baseline else ''}"
     ]
-    for name, (value, interval, n) in mine.items():
+    for name, (value, interval, n) in values.items():
         line = f"{name:{width}}  {_cell(value, interval)} {n:5d}"
-        lines.append(f"{line}  {_cell(*beside[name][:2])}" if name in beside else line)
+        lines.append(f"{line}  {_cell(*baseline[name][:2])}" if name in baseline else line)
     lines.append(f"{own.n:,} rows in {own.num_groups:,} groups, by which the intervals are")
     if constant is not None:
         lines.append(f"best constant: {constant.constant_reply!r}")

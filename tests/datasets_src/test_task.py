@@ -24,9 +24,9 @@ def test_tasks_are_found_by_name_or_dotted_path() -> None:
 
 @pytest.mark.parametrize("name", ["text2sq", "no.such.module"])
 def test_unknown_task_names_the_known(name: str) -> None:
-    with pytest.raises(UserError, match=rf"data.task: '{name}' is no task; .*known: .*text2sql"):
+    with pytest.raises(UserError, match=rf"data.task: unknown task '{name}'; .*known: .*text2sql"):
         load_task(name)
-    with pytest.raises(UserError, match=r"'pathlib.PurePath' is no task"):
+    with pytest.raises(UserError, match=r"unknown task 'pathlib.PurePath'"):
         load_task("pathlib.PurePath")
 
 
@@ -35,7 +35,7 @@ def test_a_module_without_the_contract_is_refused() -> None:
         UserError, match=r"'datasets_src.split' lacks FIELDS, METRIC.*, why; a task"
     ):
         load_task("datasets_src.split")
-    with pytest.raises(UserError, match=r"^--task: 'nothing' is no task"):
+    with pytest.raises(UserError, match=r"^--task: unknown task 'nothing'"):
         load_task("nothing", key="--task")
 
 
@@ -43,13 +43,13 @@ def test_an_unknown_metric_names_the_known() -> None:
     task = load_task("text2sql")
     assert checked_metric(task, None, key="--metric") == "execution_accuracy"
     assert checked_metric(task, "valid_sql", key="--metric") == "valid_sql"
-    told = r"^--metric: 'acuracy' is no metric .* known: execution_accuracy, ordered_match"
-    with pytest.raises(UserError, match=told):
+    message = r"^--metric: unknown metric 'acuracy'; .*known: execution_accuracy, ordered_match"
+    with pytest.raises(UserError, match=message):
         checked_metric(task, "acuracy", key="--metric")
-    assert checked_metric(task, EVAL_LOSS, key="metric", besides=(EVAL_LOSS,)) == EVAL_LOSS
+    assert checked_metric(task, EVAL_LOSS, key="metric", also=(EVAL_LOSS,)) == EVAL_LOSS
     with pytest.raises(UserError, match="did you mean eval_loss"):
-        checked_metric(task, "evalloss", key="metric", besides=(EVAL_LOSS,))
-    with pytest.raises(UserError, match="'eval_loss' is no metric of the task"):
+        checked_metric(task, "evalloss", key="metric", also=(EVAL_LOSS,))
+    with pytest.raises(UserError, match="unknown metric 'eval_loss'"):
         checked_metric(task, EVAL_LOSS, key="--metric")
 
 

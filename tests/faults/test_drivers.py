@@ -76,7 +76,7 @@ def test_a_signal_saves_the_current_step(runs: Runs, tell: Tell, name: str) -> N
     saved = list_checkpoints(driver.run_dir / "checkpoints")[0].step
     assert saved == last_step(driver), "what was trained was not saved"
     said = driver.said()
-    assert "the same command goes on: python -m jobs.finetune" in said and "Traceback" not in said
+    assert "to resume, run: python -m jobs.finetune" in said and "Traceback" not in said
     assert read_json(driver.run_dir / "run.json")["status"] == "stopped"
     runs.finish(name)
     cost = held(runs, name, kills=0)

@@ -118,7 +118,7 @@ def test_GCS_killed(runs: Runs, tell: Tell) -> None:
         driver.wait(1, limit_s=90)
         said = driver.said()
         assert "no answer for 20 s" in said
-        assert "the same command goes on: python -m jobs.finetune" in said
+        assert "to resume, run: python -m jobs.finetune" in said
     runs.finish("gcs")
     cost = held(runs, "gcs")
     assert cost.attempts == 2

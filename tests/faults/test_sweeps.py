@@ -74,7 +74,7 @@ def test_sweep_signal_saves_and_the_same_command_goes_on(sweeps: Sweeps, tell: T
     wait_for_legs(driver, 2)
     driver.signal(signal.SIGTERM)
     driver.wait(143)
-    assert "the same command goes on: python -m jobs.sweep" in driver.said()
+    assert "to resume, run: python -m jobs.sweep" in driver.said()
     assert read_json(driver.run_dir / "run.json")["status"] == "stopped"
     driver.wait_until_nothing_is_left(limit_s=30)
     sweeps.finish("signal")

@@ -78,7 +78,7 @@ def test_ctrl_c_keeps_what_is_under_way(server: TeacherServer, tmp_path: Path) -
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "the same command goes on: python -m jobs.build" in said
+    assert "to resume, run: python -m jobs.build" in said
     num_answered = server.answered().total()
     kept = (tmp_path / ".replies/fauna.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(kept) == num_answered < 32

@@ -177,9 +177,9 @@ def test_a_broken_file_of_replies_is_one_line_and_exit_2(
 @pytest.mark.parametrize(
     ("task", "arguments", "says"),
     [
-        ("text3sql", [], "--task: 'text3sql' is no task; did you mean text2sql? known:"),
+        ("text3sql", [], "--task: unknown task 'text3sql'; did you mean text2sql? known:"),
         (None, [], "--task: not given; name one of"),
-        ("text2sql", ["--metric", "acuracy"], "--metric: 'acuracy' is no metric of the task"),
+        ("text2sql", ["--metric", "acuracy"], "--metric: unknown metric 'acuracy'"),
         ("text2sql", ["--option", "dialect=tsql"], "quickstart.yaml has its own"),
         ("tests.benchmarks.step.description_rows", [], "no rows ship for tests.benchmarks"),
         (

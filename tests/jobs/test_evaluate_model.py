@@ -219,9 +219,9 @@ def test_what_cannot_be_evaluated_is_told(
 
 
 def test_a_file_of_replies_and_a_model_are_not_mixed(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--num-few-shot: not read beside --predictions"):
+    with pytest.raises(UserError, match="--num-few-shot: has no effect with --predictions"):
         main(["--predictions", "x.jsonl", "--num-few-shot", "3"])
-    with pytest.raises(UserError, match="seed=3: not read beside --predictions"):
+    with pytest.raises(UserError, match="seed=3: has no effect with --predictions"):
         main(["--predictions", "x.jsonl", "seed=3"])
     with pytest.raises(UserError, match="--config: missing"):
         main(["--model", "pocket"])

@@ -1,4 +1,4 @@
-"""The `eval` section of a config: what is asked and scored, and which metric chooses.
+"""The `eval` section of a config: generation, baselines, and the metric for the best model.
 
 EvalConfig(metric_for_best_model="eval_loss").chooses_greatest is False
 """
@@ -14,33 +14,42 @@ from datasets_src.task import EVAL_LOSS
 
 
 class EvalConfig(Section):
-    """Replies are generated and scored at each save."""
+    """Replies to the validation prompts are generated and scored at each save."""
 
-    eval_batch_size: int = Field(16, ge=1, description="prompts generated together per worker")
-    max_new_tokens: int = Field(256, ge=1, description="longest reply in tokens")
+    eval_batch_size: int = Field(16, ge=1, description="prompts decoded together by a worker")
+    max_new_tokens: int = Field(256, ge=1, description="maximum length of a reply, in tokens")
     num_eval_workers: int = Field(
-        0, ge=0, description="actors that score beside training; 0 = the training workers do"
+        0,
+        ge=0,
+        description="actors that score while training continues; 0 = the training workers score",
     )
-    eval_on_start: bool = Field(True, description="score the untuned base and the best constant")
+    eval_on_start: bool = Field(
+        True, description="score the baselines base, few_shot and constant before training"
+    )
     num_few_shot: int = Field(
-        3, ge=0, description="at the start, solved examples before each question; 0 = without"
+        3,
+        ge=0,
+        description="solved examples in the prompt of the few_shot baseline; 0 = no such baseline",
     )
     system_prompt: str | None = Field(
-        None, description="text, or a file with it, that stands before those examples"
+        None, description="system prompt of the few_shot baseline: a text, or a file that holds it"
     )
-    generation_preset: str = Field("greedy", description=f"one of {', '.join(PRESETS)}")
+    generation_preset: str = Field(
+        "greedy", description=f"generation settings: {', '.join(PRESETS)}"
+    )
     metric_for_best_model: str | None = Field(
         None,
-        description="metric that chooses the checkpoint, of the task or eval_loss; default: the "
-        "task's own",
+        description="metric that selects the best checkpoint: one of the task's, or eval_loss; "
+        "default: the task's own",
     )
     greater_is_better: bool | None = Field(
-        None, description="of that metric; default: false for eval_loss, else true"
+        None,
+        description="whether a greater metric is better; default: false for eval_loss, else true",
     )
 
     @property
     def chooses_greatest(self) -> bool:
-        """Whether the greater value of the choosing metric is the better one."""
+        """Whether a greater value of the metric for the best model is better."""
         given = self.greater_is_better
         return self.metric_for_best_model != EVAL_LOSS if given is None else given
 
@@ -57,8 +66,8 @@ class EvalConfig(Section):
     def _a_loss_is_to_be_low(self) -> "EvalConfig":
         if self.metric_for_best_model == EVAL_LOSS and self.greater_is_better:
             raise ValueError(
-                f"greater_is_better: true, but {EVAL_LOSS} is the better the lower it is; leave "
-                "greater_is_better out"
+                f"greater_is_better: true, but {EVAL_LOSS} is better if lower; remove "
+                "greater_is_better"
             )
         return self
 

@@ -5,6 +5,7 @@ load_config(Path("jobs/configs/quickstart.yaml"), ["learning_rate=1e-4", "--lora
 
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from functools import partial
 from pathlib import Path
 from types import UnionType
@@ -55,8 +56,17 @@ def leaves(section: type[Section] = Config, prefix: str = "") -> Iterator[tuple[
         inner: dict[str, FieldInfo] = {} if sections else {f"{prefix}{name}": field}
         for kind in sections:
             for leaf, info in leaves(kind, f"{prefix}{name}."):
-                inner.setdefault(leaf, info)  # the sections of a union share leaves
+                inner[leaf] = _either(inner[leaf], info) if leaf in inner else info
         yield from inner.items()
+
+
+def _either(first: FieldInfo, other: FieldInfo) -> FieldInfo:
+    """The field of a leaf that the sections of a union share: the values of both."""
+    if first.annotation == other.annotation:
+        return first
+    merged = copy(first)
+    merged.annotation = first.annotation | other.annotation  # type: ignore[operator, assignment]
+    return merged
 
 
 MAPPINGS = frozenset(name for name, info in leaves() if get_origin(info.annotation) is dict)
@@ -173,7 +183,7 @@ def override_pairs(overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
                 raise UserError(f"{item}: a value is missing; {remedy}")
             value = value if equals else str(following)
         elif not equals:
-            raise UserError(f"{item!r} is no override; write key=value or --key value")
+            raise UserError(f"{item!r} is not a valid override; write key=value or --key value")
         yield key, value
 
 

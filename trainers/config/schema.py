@@ -1,4 +1,4 @@
-"""The whole config of a run: one pydantic model, names of TRL / transformers.
+"""The whole config of a run: one pydantic model, keys named as in TRL and transformers.
 
 run_name: demo
 train: {learning_rate: 1e-3, num_train_epochs: 4}
@@ -13,46 +13,51 @@ from trainers.config.eval_section import EvalConfig
 from trainers.config.step_rules import parse_rules
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+METHOD = "what is trained, and how"
 
 
 class AdapterMethod(Section):
-    """What every method that trains an adapter on a frozen base is told."""
+    """Options of every method that trains an adapter on a frozen base."""
 
-    method_type: str = Field("lora", description="lora, dora, qlora or full")
-    lora_r: int = Field(16, ge=1, description="rank")
-    lora_alpha: int = Field(32, ge=1, description="scale; the delta is multiplied by alpha / r")
-    lora_dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the adapter")
+    method_type: str = Field("lora", description=METHOD)
+    lora_r: int = Field(16, ge=1, description="rank of the adapter")
+    lora_alpha: int = Field(
+        32, ge=1, description="adapter scaling; the update is multiplied by lora_alpha / lora_r"
+    )
+    lora_dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the adapter's input")
     lora_target_modules: tuple[str, ...] = Field(
         LORA_TARGETS, min_length=1, description="names of the linear layers that get an adapter"
     )
-    use_rslora: bool = Field(False, description="scale by alpha / sqrt(r)")
+    use_rslora: bool = Field(
+        False, description="rank-stabilised LoRA: scale by lora_alpha / sqrt(lora_r)"
+    )
 
 
 class LoraMethod(AdapterMethod):
     """Low-rank adapters by PEFT (arXiv 2106.09685)."""
 
-    method_type: Literal["lora"] = Field("lora", description="lora, dora, qlora or full")
+    method_type: Literal["lora"] = Field("lora", description=METHOD)
 
 
 class DoraMethod(AdapterMethod):
-    """LoRA for the direction and a trained length for each row of a weight (arXiv 2402.09353)."""
+    """LoRA on the direction plus a trained magnitude per weight row (arXiv 2402.09353)."""
 
-    method_type: Literal["dora"] = Field("dora", description="lora, dora, qlora or full")
+    method_type: Literal["dora"] = Field("dora", description=METHOD)
 
 
 class QloraMethod(AdapterMethod):
     """LoRA on a base held in 4-bit NormalFloat by bitsandbytes (arXiv 2305.14314)."""
 
-    method_type: Literal["qlora"] = Field("qlora", description="lora, dora, qlora or full")
+    method_type: Literal["qlora"] = Field("qlora", description=METHOD)
     bnb_4bit_use_double_quant: bool = Field(
-        True, description="under qlora: quantise the blocks' scales too; 0.37 bit a weight less"
+        True, description="qlora: also quantise the block scales; saves 0.37 bit per weight"
     )
 
 
 class FullMethod(Section):
     """Every weight of the base is trained."""
 
-    method_type: Literal["full"] = Field("full", description="lora, dora, qlora or full")
+    method_type: Literal["full"] = Field("full", description=METHOD)
 
 
 Method = LoraMethod | DoraMethod | QloraMethod | FullMethod
@@ -62,53 +67,74 @@ class TrainConfig(Section):
     """The optimizer and its schedule."""
 
     num_train_epochs: int = Field(3, ge=1, description="passes over the training rows")
-    max_steps: int = Field(-1, ge=-1, description="stop after so many steps; -1 = by epochs")
-    train_batch_size: int = Field(8, ge=1, description="examples per step, over all workers")
+    max_steps: int = Field(
+        -1,
+        ge=-1,
+        description="if positive, total number of optimizer steps; overrides num_train_epochs",
+    )
+    train_batch_size: int = Field(
+        8, ge=1, description="examples per optimizer step, over all workers"
+    )
     max_tokens_per_micro_batch: int = Field(
-        4096, ge=8, description="packed tokens in memory at a time; never changes a result"
+        4096,
+        ge=8,
+        description="tokens of a packed micro-batch, bounds memory (never changes a result)",
     )
     min_share: int = Field(
-        8, ge=1, description="shared tokens from which on a prefix is computed once; no change"
+        8,
+        ge=1,
+        description="minimum length, in tokens, of a shared prefix that is computed once (speed "
+        "only; results do not change)",
     )
     sampling: Literal["shuffled", "grouped"] = Field(
-        "shuffled", description="grouped keeps rows with a common prefix in one step: faster"
+        "shuffled",
+        description="order of the rows; grouped puts rows with a common prefix into one step "
+        "(faster, less diverse batches)",
     )
-    sampling_group_size: int = Field(8, ge=2, description="rows kept together under `grouped`")
+    sampling_group_size: int = Field(8, ge=2, description="rows kept together by sampling=grouped")
     learning_rate: float = Field(1e-4, gt=0, le=1, description="peak learning rate of AdamW")
     lr_scheduler_type: Literal[
         "cosine", "linear", "constant", "warmup_stable_decay", "piecewise_constant"
-    ] = Field("cosine", description="decay after the warm-up")
-    warmup_steps: float = Field(0.0, ge=0, description="steps of warm-up; below 1, a share of all")
+    ] = Field("cosine", description="learning rate schedule")
+    warmup_steps: float = Field(
+        0.0, ge=0, description="steps of linear warmup; below 1, a ratio of all steps"
+    )
     decay_steps: float = Field(
-        0.2, gt=0, description="last steps of warmup_stable_decay; below 1, a share of all"
+        0.2,
+        gt=0,
+        description="decay steps of warmup_stable_decay; below 1, a ratio of all steps",
     )
     step_rules: str | None = Field(
         None,
-        description="of piecewise_constant: '1:50,0.5:80,0.1' is the rate up to step 50, half of "
-        "it up to 80, a tenth from there on",
+        description="for piecewise_constant: '1:50,0.5:80,0.1' is the full rate up to step 50, "
+        "half of it up to step 80, then a tenth",
     )
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay of AdamW")
-    adam_beta1: float = Field(0.9, ge=0, lt=1, description="decay of the first moment")
-    adam_beta2: float = Field(0.999, ge=0, lt=1, description="decay of the second moment")
-    adam_epsilon: float = Field(1e-8, gt=0, description="added to the root of the second moment")
-    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this 2-norm")
-    seed: int = Field(42, ge=0, description="of adapter, order, dropout, examples and sampling")
+    adam_beta1: float = Field(0.9, ge=0, lt=1, description="AdamW beta1")
+    adam_beta2: float = Field(0.999, ge=0, lt=1, description="AdamW beta2")
+    adam_epsilon: float = Field(1e-8, gt=0, description="AdamW epsilon")
+    max_grad_norm: float = Field(1.0, gt=0, description="maximum gradient norm (for clipping)")
+    seed: int = Field(
+        42,
+        ge=0,
+        description="random seed (adapter init, shuffling, dropout, few-shot choice, sampling)",
+    )
 
     @model_validator(mode="after")
-    def _rules_of_the_steps(self) -> "TrainConfig":
+    def _valid_step_rules(self) -> "TrainConfig":
         kind, rules = self.lr_scheduler_type, self.step_rules
         if (kind == "piecewise_constant") != (rules is not None):
             raise ValueError(
-                f"step_rules: {rules!r} under lr_scheduler_type {kind}; piecewise_constant and "
-                "step_rules='1:50,0.1' go together"
+                f"step_rules: {rules!r} with lr_scheduler_type {kind}; set both "
+                "lr_scheduler_type=piecewise_constant and step_rules='1:50,0.1', or neither"
             )
         if rules is not None:
             try:
                 _, factors = parse_rules(rules)
             except ValueError:
                 raise ValueError(
-                    f"step_rules: {rules!r} are no rules; write '1:50,0.5:80,0.1', steps upwards "
-                    "and factors above 0"
+                    f"step_rules: {rules!r} is not valid; write '1:50,0.5:80,0.1' with ascending "
+                    "steps and positive factors"
                 ) from None
             if self.learning_rate * max(factors) > 1:
                 raise ValueError(
@@ -119,38 +145,47 @@ class TrainConfig(Section):
 
 
 class CheckpointConfig(Section):
-    """When a checkpoint is written and how many stay."""
+    """When a checkpoint is saved and how many are kept."""
 
-    save_strategy: Literal["epoch", "steps"] = Field("epoch", description="save at epoch ends")
-    save_steps: int = Field(100, ge=1, description="steps between saves under `steps`")
-    save_total_limit: int = Field(3, ge=2, description="newest kept; the best stays besides")
+    save_strategy: Literal["epoch", "steps"] = Field(
+        "epoch", description="save at each epoch end, or every save_steps"
+    )
+    save_steps: int = Field(100, ge=1, description="steps between saves with save_strategy=steps")
+    save_total_limit: int = Field(
+        3, ge=2, description="number of newest checkpoints to keep, in addition to the best"
+    )
 
 
 class ScalingConfig(Section):
     """The Ray Train workers."""
 
     num_workers: int | dict[Literal["min", "max"], int] = Field(
-        2, description="data-parallel worker processes; {min: 1, max: 4} follows the cluster"
+        2, description="data-parallel workers; {min: 1, max: 4} is elastic with the cluster"
     )
     cpus_per_worker: int | None = Field(
-        None, ge=1, description="cores of each; default: the cluster's shared out evenly"
+        None, ge=1, description="CPUs of a worker; default: the cluster's CPUs split evenly"
     )
-    use_gpu: bool = Field(False, description="one GPU for each worker")
+    use_gpu: bool = Field(False, description="one GPU per worker")
     zero_stage: Literal[0, 2, 3] = Field(
-        0, description="DeepSpeed ZeRO: 2 shares out optimizer and gradients, 3 the weights too"
+        0, description="DeepSpeed ZeRO: 2 shards optimizer and gradients, 3 also the weights"
     )
     offload_optimizer: bool = Field(
-        True, description="under ZeRO, a GPU worker keeps masters and moments in CPU memory"
+        True, description="ZeRO on GPU: keep master weights and moments in CPU memory"
     )
     max_failures: int = Field(
-        3, ge=0, description="restarts of the workers without a new checkpoint before giving up"
+        3, ge=0, description="failed attempts without a new checkpoint before the run fails"
     )
     hang_factor: float = Field(
-        30.0, gt=1, description="workers silent for so many times the usual are restarted"
+        30.0,
+        gt=1,
+        description="restart workers after hang_factor x the median heartbeat interval without a "
+        "heartbeat",
     )
-    hang_min_s: float = Field(600.0, gt=0, description="but only after so many seconds")
+    hang_min_s: float = Field(
+        600.0, gt=0, description="minimum seconds without a heartbeat before that"
+    )
     resource_wait_s: float = Field(
-        60, ge=0, description="how long to wait for the cluster to have the resources"
+        60, ge=0, description="seconds to wait until the cluster has the resources"
     )
 
     @property
@@ -165,19 +200,19 @@ class ScalingConfig(Section):
 
     @field_validator("num_workers", mode="before")
     @classmethod
-    def _a_number_or_a_range(cls, raw: Any) -> Any:
+    def _number_or_range(cls, raw: Any) -> Any:
         ends = (raw.get("min"), raw.get("max")) if isinstance(raw, dict) else (raw, raw)
         named = not isinstance(raw, dict) or raw.keys() == {"min", "max"}
         match ends:
             case int(low), int(high) if named and 1 <= low <= high:
                 return raw
-        raise ValueError(f"{raw!r} is no number of workers; write 2, or {{min: 1, max: 4}}")
+        raise ValueError(f"{raw!r} is not a number of workers; write 2, or {{min: 1, max: 4}}")
 
     @model_validator(mode="after")
-    def _a_range_of_equal_workers(self) -> "ScalingConfig":
+    def _range_needs_worker_size(self) -> "ScalingConfig":
         if isinstance(self.num_workers, dict) and self.cpus_per_worker is None:
             raise ValueError(
-                "num_workers: a range needs the size of a worker; set cpus_per_worker=8"
+                "num_workers: an elastic range needs a fixed worker size; set cpus_per_worker=8"
             )
         return self
 
@@ -185,16 +220,20 @@ class ScalingConfig(Section):
 class HubConfig(Section):
     """Pushing to the Hugging Face Hub."""
 
-    push: Literal["none", "best", "every_save"] = Field("none", description="what is pushed")
+    push: Literal["none", "best", "every_save"] = Field(
+        "none", description="push nothing, the best, or every save"
+    )
     hub_model_id: str | None = Field(
         None, pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name of the adapter repository"
     )
-    hub_private_repo: bool = Field(True, description="create repositories as private")
-    hub_token_path: str | None = Field(None, description="file with a token; else HF_TOKEN")
-    license: str = Field("other", description="licence named on the model cards")
+    hub_private_repo: bool = Field(True, description="create private repositories")
+    hub_token_path: str | None = Field(
+        None, description="file that holds the token; default: HF_TOKEN"
+    )
+    license: str = Field("other", description="licence on the model cards")
 
     @model_validator(mode="after")
-    def _id_where_pushed(self) -> "HubConfig":
+    def _push_needs_id(self) -> "HubConfig":
         if self.push != "none" and self.hub_model_id is None:
             raise ValueError("push is on but hub_model_id is not set; set hub_model_id=owner/name")
         return self
@@ -203,7 +242,7 @@ class HubConfig(Section):
 class ExportConfig(Section):
     """From the best checkpoint to a merged and a quantised model."""
 
-    export_best: bool = Field(True, description="merge, convert and verify after training")
+    export_best: bool = Field(True, description="merge, convert and verify the best checkpoint")
     gguf_types: tuple[Literal["f16", "q8_0"], ...] = Field(
         ("f16", "q8_0"), description="GGUF files to write"
     )
@@ -212,8 +251,12 @@ class ExportConfig(Section):
 class Config(Section):
     """One run. Its directory is `<output_dir>/<run_name>`."""
 
-    run_name: str = Field(pattern=r"^[\w.-]+$", description="name of the run and its directory")
-    output_dir: str = Field("runs", min_length=1, description="where run directories live")
+    run_name: str = Field(pattern=r"^[\w.-]+$", description="name of the run and of its directory")
+    output_dir: str = Field(
+        "runs",
+        min_length=1,
+        description="parent of the run directories: a directory, s3://… or abfs://…",
+    )
     model: ModelConfig = Field(default_factory=ModelConfig)
     data: DataConfig
     method: Method = Field(default_factory=LoraMethod, discriminator="method_type")
@@ -225,35 +268,36 @@ class Config(Section):
     export: ExportConfig = Field(default_factory=ExportConfig)
 
     @model_validator(mode="after")
-    def _zero_with_whole_weights(self) -> "Config":
+    def _no_zero_with_qlora(self) -> "Config":
         if self.scaling.zero_stage and self.method.method_type == "qlora":
             raise ValueError(
-                f"scaling.zero_stage: {self.scaling.zero_stage}, but qlora's 4-bit weights are not "
-                "shared out; set zero_stage=0, or method_type=lora"
+                f"scaling.zero_stage: {self.scaling.zero_stage}, but 4-bit weights cannot be "
+                "sharded; set zero_stage=0, or method_type=lora"
             )
         return self
 
     @model_validator(mode="after")
-    def _scored_beside_on_a_disk_of_all(self) -> "Config":
+    def _scoring_actors_need_a_directory(self) -> "Config":
         if self.eval.num_eval_workers and "://" in self.output_dir:
             raise ValueError(
-                f"eval.num_eval_workers: {self.eval.num_eval_workers}, but {self.output_dir} is no "
-                "directory, where an actor finds checkpoints; set num_eval_workers=0"
+                f"eval.num_eval_workers: {self.eval.num_eval_workers}, but scoring actors read "
+                f"checkpoints from a directory, and {self.output_dir} is an object store; set "
+                "num_eval_workers=0"
             )
         return self
 
     @model_validator(mode="after")
-    def _a_chat_template_that_is_used(self) -> "Config":
+    def _chat_template_needs_chat(self) -> "Config":
         if self.model.chat_template is not None and self.data.template == "plain":
             raise ValueError(
-                f"model.chat_template: {self.model.chat_template}, but data.template is plain, "
-                "which has none; set template=chat, or leave chat_template out"
+                f"model.chat_template: {self.model.chat_template}, but data.template=plain "
+                "uses none; set template=chat, or remove chat_template"
             )
         return self
 
     @model_validator(mode="before")
     @classmethod
-    def _lora_where_no_method_is_named(cls, raw: Any) -> Any:
+    def _default_method_is_lora(cls, raw: Any) -> Any:
         method = raw.get("method") if isinstance(raw, dict) else None
         if isinstance(method, dict) and "method_type" not in method:
             return raw | {"method": {"method_type": "lora"} | method}

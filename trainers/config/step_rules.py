@@ -19,7 +19,7 @@ def parse_rules(step_rules: str) -> tuple[list[int], list[float]]:
 
 
 def stretched(step_rules: str, share: float) -> str:
-    """The same rules for a run of so many times the steps."""
+    """The same rules for a run of `share` times as many steps."""
     *rules, last = step_rules.split(",")
     parts = [rule.split(":") for rule in rules]
     moved = [f"{factor}:{max(1, round(int(until) * share))}" for factor, until in parts]

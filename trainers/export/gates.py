@@ -57,7 +57,7 @@ class Gate:
 
 
 def require(gates: Sequence[Gate]) -> None:
-    """Go on only if every gate passed.
+    """Return if every gate passed.
 
     Raises:
         GateFailed: one line for each gate that did not.

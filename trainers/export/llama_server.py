@@ -168,4 +168,4 @@ class LlamaServer:
         self._process.poll()
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").splitlines()
-        return " | ".join(line.strip() for line in lines[-3:]) or "it said nothing"
+        return " | ".join(line.strip() for line in lines[-3:]) or "no output"

@@ -6,7 +6,7 @@ model_dir = resolve_base(config); attention_of(model_dir)
 import json
 from pathlib import Path
 
-from datasets_src.chat.base_template import with_chat_template, with_its_stop
+from datasets_src.chat.base_template import with_chat_template, with_turn_stop
 from datasets_src.errors import UserError
 from trainers.config.schema import Config
 
@@ -24,7 +24,7 @@ def resolve_base(config: Config) -> Path:
     found = resolve_model(config.model.model_name_or_path, config.model.model_revision)
     if config.model.chat_template is not None:
         return with_chat_template(found, config.model.chat_template)
-    return with_its_stop(found) if config.data.template == "chat" else found
+    return with_turn_stop(found) if config.data.template == "chat" else found
 
 
 def resolve_model(name_or_path: str, revision: str | None = None) -> Path:

@@ -88,7 +88,7 @@ def tick_text(value: float) -> str:
 
 
 def thin(points: Sequence[Point]) -> list[Point]:
-    """At most MAX_POINTS points: means of consecutive ones, said in the tooltip."""
+    """At most MAX_POINTS points: means of consecutive ones; the tooltip states it."""
     size = math.ceil(len(points) / MAX_POINTS)
     if size <= 1:
         return list(points)

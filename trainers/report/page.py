@@ -33,7 +33,7 @@ from trainers.report.scores import (
 )
 
 HERE = Path(__file__).parent
-SMOOTH_FROM = 30  # below so many steps the raw line is readable by itself
+SMOOTH_FROM = 30  # steps; with fewer the raw line is readable
 SURROGATE = re.compile(r"[\ud800-\udfff]")  # half a character, as a cut reply may hold
 STAGES = ("prepare", "train", "evaluate", "export")
 
@@ -213,7 +213,7 @@ def time_figure(metrics: list[Row]) -> Markup | None:
 
 
 def leaks(data: Row) -> list[str]:
-    """What is to be told of validation rows that are duplicates of training rows."""
+    """Warnings about validation rows that are duplicates of training rows."""
     if not data.get("leaks"):
         return []
     num_rows = data["num_rows"][VALIDATION]

@@ -87,9 +87,7 @@ def verdict(records: Records) -> Verdict:
     scores, metric = {score["name"]: score for score in records.scores}, main_metric(records)
     name = chosen_name(records)
     if name is None:
-        return Verdict(
-            "No checkpoint has been scored yet, so nothing can be said about it.", "none"
-        )
+        return Verdict("No checkpoint has been scored yet.", "none")
     score = scores[name]
     label, value = label_of(name).capitalize(), _value_text(score, metric)
     text = f"{label} answers {value} of {score['n']:,} held-out rows ({words(metric)})"
@@ -97,12 +95,12 @@ def verdict(records: Records) -> Verdict:
         text = f"{label} has a loss of {value} nats a token on {score['n']:,} held-out rows"
     rivals = [rival for rival in BASELINES if rival in scores]
     if not rivals:
-        return Verdict(f"{text}. No baseline was scored beside it.", "open")
+        return Verdict(f"{text}. No baseline was scored.", "open")
     against = ", ".join(f"{called(r)} {_value_text(scores[r], metric)}" for r in rivals)
     found = compare_with_baselines(records.run_dir)
     beats_all = all(rival in found and found[rival].winner > 0 for rival in rivals)
-    said = " ".join([f"{text}; {against}.", *_conclusions(found, rivals)])
-    return Verdict(said, "good" if beats_all else "open")
+    sentence = " ".join([f"{text}; {against}.", *_conclusions(found, rivals)])
+    return Verdict(sentence, "good" if beats_all else "open")
 
 
 def _conclusions(found: Mapping[str, Comparison], rivals: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from datasets_src.retry_after import asked_wait_s
+from datasets_src.retry_after import retry_after_s
 
 # Codes for credentials that are no longer valid; S3 sends them with status 400.
 OLD_CREDENTIALS = ("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "NoCredentials")
@@ -57,7 +57,7 @@ class Fault:
 def read_fault(status: int | None, code: str, headers: Mapping[str, str]) -> Fault:
     """A fault from an answer's status, error code and headers."""
     lower = {name.lower(): value for name, value in headers.items()}
-    return Fault(status, code, asked_wait_s(lower.get("retry-after", "")))
+    return Fault(status, code, retry_after_s(lower.get("retry-after", "")))
 
 
 class ObjectStore(Protocol):

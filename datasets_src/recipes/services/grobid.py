@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from datasets_src.recipes.contract import Service, ServiceFault
-from datasets_src.retry_after import asked_wait_s
+from datasets_src.retry_after import retry_after_s
 
 NAME = "grobid"
 PATH = "/api/processFulltextDocument"
@@ -46,7 +46,7 @@ def _process(client: httpx2.Client, url: str, path: Path) -> dict[str, str]:
     except httpx2.HTTPError as error:
         raise ServiceFault(None, f"{url}: {error!r:.200}") from error
     if response.status_code != 200:
-        wait_s = asked_wait_s(response.headers.get("retry-after", ""))
+        wait_s = retry_after_s(response.headers.get("retry-after", ""))
         busy_s = BUSY_WAIT_S if response.status_code == 503 else 0.0
         said = " ".join(response.text.split())[:200] or response.reason_phrase
         raise ServiceFault(response.status_code, said, retry_after_s=wait_s or busy_s)

@@ -25,7 +25,7 @@ from datasets_src.config import Section
 from datasets_src.errors import UserError
 from datasets_src.recipes.contract import Answer, NoAnswer, ServiceFault
 from datasets_src.recipes.teacher.meter import Usage
-from datasets_src.retry_after import asked_wait_s
+from datasets_src.retry_after import retry_after_s
 
 CHARS_PER_TOKEN = 2.0  # a low guess, so that a reservation is rather too large
 REFUSALS = (
@@ -137,7 +137,7 @@ def _fault_of(response: httpx2.Response) -> ServiceFault:
         said, code = response.text, ""
     said = " ".join(said.split())[:200]
     status = 402 if NO_MONEY in (code, said) else response.status_code
-    wait_s = max(0.0, asked_wait_s(response.headers.get("retry-after", "")))
+    wait_s = max(0.0, retry_after_s(response.headers.get("retry-after", "")))
     return ServiceFault(status, said or response.reason_phrase, retry_after_s=wait_s)
 
 

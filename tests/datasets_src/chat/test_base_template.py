@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from datasets_src.chat.base_template import describe_tokens, with_chat_template, with_its_stop
+from datasets_src.chat.base_template import describe_tokens, with_chat_template, with_turn_stop
 from datasets_src.chat.families import FAMILIES
 from datasets_src.chat.tokenise import (
     auto_tokenizer,
@@ -123,15 +123,15 @@ def test_generation_stops_where_the_model_s_own_template_ends_a_turn(tmp_path: P
     """As of Qwen's bases: the template is that of the tuned sister, the end is that of a text."""
     folder = build_tokenizer("qwen", tmp_path / "base")
     edit_json(folder / "tokenizer_config.json", chat_template=FAMILIES["qwen"].chat_template)
-    found = with_its_stop(folder)
+    found = with_turn_stop(folder)
     assert found != folder
     assert load_tokenizer(found).eos_token == "<|im_end|>"
     told = describe_tokens(found, "chat", family=None)
     assert "chat template of its own; a reply ends with <|im_end|> (2) or <|endoftext|> (0)" in told
-    assert with_its_stop(found) == found, "it stops there now"
+    assert with_turn_stop(found) == found, "it stops there now"
     listed = {"eos_token_id": [0, 2]}
     (folder / "generation_config.json").write_text(json.dumps(listed), encoding="utf-8")
-    assert with_its_stop(folder) == folder, "it stopped there before"
+    assert with_turn_stop(folder) == folder, "it stopped there before"
 
 
 def test_every_step_of_a_run_takes_the_base_with_its_template(tmp_path: Path) -> None:

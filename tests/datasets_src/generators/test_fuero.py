@@ -6,7 +6,7 @@ from collections import Counter
 from datasets_src.generators.fuero import generate
 from datasets_src.generators.fuero.topics import LISTS, TOPICS
 from datasets_src.tasks import law_qa
-from datasets_src.text.law_articles import cited
+from datasets_src.text.law_articles import find_citations
 
 FOLDER = generate.FOLDER
 ROWS = [json.loads(line) for line in (FOLDER / "law_qa.jsonl").read_text("utf-8").splitlines()]
@@ -57,7 +57,7 @@ def test_kinds_of_rows() -> None:
 def test_a_page_answers_each_question_once() -> None:
     """No two of its articles have a number, a place or a sentence in common."""
     for row in ROWS:
-        articles = cited(row["context"], OPTIONS.laws)
+        articles = find_citations(row["context"], OPTIONS.laws)
         places = [c for c in generate.COMARCAS if c in row["context"]]
         assert len(articles) == len(places) == 2
         asked = [place for place in generate.COMARCAS if place in row["question"]]
@@ -65,7 +65,7 @@ def test_a_page_answers_each_question_once() -> None:
             assert not {*asked} & {*places}
         elif asked:
             [line] = [line for line in row["context"].splitlines() if asked[0] in line]
-            assert cited(line, OPTIONS.laws) == cited(row["answer"], OPTIONS.laws)
+            assert find_citations(line, OPTIONS.laws) == find_citations(row["answer"], OPTIONS.laws)
 
 
 def test_every_reference_is_perfect() -> None:

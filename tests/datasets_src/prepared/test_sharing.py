@@ -60,9 +60,9 @@ def test_a_better_order_and_grouping_are_found(tmp_path: Path) -> None:
     assert as_is.ratio < 1.3
     assert [s.ratio for s in found] == sorted(s.ratio for s in found)
     best = more[-1]
-    assert best.ratio > 3 and "sampling=grouped sampling_group_size=9" in best.how
-    assert "description" in best.how
-    assert best.how.index("description") < best.how.index("prompt")
+    assert best.ratio > 3 and "sampling=grouped sampling_group_size=9" in best.label
+    assert "description" in best.label
+    assert best.label.index("description") < best.label.index("prompt")
     lines = format_sharing(found).splitlines()
     assert lines[0].startswith("  shared      steps of 9 rows: ") and "more" in lines[1]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from datasets_src.text.answerable import is_answerable, num_twins, opener
+from datasets_src.text.answerable import is_answerable, num_near_duplicates, opener
 
 PASSAGE = (
     "Biografía \nElvira Soto nació en Umbría en 1931, hija de un pastor. Estudió botánica, vivió "
@@ -66,7 +66,7 @@ def test_other_languages() -> None:
     ],
 )
 def test_twins(questions: list[str], num: int) -> None:
-    assert num_twins(questions) == num
+    assert num_near_duplicates(questions) == num
 
 
 @pytest.mark.parametrize(

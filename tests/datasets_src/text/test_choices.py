@@ -2,7 +2,7 @@
 
 import pytest
 
-from datasets_src.text.choices import chosen, options_of
+from datasets_src.text.choices import chosen_letter, options_of
 
 QUESTION = "¿A qué hora cierran? a) 20 horas b) 22 horas, c) 22 horas y media"
 OPTIONS = {"a": "20 horas", "b": "22 horas", "c": "22 horas y media"}
@@ -37,4 +37,4 @@ def test_options() -> None:
     ],
 )
 def test_chosen(reply: str, letter: str) -> None:
-    assert chosen(reply, OPTIONS) == letter
+    assert chosen_letter(reply, OPTIONS) == letter

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from datasets_src.text.law_articles import Citation, cited, is_known
+from datasets_src.text.law_articles import Citation, find_citations, is_known
 
 LAWS = {
     "CRE": ["Constitución", "Constitución de la República del Ecuador"],
@@ -52,7 +52,7 @@ LAWS = {
     ],
 )
 def test_usual_forms(text: str, citations: str) -> None:
-    found = [str(citation).removeprefix("art. ") for citation in cited(text, LAWS)]
+    found = [str(citation).removeprefix("art. ") for citation in find_citations(text, LAWS)]
     assert found == citations.split("|") if citations else not found
 
 
@@ -87,5 +87,5 @@ def test_known_articles() -> None:
 )
 def test_long_texts_are_read_in_time(text: str) -> None:
     started = time.monotonic()
-    cited(text, LAWS)
+    find_citations(text, LAWS)
     assert time.monotonic() - started < 1

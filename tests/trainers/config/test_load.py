@@ -53,7 +53,7 @@ def faults_of(tmp_path: Path, text: str, overrides: list[str] | None = None) -> 
         ),
         (
             "run_name: demo\ndata: {train_file: x, template: plain}\nmodel: {chat_template: qwen}",
-            ["model.chat_template: qwen, but data.template is plain", "set template=chat"],
+            ["model.chat_template: qwen, but data.template=plain", "set template=chat"],
         ),
         (
             GOOD + "eval: {generation_preset: sampled}",
@@ -177,7 +177,7 @@ def test_zero_and_four_bit_weights_are_refused_together(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         load_config(path, ["method_type=qlora", "zero_stage=2"])
     assert list(caught.value.faults) == [
-        f"{path}: scaling.zero_stage: 2, but qlora's 4-bit weights are not shared out; "
+        f"{path}: scaling.zero_stage: 2, but 4-bit weights cannot be sharded; "
         "set zero_stage=0, or method_type=lora"
     ]
 

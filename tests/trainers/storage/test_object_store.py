@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from datasets_src.errors import UserError
-from datasets_src.retry_after import asked_wait_s
+from datasets_src.retry_after import retry_after_s
 from tests.servers.fault_proxy import Rule
 from tests.servers.object_stores import Bucket
 from trainers.storage import object_store as remote
@@ -238,8 +238,8 @@ def test_a_url_without_an_account_is_told_with_a_right_one() -> None:
 
 def test_what_an_answer_means() -> None:
     assert read_fault(429, "", {"Retry-After": "7"}).retry_after_s == 7.0
-    assert 8.0 < asked_wait_s(formatdate(time.time() + 10, usegmt=True)) < 10.5
-    assert asked_wait_s("soon") == 0.0
+    assert 8.0 < retry_after_s(formatdate(time.time() + 10, usegmt=True)) < 10.5
+    assert retry_after_s("soon") == 0.0
     assert read_fault(409, "ConditionalRequestConflict", {}).passes
     assert not read_fault(409, "BlobAlreadyExists", {}).passes
     assert read_fault(400, "ExpiredToken", {}).refused
