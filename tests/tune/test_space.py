@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets_src.errors import UserError
@@ -62,6 +62,7 @@ def test_a_draw_depends_only_on_its_number_and_the_seed() -> None:
 
 
 @given(st.floats(0, 1, exclude_max=True), st.booleans())
+@settings(deadline=None)
 def test_values_stay_within_the_range(quantile: float, log: bool) -> None:
     value = Range(1e-5, 3e-3, log=log, integer=False).at(quantile)
     assert 1e-5 <= value <= 3e-3
