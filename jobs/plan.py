@@ -82,7 +82,7 @@ def plan(config: Config, sweep: Sweep | None) -> int:
         from tune.resources.capacity import plan_capacity
 
         capacity = plan_capacity(sweep, model_dir, num_cores=cores, free_bytes=free)
-        print(f"sweep     {capacity.told}")
+        print(f"sweep     {capacity.summary}")
         return 0
     workers = config.scaling.min_workers
     total = needed.shared_bytes + workers * needed.private_bytes

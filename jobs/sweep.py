@@ -2,8 +2,8 @@
 
 The `sweep:` section names fields and how they are searched. The same command again resumes the
 sweep from its ledger: what has ended is not trained again. The path:
-main -> run_sweep -> tune/search.py search -> tune/runner.py run_legs -> tune/trainable.py perform
--> trainers/loop.py run.
+main -> run_sweep -> tune/search.py search -> tune/runner.py run_segments
+-> tune/trainable.py run_task -> trainers/loop.py run.
 """
 
 import argparse
@@ -58,18 +58,18 @@ def run_sweep(sweep: Sweep) -> int:
     with run:
         record_search(sweep, run.run_dir)
         from trainers.supervision.head_node import HeadNodeMonitor
-        from tune.search import open_director, search, write_leaderboard
+        from tune.search import open_controller, search, write_results
 
-        director = open_director(sweep, run.run_dir, prepared.directory)
-        if director.done and not sweep.settings.refit:
+        controller = open_controller(sweep, run.run_dir, prepared.directory)
+        if controller.done and not sweep.settings.refit:
             print(f"{sweep.base.run_name} is finished; nothing to train")
-            write_leaderboard(director)
+            write_results(controller)
         else:
             start_ray()
             stop.install()  # ray.init has replaced our signal handlers
             with HeadNodeMonitor(partial(give_up, run)):
                 search(
-                    director, run, prepared,
+                    controller, run, prepared,
                     model_dir=model_dir, checkpoint_bytes=checkpoint_bytes, stop=stop,
                 )  # fmt: skip
         run.finish()

@@ -14,7 +14,7 @@ from trainers.storage.json_files import read_json, read_jsonl, write_json, write
 from tune.config import Sweep, SweepConfig
 from tune.resources.capacity import plan_capacity
 from tune.strategy.searchers import next_draws
-from tune.trials.trials import EPOCHS, Trials, check_ends, why_apart
+from tune.trials.trials import EPOCHS, Trials, check_range_limits, why_not_shared
 
 STATE = "sweep.json"  # of the sweep's directory: what is searched, threads per worker
 
@@ -25,7 +25,7 @@ def trial_configs(sweep: Sweep) -> list[Config]:
     Raises:
         UserError: every fault of every trial.
     """
-    check_ends(sweep)
+    check_range_limits(sweep)
     trials = Trials(sweep)
     trials.add(next_draws(sweep, []))
     return [trial.config for trial in trials.by_key.values()]
@@ -59,9 +59,9 @@ def check_disk(sweep: Sweep, configs: list[Config], model_dir: Path) -> int:
     from trainers.models.memory_estimate import checkpoint_bytes
 
     largest = max(checkpoint_bytes(config, model_dir) for config in configs)
-    limit, num_checkpoints = sweep.settings.max_disk_bytes, sweep.settings.checkpoints_at_work + 1
-    if sweep.settings.scheduler == "pbt":  # a generation waits until all of it has arrived
-        num_checkpoints = sweep.settings.checkpoints_at_work + len(configs)
+    limit, num_checkpoints = sweep.settings.max_disk_bytes, sweep.settings.max_checkpoints + 1
+    if sweep.settings.scheduler == "pbt":  # a generation waits until all its trials have arrived
+        num_checkpoints = sweep.settings.max_checkpoints + len(configs)
     if limit is not None and limit < num_checkpoints * largest:
         raise UserError(
             f"sweep.max_disk_bytes: {limit:,} is less than the sweep needs: one checkpoint takes "
@@ -84,7 +84,7 @@ def print_trials(sweep: Sweep, configs: list[Config]) -> None:
     searched = ", ".join(name.rsplit(".", 1)[-1] for name in sweep.space.names)
     strategy = f"{settings.searcher}, {settings.scheduler}"
     print(f"sweep     {len(configs)} trials of {searched} ({strategy}), by {sweep.metric}")
-    reasons = dict.fromkeys(filter(None, map(why_apart, configs)))
+    reasons = dict.fromkeys(filter(None, map(why_not_shared, configs)))
     if EPOCHS in sweep.space.names and reasons:
         print(f"epochs    trained separately: {'; '.join(reasons)}")
 
@@ -96,13 +96,13 @@ def record_search(sweep: Sweep, directory: Path) -> None:
         UserError: the directory holds another search.
     """
     search = sweep.settings.model_dump(mode="json") | {
-        key: value for key, value in sweep.given.items() if key not in SweepConfig.model_fields
+        key: value for key, value in sweep.section.items() if key not in SweepConfig.model_fields
     }
     recorded = read_json(directory / STATE).get("sweep", search)
     changes = [
         f"sweep.{key}: {recorded.get(key)!r} -> {search.get(key)!r}"
         for key in sorted(recorded.keys() | search.keys())
-        if recorded.get(key) != search.get(key) and key not in sweep.settings.free
+        if recorded.get(key) != search.get(key) and key not in sweep.settings.changeable
     ]
     if changes:
         raise UserError(

@@ -1,9 +1,9 @@
-"""The winner trained once more, on training and validation rows together, for as many epochs.
+"""Train the winner once more, on training and validation rows together, for as many epochs.
 
-leg = refit_line(board, prepared_dir, number=8).legs[0]     -> runs/my_sweep/refit-3f2a…
+segment = refit_group(board, prepared_dir, number=8).segments[0]  -> runs/my_sweep/refit-3f2a…
 
-Nothing scores it: no row is left that it was not trained on. It stops where the winner's best
-checkpoint stood, in epochs, and its schedule is the winner's.
+It is not scored: no held-out row is left. It stops at the epoch of the winner's best checkpoint,
+under the winner's schedule.
 """
 
 import shutil
@@ -15,14 +15,14 @@ import pyarrow.parquet as pq
 from datasets_src.batching.plan import steps_per_epoch
 from datasets_src.prepared.store import SplitWriter, open_split
 from trainers.config.step_rules import stretched
-from tune.leaderboard.board import Board, best_config
-from tune.trials.trials import Leg, Line, Run
+from tune.leaderboard.board import Leaderboard, best_config
+from tune.trials.segments import Run, Segment, TrialGroup
 
-SIDES = ("train", "validation")
+SPLITS = ("train", "validation")
 
 
-def refit_line(board: Board, prepared_dir: Path, *, number: int) -> Line:
-    """A line of one leg without a trial."""
+def refit_group(board: Leaderboard, prepared_dir: Path, *, number: int) -> TrialGroup:
+    """A group of one segment and no trial."""
     best = board.best
     assert best is not None
     rows = all_rows(prepared_dir)
@@ -35,21 +35,21 @@ def refit_line(board: Board, prepared_dir: Path, *, number: int) -> Line:
         "eval": config.eval.model_copy(update={"eval_on_start": False}),
     }
     config = config.model_copy(update=changes)
-    size = config.train.train_batch_size
-    before, now = (
-        steps_per_epoch(len(open_split(each, "train")), size) for each in (prepared_dir, rows)
+    batch_size = config.train.train_batch_size
+    steps_before, steps_now = (
+        steps_per_epoch(len(open_split(each, "train")), batch_size) for each in (prepared_dir, rows)
     )
     if config.train.step_rules is not None:
-        rules = stretched(config.train.step_rules, now / before)
+        rules = stretched(config.train.step_rules, steps_now / steps_before)
         train = config.train.model_copy(update={"step_rules": rules})
         config = config.model_copy(update={"train": train})
-    until = round(best.epoch * now)
-    leg = Leg(Run(config.run_name, config), max(until, 1), scored=False, rows=rows)
-    return Line(number, (), (leg,), ())
+    until = max(round(best.epoch * steps_now), 1)
+    segment = Segment(Run(config.run_name, config), until, scored=False, rows=rows)
+    return TrialGroup(number, (), (segment,), ())
 
 
 def all_rows(prepared_dir: Path) -> Path:
-    """Prepared rows whose training side has both sides' rows; made once."""
+    """Prepared rows whose train split holds the rows of both splits; made once."""
     target = prepared_dir.with_name(f"{prepared_dir.name}-all")
     if target.is_dir():
         return target
@@ -57,7 +57,7 @@ def all_rows(prepared_dir: Path) -> Path:
     shutil.rmtree(part, ignore_errors=True)
     shutil.copytree(prepared_dir, part)
     (part / "train.parquet").unlink()
-    tables = [pq.read_table(prepared_dir / f"{side}.parquet") for side in SIDES]
+    tables = [pq.read_table(prepared_dir / f"{split}.parquet") for split in SPLITS]
     writer = SplitWriter(part / "train.parquet", open_split(prepared_dir, "train").defaults)
     writer.write(pa.concat_tables([table.replace_schema_metadata(None) for table in tables]))
     writer.close()

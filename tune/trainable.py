@@ -1,10 +1,10 @@
-"""What Tune runs on an actor: one leg of a run, or the scores that stand beside all trials.
+"""What Tune runs on an actor: one segment of a run, or scoring the baselines of the sweep.
 
-    perform({"told": '{"kind": "leg", "until": 55, ...}'}, board=start_coordinator())
+    run_task({"task": '{"kind": "segment", "until": 55, ...}'}, coordinator=start_coordinator())
 
-A leg of one worker is our loop in this process, with no trainer around it: the steps are those of
-`jobs.finetune` with one worker. One of several workers is a run of Ray Train of its own. It is
-never killed to be stopped: it ends where it was asked to, and where the board says so.
+A segment with one worker runs our loop in this process, without a trainer around it: its steps are
+those of `jobs.finetune` with one worker. A segment with several workers is a nested run of Ray
+Train. Nothing kills it to stop it: it ends at its last step, or when the coordinator commands it.
 """
 
 import json
@@ -31,60 +31,61 @@ from trainers.storage.json_files import append_jsonl, read_json, read_jsonl, wri
 from trainers.supervision.error_report import describe_error
 from trainers.supervision.protocol import Command, WorkerError
 from tune.config import is_nested
-from tune.trials.branch import begin_with
+from tune.trials.branch import branch_from
 
-LOOK_EVERY_S = 0.5
+POLL_S = 0.5
 
 
-def perform(config: dict[str, str], board: Any) -> None:
-    """Do what is told, and report how it ended; an exception is an ending too, told as a fault.
+def run_task(config: dict[str, str], coordinator: Any) -> None:
+    """Run one task and report its outcome once; an exception is an outcome with an `error`.
 
-    One text, so that Tune takes it for one value: it flattens, copies and names trials by others.
+    The task is one JSON string, because Tune flattens and copies nested values and names trials by
+    them.
     """
-    told: dict[str, Any] = json.loads(config["told"]) | {"board": board}
-    os.environ.update(told["environment"])
+    task: dict[str, Any] = json.loads(config["task"]) | {"coordinator": coordinator}
+    os.environ.update(task["environment"])
     import_peft()
     started, cpu = time.monotonic(), _cpu_s()
-    ending: dict[str, Any] = {"left": False, "fault": None}
+    outcome: dict[str, Any] = {"interrupted": False, "error": None}
     try:
-        finished = _leg(told) if told["kind"] == "leg" else _baselines(told)
-        ending["left"] = not finished
+        finished = _segment(task) if task["kind"] == "segment" else _baselines(task)
+        outcome["interrupted"] = not finished
     except RayError:
-        raise  # the driver is gone, or the cluster
+        raise  # the driver or the cluster is gone
     except Exception as error:
-        ending["fault"] = asdict(describe_error(error, rank=0))
-    ending["wall_s"] = round(time.monotonic() - started, 2)
-    ending["cpu_s"] = round(_cpu_s() - cpu, 2)
-    ray_tune.report({"ending": json.dumps(ending)})
+        outcome["error"] = asdict(describe_error(error, rank=0))
+    outcome["wall_s"] = round(time.monotonic() - started, 2)
+    outcome["cpu_s"] = round(_cpu_s() - cpu, 2)
+    ray_tune.report({"outcome": json.dumps(outcome)})
 
 
-def fault_of(ending: dict[str, Any]) -> WorkerError | None:
-    """The exception that ended it."""
-    told = ending.get("fault")
-    return None if told is None else WorkerError(**told)
+def error_of(outcome: dict[str, Any]) -> WorkerError | None:
+    """The exception that ended the task, if one did."""
+    error = outcome.get("error")
+    return None if error is None else WorkerError(**error)
 
 
-def _leg(told: dict[str, Any]) -> bool:
-    """Train until the step that is asked for; False if ordered to leave before."""
+def _segment(task: dict[str, Any]) -> bool:
+    """Train until the segment's last step; False if commanded to exit before."""
     from trainers.models.resolve import resolve_base
 
-    config, prepared_dir = Config.model_validate(told["config"]), Path(told["prepared_dir"])
+    config, prepared_dir = Config.model_validate(task["config"]), Path(task["prepared_dir"])
     model_dir = resolve_base(config)
-    with _open(told, config, model_dir) as run:
-        if told["start"] is not None:
-            begin_with(Path(told["start"]["run_dir"]), told["start"]["step"], run.run_dir)
+    with _open(task, config, model_dir) as run:
+        if task["parent"] is not None:
+            branch_from(Path(task["parent"]["run_dir"]), task["parent"]["step"], run.run_dir)
         run.update(
             model_dir=str(model_dir),
             prepared_dir=str(prepared_dir),
             num_workers=config.scaling.num_workers,
         )
         write_json(run.run_dir / "data.json", read_json(prepared_dir / "data.json"))
-        finished = (_nested if is_nested(config) else _here)(told, config, run)
+        finished = (_nested if is_nested(config) else _in_process)(task, config, run)
         facts = run_facts(run.run_dir)
         run.set_time("train", facts.pop("train_s"))
         run.set_time("evaluate", facts.pop("evaluate_s"))
         run.update(**facts)
-        if finished and told["last"]:
+        if finished and task["last"]:
             run.finish()
         elif finished:
             run.end("paused", 0, None)
@@ -93,56 +94,57 @@ def _leg(told: dict[str, Any]) -> bool:
     return finished
 
 
-def _open(told: dict[str, Any], config: Config, model_dir: Path) -> RunState:
-    """The run's directory; no fault of the user's where an actor of a driver that was just killed
-    still writes it, so it is tried again."""
+def _open(task: dict[str, Any], config: Config, model_dir: Path) -> RunState:
+    """The run's directory. That it is in use is no user error here: an actor of a driver that was
+    just killed may still write to it, so the attempt is retried."""
     try:
         return RunState.open(
-            config, data_hash=told["data_hash"], model_dir=model_dir, base=told["base"]
+            config, data_hash=task["data_hash"], model_dir=model_dir, base=task["base"]
         )
     except UserError as error:
         raise RuntimeError(str(error)) from error
 
 
-def _here(told: dict[str, Any], config: Config, run: RunState) -> bool:
+def _in_process(task: dict[str, Any], config: Config, run: RunState) -> bool:
     from trainers.loop import run as train
     from trainers.train_state import WorkerSpec
 
-    state: dict[str, Any] = {}
+    last_progress: dict[str, Any] = {}
 
-    def tell(now: dict[str, Any]) -> Command:
-        state.update(now)
-        order: Command = ray.get(told["board"].heartbeat.remote(now | {"run": config.run_name}))
-        return order
+    def report(progress: dict[str, Any]) -> Command:
+        last_progress.update(progress)
+        heartbeat = task["coordinator"].heartbeat.remote(progress | {"run": config.run_name})
+        command: Command = ray.get(heartbeat)
+        return command
 
-    job = WorkerSpec(
+    spec = WorkerSpec(
         config=config,
         run_dir=run.run_dir,
-        prepared_dir=Path(told["prepared_dir"]),
-        attempt=told["attempt"],
+        prepared_dir=Path(task["prepared_dir"]),
+        attempt=task["attempt"],
         rank=0,
         world_size=1,
-        num_threads=told["num_threads"],
-        until=told["until"],
-        scored=told["scored"],
+        num_threads=task["num_threads"],
+        until=task["until"],
+        scored=task["scored"],
     )
-    finished = train(job, tell)
-    write_json(run.run_dir / PROGRESS, state)
+    finished = train(spec, report)
+    write_json(run.run_dir / PROGRESS, last_progress)
     return finished
 
 
-def _nested(told: dict[str, Any], config: Config, run: RunState) -> bool:
+def _nested(task: dict[str, Any], config: Config, run: RunState) -> bool:
     from trainers.driver import fit
 
     stop = StopSignal()
     try:
-        with _following(told["board"], stop):
+        with _forwarding_commands(task["coordinator"], stop):
             fit(
                 config,
-                prepared_dir=Path(told["prepared_dir"]),
+                prepared_dir=Path(task["prepared_dir"]),
                 location=run.home,
                 stop=stop,
-                until=told["until"],
+                until=task["until"],
             )
     except StoppedBySignal:
         return False
@@ -150,19 +152,19 @@ def _nested(told: dict[str, Any], config: Config, run: RunState) -> bool:
 
 
 @contextmanager
-def _following(board: Any, stop: StopSignal) -> Iterator[None]:
-    """Let the board's order to leave be a signal to `stop`, which the run's driver looks at."""
+def _forwarding_commands(coordinator: Any, stop: StopSignal) -> Iterator[None]:
+    """Turn the coordinator's command to exit into a signal that the nested driver reads."""
     import signal
 
     done = threading.Event()
 
-    def follow() -> None:
-        while not done.wait(LOOK_EVERY_S):
-            if ray.get(board.heartbeat.remote({})) != Command.CONTINUE:
+    def poll() -> None:
+        while not done.wait(POLL_S):
+            if ray.get(coordinator.heartbeat.remote({})) != Command.CONTINUE:
                 stop.signum = signal.SIGTERM
                 return
 
-    thread = threading.Thread(target=follow, daemon=True)
+    thread = threading.Thread(target=poll, daemon=True)
     thread.start()
     try:
         yield
@@ -171,25 +173,25 @@ def _following(board: Any, stop: StopSignal) -> Iterator[None]:
         thread.join()
 
 
-def _baselines(told: dict[str, Any]) -> bool:
-    """Score what every trial is compared with, where it is not scored yet."""
+def _baselines(task: dict[str, Any]) -> bool:
+    """Score the baselines that all trials are compared with, unless they are scored already."""
     from trainers.evaluation.score_checkpoint import ScoringActor
     from trainers.run.scores import first_names
 
-    config, sweep_dir = Config.model_validate(told["config"]), Path(told["sweep_dir"])
+    config, sweep_dir = Config.model_validate(task["config"]), Path(task["sweep_dir"])
     path = sweep_dir / "scores.jsonl"
-    answerer = ScoringActor(
-        told["config"], str(sweep_dir), told["prepared_dir"], num_threads=told["num_threads"]
+    scorer = ScoringActor(
+        task["config"], str(sweep_dir), task["prepared_dir"], num_threads=task["num_threads"]
     )
     for name in first_names(config):
         if name not in {row["name"] for row in read_jsonl(path)}:
-            score = answerer.score(name, None)
+            score = scorer.score(name, None)
             if score is not None:
                 append_jsonl(path, asdict(score))
     return True
 
 
 def _cpu_s() -> float:
-    """CPU time of this process; of a nested run, whose workers are others, it is the driver's."""
+    """CPU time of this process; of a nested run only the driver's, not that of its workers."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime

@@ -1,4 +1,4 @@
-"""Bad input of `jobs.sweep` and `jobs.plan`: one line a fault, exit 2, before Ray starts."""
+"""Bad input of `jobs.sweep` and `jobs.plan`: one line per fault, exit 2, before Ray starts."""
 
 import json
 import os
@@ -23,25 +23,25 @@ CASES = {
     "sweep.lora_target_modules=[[q_proj], [query]]": ["query match no layer", "q_proj"],
     "num_eval_workers=2": ["set num_eval_workers=0"],
 }
-# One process for all: imports take seconds. At the end Ray has not started.
+# One process for all cases, because imports take seconds. Ray must not have started at its end.
 CODE = """
 import json, sys
 from datasets_src.errors import UserError
 from jobs.sweep import main
-said = {}
+faults = {}
 for case in json.loads(sys.argv[1]):
     try:
         main([sys.argv[2], "output_dir=" + sys.argv[3], case])
     except UserError as error:
-        said[case] = error.faults
+        faults[case] = error.faults
 ray = sys.modules.get("ray")
-print(json.dumps({"said": said, "ray": ray is not None and ray.is_initialized()}))
+print(json.dumps({"faults": faults, "ray": ray is not None and ray.is_initialized()}))
 """
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory, pocket: Path) -> dict[str, list[str]]:
-    """What each bad override leads to."""
+def faults(tmp_path_factory: pytest.TempPathFactory, pocket: Path) -> dict[str, list[str]]:
+    """The faults that each bad override causes."""
     runs = tmp_path_factory.mktemp("bad") / "runs"
     done = subprocess.run(
         [sys.executable, "-c", CODE, json.dumps(list(CASES)), CONFIG, str(runs)],
@@ -49,16 +49,16 @@ def told(tmp_path_factory: pytest.TempPathFactory, pocket: Path) -> dict[str, li
     )  # fmt: skip
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["ray"] is False and not list(runs.glob("sweep*"))
-    said: dict[str, list[str]] = found["said"]
-    return said
+    faults: dict[str, list[str]] = found["faults"]
+    return faults
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_fault_is_one_line_with_key_value_and_remedy(
-    told: dict[str, list[str]], case: str
+    faults: dict[str, list[str]], case: str
 ) -> None:
-    assert len(told[case]) == 1
-    assert all(word in told[case][0] for word in CASES[case]), told[case]
+    assert len(faults[case]) == 1
+    assert all(word in faults[case][0] for word in CASES[case]), faults[case]
 
 
 def test_the_command_exits_2(tmp_path: Path) -> None:
@@ -83,6 +83,6 @@ def test_the_plan_counts_memory_disk_and_trials(
 ) -> None:
     monkeypatch.chdir(ROOT)
     assert plan.main([CONFIG]) == 0
-    said = capsys.readouterr().out
-    assert "trains    141,312 parameters (lora)" in said and "a checkpoint 1.7 MB" in said
-    assert f"fit {len(os.sched_getaffinity(0))} cores at 1 each" in said
+    output = capsys.readouterr().out
+    assert "trains    141,312 parameters (lora)" in output and "a checkpoint 1.7 MB" in output
+    assert f"fit {len(os.sched_getaffinity(0))} cores at 1 each" in output

@@ -1,10 +1,10 @@
-"""The `sweep:` section: what is drawn, and every fault of it in one line."""
+"""The `sweep:` section: what is drawn, and one line per fault."""
 
 import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets_src.errors import UserError
@@ -28,7 +28,7 @@ def fault_of(raw: dict[str, Any]) -> str:
     return faults[0]
 
 
-def test_a_list_a_range_and_values_that_go_together() -> None:
+def test_a_list_a_range_and_values_drawn_together() -> None:
     space = parsed(
         {
             "lora_r": [8, 16],
@@ -41,7 +41,7 @@ def test_a_list_a_range_and_values_that_go_together() -> None:
     )
     assert space.dimensions == (
         Dimension(("method.lora_r",), Choice(((8,), (16,)))),
-        Dimension(("train.learning_rate",), Range(1e-4, 1e-2, log=True, whole=False)),
+        Dimension(("train.learning_rate",), Range(1e-4, 1e-2, log=True, integer=False)),
         Dimension(("train.train_batch_size", "train.warmup_steps"), Choice(((8, 2), (16, 4)))),
     )
 
@@ -52,7 +52,7 @@ def test_a_grid_is_every_combination_in_the_order_of_the_file() -> None:
     assert pairs == [(8, 1), (8, 2), (8, 3), (16, 1), (16, 2), (16, 3)]
 
 
-def test_a_draw_depends_on_its_number_and_the_seed_alone() -> None:
+def test_a_draw_depends_only_on_its_number_and_the_seed() -> None:
     space = parsed({"learning_rate": {"min": 1e-4, "max": 1e-2, "log": True}, "lora_r": [8, 16]})
     first = [space.random(7, n) for n in range(6)]
     assert [space.random(7, n) for n in (5, 3)] == [first[5], first[3]]
@@ -62,19 +62,20 @@ def test_a_draw_depends_on_its_number_and_the_seed_alone() -> None:
 
 
 @given(st.floats(0, 1, exclude_max=True), st.booleans())
-def test_a_range_is_left_at_neither_end(share: float, log: bool) -> None:
-    value = Range(1e-5, 3e-3, log=log, whole=False).at(share)
+@settings(deadline=None)
+def test_values_stay_within_the_range(quantile: float, log: bool) -> None:
+    value = Range(1e-5, 3e-3, log=log, integer=False).at(quantile)
     assert 1e-5 <= value <= 3e-3
-    whole = Range(2, 9, log=log, whole=True).at(share)
-    assert isinstance(whole, int) and 2 <= whole <= 9
+    integer = Range(2, 9, log=log, integer=True).at(quantile)
+    assert isinstance(integer, int) and 2 <= integer <= 9
 
 
-def test_shares_are_even_on_the_scale_that_is_asked_for() -> None:
-    assert Range(1e-4, 1e-2, log=True, whole=False).at(0.5) == pytest.approx(1e-3)
-    assert Range(0.0, 1.0, log=False, whole=False).at(0.25) == 0.25
-    counts = [Range(1, 4, log=False, whole=True).at(i / 1000) for i in range(1000)]
+def test_quantiles_are_uniform_on_the_requested_scale() -> None:
+    assert Range(1e-4, 1e-2, log=True, integer=False).at(0.5) == pytest.approx(1e-3)
+    assert Range(0.0, 1.0, log=False, integer=False).at(0.25) == 0.25
+    counts = [Range(1, 4, log=False, integer=True).at(i / 1000) for i in range(1000)]
     assert [counts.count(n) for n in (1, 2, 3, 4)] == [250] * 4
-    assert math.isclose(Range(1, 4, log=False, whole=True).at(0.999), 4)
+    assert math.isclose(Range(1, 4, log=False, integer=True).at(0.999), 4)
 
 
 @pytest.mark.parametrize(
@@ -88,9 +89,12 @@ def test_shares_are_even_on_the_scale_that_is_asked_for() -> None:
         ({"learning_rate": {"min": 0, "max": 1e-3, "log": True}}, ["no logarithm"]),
         ({"learning_rate": {"min": "low", "max": 1e-3}}, ["sweep.learning_rate.min", "'low'"]),
         ({"learning_rate": {"max": 1e-3}}, ["sweep.learning_rate.min", "None"]),
-        ({"learning_rate": {"min": 1e-4, "max": 1e-3, "step": 1}}, ["step is unknown"]),
-        ({"lora_r": {"min": 1.5, "max": 8}}, ["whole numbers"]),
-        ({"lora_r": 8}, ["no distribution", "[8, …]"]),
+        (
+            {"learning_rate": {"min": 1e-4, "max": 1e-3, "step": 1}},
+            ["step is not a key of a range"],
+        ),
+        ({"lora_r": {"min": 1.5, "max": 8}}, ["integers"]),
+        ({"lora_r": 8}, ["not a distribution", "[8, …]"]),
         ({"max_length": [256, 512]}, ["data.max_length", "could not be compared"]),
         ({"seed": [1], "_": [{"seed": 2}]}, ["train.seed: is searched twice"]),
         ({"_": []}, ["list of mappings"]),
@@ -99,8 +103,8 @@ def test_shares_are_even_on_the_scale_that_is_asked_for() -> None:
     ],
 )
 def test_a_fault_names_key_value_and_remedy(raw: dict[str, Any], words: list[str]) -> None:
-    said = fault_of(raw)
-    assert all(word in said for word in words), said
+    fault = fault_of(raw)
+    assert all(word in fault for word in words), fault
 
 
 @pytest.mark.parametrize(
@@ -131,7 +135,7 @@ def test_a_fault_of_the_settings(
     assert all(word in caught.value.faults[0] for word in words), caught.value.faults
 
 
-def test_all_faults_are_told_at_once(sweep_of: SweepOf) -> None:
+def test_all_faults_are_reported_at_once(sweep_of: SweepOf) -> None:
     with pytest.raises(UserError) as caught:
         sweep_of({"lora_rr": [8], "scheduler": "hyper", "learning_rate": []}, max_length="long")
     assert len(caught.value.faults) == 4, caught.value.faults
@@ -145,14 +149,16 @@ def test_an_override_reaches_config_setting_and_distribution(sweep_of: SweepOf) 
     assert sweep.space.names == ["method.lora_r", "train.learning_rate"]
 
 
-def test_mode_and_metric_say_which_trial_is_the_best(sweep_of: SweepOf) -> None:
-    rank = {"lora_r": [8]}
-    assert sweep_of(rank).mode == sweep_of(rank | {"metric": "valid_sql"}).mode == "max"
-    assert sweep_of(rank | {"metric": "unsafe", "mode": "min"}).mode == "min"
-    assert sweep_of(rank | {"metric": "eval_loss"}).mode == "min"
-    told = {"metric_for_best_model": "unsafe", "greater_is_better": False}
-    assert sweep_of(rank, **told).mode == "min"
-    assert sweep_of(rank | {"metric": "valid_sql"}, **told).mode == "max", "it is of another metric"
+def test_mode_and_metric_determine_the_best_trial(sweep_of: SweepOf) -> None:
+    section = {"lora_r": [8]}
+    assert sweep_of(section).mode == sweep_of(section | {"metric": "valid_sql"}).mode == "max"
+    assert sweep_of(section | {"metric": "unsafe", "mode": "min"}).mode == "min"
+    assert sweep_of(section | {"metric": "eval_loss"}).mode == "min"
+    overrides = {"metric_for_best_model": "unsafe", "greater_is_better": False}
+    assert sweep_of(section, **overrides).mode == "min"
+    assert sweep_of(section | {"metric": "valid_sql"}, **overrides).mode == "max", (
+        "greater_is_better is that of another metric"
+    )
 
 
 def test_no_setting_has_the_name_of_a_field() -> None:

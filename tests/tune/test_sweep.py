@@ -1,4 +1,4 @@
-"""A real sweep on a local Ray: a shared trunk, branches, a page, a winner to be run again."""
+"""A real sweep on a local Ray: a shared trunk, branches, a page, a reproducible winner."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from trainers.driver import fit
 from trainers.storage.checkpoints import list_checkpoints
 from trainers.storage.json_files import read_json, read_jsonl
 from tune.config import load_sweep
-from tune.trials.director import LEDGER
+from tune.trials.controller import LEDGER
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINED = ("adapter_model.safetensors", "optimizer.safetensors")
@@ -31,7 +31,7 @@ SECTION = {
 
 
 def config_file(folder: Path, section: dict[str, Any]) -> Path:
-    """The shipped sweep on 32 of its rows, which decays from shared checkpoints."""
+    """The shipped sweep on 32 of its rows; trials branch from a shared trunk to decay."""
     lines = (ROOT / "datasets_src/shipped/senderos/text2sql.jsonl").read_text().splitlines()
     train = [line for line in lines if json.loads(line)["split"] == "train"][:32]
     held = [line for line in lines if json.loads(line)["split"] != "train"][:6]
@@ -65,13 +65,13 @@ def began(directory: Path) -> list[tuple[str, int]]:
     return [(r["run"], r["until"]) for r in read_jsonl(directory / LEDGER) if r["event"] == "began"]
 
 
-def test_it_ends_with_a_board_and_leaves_the_cluster_free(swept: Path) -> None:
+def test_it_ends_with_a_leaderboard_and_leaves_the_cluster_free(swept: Path) -> None:
     free, total = ray.available_resources(), ray.cluster_resources()
     assert free["CPU"] == total["CPU"] and free.keys() == total.keys()
     board = read_json(swept / "leaderboard.json")
     assert sorted(row["trial"] for row in board["trials"]) == [0, 1, 2, 3]
     assert {row["state"] for row in board["trials"]} <= {"finished", "stopped"}
-    assert board["baselines"].keys() == {"base", "constant"}, "scored once, beside all trials"
+    assert board["baselines"].keys() == {"base", "constant"}, "scored once for all trials"
     assert board["best"]["value"] == max(row.get("value", 0) for row in board["trials"])
     page = (swept / "report.html").read_text()
     assert "the best of 4 trials" in page and "parallel coordinates" in page
@@ -83,7 +83,7 @@ def test_a_trial_is_an_ordinary_run_of_one_trunk_and_its_branches(swept: Path) -
     board = read_json(swept / "leaderboard.json")
     finished = {row["run"] for row in board["trials"] if row["state"] == "finished"}
     assert all(runs[run.removeprefix("trials/")]["status"] == "finished" for run in finished)
-    # A trunk saves where its branches begin: 2 steps before the ends of epochs 1 and 2.
+    # The trunk saves where its branches start: 2 steps before the ends of epochs 1 and 2.
     untils = sorted(until for _, until in began(swept))
     assert untils[:5] == [0, 2, 2, 4, 4] and set(untils) == {0, 2, 4, 6, 8}
     for run in finished:
@@ -103,7 +103,7 @@ def test_the_same_command_again_trains_nothing(swept: Path) -> None:
     assert read_json(swept / "leaderboard.json") == board
 
 
-def test_another_search_under_an_old_name_is_refused(swept: Path) -> None:
+def test_another_search_under_an_existing_name_is_refused(swept: Path) -> None:
     path = swept.parents[1] / "sweep.yaml"
     with pytest.raises(UserError, match=r"sweep.learning_rate: \[0.003, 1e-05\] -> \[0.1\]"):
         run_sweep(load_sweep(path, ["sweep.learning_rate=[0.1]"]))
@@ -129,11 +129,11 @@ def hashes(run_dir: Path, name: str) -> dict[str, str]:
 def test_the_winner_of_a_population_is_a_config_like_any_other(
     tmp_path: Path, pocket: Path, ray_local: None
 ) -> None:
-    """A child's run, from its parent's checkpoint on, has the bytes of its config run alone."""
+    """A child's run, branched from its parent, has the bytes of its config run alone."""
     section = {"learning_rate": [3e-3, 1e-5], "searcher": "grid", "scheduler": "pbt"}
     path = config_file(tmp_path, section | {"metric": "eval_loss"})
-    told = ["num_train_epochs=3", "lr_scheduler_type=constant", "max_new_tokens=4"]
-    assert run_sweep(load_sweep(path, told)) == 0
+    overrides = ["num_train_epochs=3", "lr_scheduler_type=constant", "max_new_tokens=4"]
+    assert run_sweep(load_sweep(path, overrides)) == 0
     directory = tmp_path / "runs/small"
     board = read_json(directory / "leaderboard.json")
     children = [row for row in board["trials"] if "train.step_rules" in row["values"]]
@@ -152,7 +152,7 @@ def test_the_winner_of_a_population_is_a_config_like_any_other(
     assert hashes(tmp_path / "runs/alone", last) == hashes(directory / child["run"], last)
 
 
-def test_a_loss_is_a_metric_to_be_low(tmp_path: Path, pocket: Path, ray_local: None) -> None:
+def test_a_loss_is_minimised(tmp_path: Path, pocket: Path, ray_local: None) -> None:
     section = {"learning_rate": [3e-3, 1e-5], "searcher": "grid", "scheduler": "none"}
     path = config_file(tmp_path, section | {"metric": "eval_loss"})
     sweep = load_sweep(path, ["num_few_shot=1", "num_train_epochs=1"])
@@ -162,7 +162,7 @@ def test_a_loss_is_a_metric_to_be_low(tmp_path: Path, pocket: Path, ray_local: N
     assert values == sorted(values) and board["best"]["value"] == values[0] < values[1]
     assert board["best"]["values"]["train.learning_rate"] == 3e-3
     losses = {name: row["value"] for name, row in board["baselines"].items()}
-    assert losses.keys() == {"base", "few_shot"}, "a constant answer has no loss"
+    assert losses.keys() == {"base", "few_shot"}, "a constant reply has no loss"
     assert values[0] < losses["base"] and "(difference 0." in board["tests"]["base"]
     best, _ = load_config(tmp_path / "runs/small/best.yaml")
     assert best.eval.metric_for_best_model == "eval_loss" and not best.eval.chooses_greatest

@@ -1,10 +1,10 @@
-"""What a sweep has found: each trial by its best checkpoint, how sure, at what cost.
+"""The results of a sweep: each trial by its best checkpoint, with interval, tests and cost.
 
-board = read_board(director, num_threads=1)
+board = read_leaderboard(controller, num_threads=1)
 board.entries[0].score.name == "step-000220"      the best (trial, checkpoint) first
 
 Of equal scores the earlier epoch comes first, then the trial with the smaller number. Trials that
-share a run may have the same best checkpoint; it is the shorter one's.
+share a run may have the same best checkpoint; it counts for the shorter trial.
 """
 
 import math
@@ -19,21 +19,24 @@ from trainers.config.schema import Config
 from trainers.run.scores import BASELINES, best_of, read_scores
 from trainers.storage.json_files import read_jsonl
 from tune.config import Sweep, is_nested
-from tune.strategy.generations import STEP_RULES
-from tune.trials.director import Director
-from tune.trials.trials import Line, Run, Trial
+from tune.strategy.pbt import STEP_RULES
+from tune.trials.controller import SweepController
+from tune.trials.segments import Run, TrialGroup
+from tune.trials.trials import Trial
 
-# A busy hardware thread of a Xeon 8272CL: 195 W over 52 of them. A figure to compare trials by.
+# A busy hardware thread of a Xeon 8272CL: 195 W over 52 threads. Serves to compare trials.
 WATTS_PER_CORE = 3.75
-Starts = Mapping[str, tuple[Run, int]]  # by run: whose checkpoint it began with
+Parents = Mapping[str, tuple[Run, int]]  # by run: the run and the step that it branches from
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One trial: its run up to its last step, the best checkpoint there, its training so far.
+    """One trial: its run up to its last step, the best checkpoint there, its cost.
 
-    `trained_by` is the run that trained that checkpoint, if another did. `cpu_s` are its run's up
-    to its end; where trials share a run, they are in each of them.
+    Attributes:
+        trained_by: key of the run that trained the best checkpoint; another run's after a branch.
+        curve: (epoch, metric) of each scored checkpoint.
+        cpu_s: of the run up to the trial's end; trials that share a run each count the shared part.
     """
 
     trial: Trial
@@ -48,24 +51,24 @@ class Entry:
 
     @property
     def value(self) -> float | None:
-        """Its best checkpoint's metric."""
+        """The metric of its best checkpoint."""
         return None if self.score is None else self.score.metrics[self.score.metric]
 
     @property
     def energy_wh(self) -> float:
-        """Of its CPU time, estimated."""
+        """Estimated from the CPU time."""
         return self.cpu_s * WATTS_PER_CORE / 3600
 
     @property
     def name(self) -> str:
-        """What tables and tests call it."""
+        """Its name in tables and tests."""
         checkpoint = "" if self.score is None else f" {self.score.name}"
         return f"trial {self.trial.number}{checkpoint}"
 
 
 @dataclass(frozen=True)
-class Board:
-    """All entries, the best first; `tests` compare the best with the rest, by name."""
+class Leaderboard:
+    """All entries, the best first; `tests` compare the best with others, by their names."""
 
     sweep: Sweep
     directory: Path
@@ -78,27 +81,27 @@ class Board:
 
     @property
     def names(self) -> list[str]:
-        """The fields whose values are shown: those that are searched, or changed on the way."""
+        """The fields whose values are shown: those searched, and those that `pbt` changed."""
         rules = any(STEP_RULES in entry.trial.values for entry in self.entries)
         return [*self.sweep.space.names, *([STEP_RULES] if rules else [])]
 
     @property
     def best(self) -> Entry | None:
-        """The winner; None before anything is scored."""
+        """The winner; None before any checkpoint is scored."""
         return self.entries[0] if self.entries and self.entries[0].score else None
 
 
-def read_board(director: Director, *, num_threads: int) -> Board:
-    """The board of a sweep as it stands."""
-    entries = sorted(_entries(director, num_threads), key=_rank)
-    baselines = [s for s in read_scores(director.directory) if s.name in BASELINES]
-    costs = director.ended.values()
-    return Board(
-        sweep=director.sweep,
-        directory=director.directory,
+def read_leaderboard(controller: SweepController, *, num_threads: int) -> Leaderboard:
+    """The leaderboard of a sweep as it is now."""
+    entries = sorted(_entries(controller, num_threads), key=_rank)
+    baselines = [s for s in read_scores(controller.directory) if s.name in BASELINES]
+    costs = controller.ended.values()
+    return Leaderboard(
+        sweep=controller.sweep,
+        directory=controller.directory,
         entries=tuple(entries),
         baselines=tuple(baselines),
-        tests=_tests(director.directory, entries, baselines),
+        tests=_tests(controller.directory, entries, baselines),
         cpu_s=sum(row["cpu_s"] for row in costs),
         wall_s=sum(row["wall_s"] for row in costs),
         num_threads=num_threads,
@@ -110,83 +113,85 @@ def _rank(entry: Entry) -> tuple[float, float, int]:
     return (-merit, entry.epoch, entry.trial.number)
 
 
-def _entries(director: Director, num_threads: int) -> Iterator[Entry]:
-    starts = {leg.run.key: leg.start for line in director.lines for leg in line.legs if leg.start}
-    for line in director.lines:
-        for trial, (run, last) in zip(line.trials, line.ends, strict=True):
-            state, reason = _state(director, line, run, last)
-            done = [
-                row for row in read_jsonl(run.directory / "metrics.jsonl") if row["step"] <= last
-            ]
+def _entries(controller: SweepController, num_threads: int) -> Iterator[Entry]:
+    segments = [segment for group in controller.groups for segment in group.segments]
+    parents = {each.run.key: each.parent for each in segments if each.parent}
+    for group in controller.groups:
+        for trial, (run, last) in zip(group.trials, group.ends, strict=True):
+            state, reason = _state(controller, group, run, last)
+            rows = read_jsonl(run.directory / "metrics.jsonl")
+            epochs = {row["step"]: row["epoch"] for row in rows if row["step"] <= last}
             scores = [s for s in read_scores(run.directory) if s.step and s.step <= last]
-            epochs = {row["step"]: row["epoch"] for row in done}
             best = best_of(scores)
+            step = best.step if best and best.step else 0
             yield Entry(
                 trial=trial,
                 run=run,
                 state=state,
                 reason=reason,
                 score=best,
-                trained_by=_trained_by(starts, run.key, best.step if best and best.step else 0),
-                epoch=epochs[best.step] if best and best.step else 0.0,
+                trained_by=_trained_by(parents, run.key, step),
+                epoch=epochs[step] if step else 0.0,
                 curve=tuple((epochs[s.step], s.metrics[s.metric]) for s in scores if s.step),
-                cpu_s=_cpu_s(director, run, last, num_threads, starts),
+                cpu_s=_cpu_s(controller, run, last, num_threads, parents),
             )
 
 
-def _trained_by(starts: Starts, key: str, step: int) -> str:
-    """The key of the run that trained a checkpoint of the run `key`."""
-    while key in starts and step <= starts[key][1]:
-        key = starts[key][0].key
+def _trained_by(parents: Parents, key: str, step: int) -> str:
+    """The key of the run that trained the checkpoint of `step` in the run `key`."""
+    while key in parents and step <= parents[key][1]:
+        key = parents[key][0].key
     return key
 
 
-def _cpu_s(director: Director, run: Run, last: int, num_threads: int, starts: Starts) -> float:
-    """CPU time of a run up to a step: measured, and shared out by the time of steps and scores.
+def _cpu_s(
+    controller: SweepController, run: Run, last: int, num_threads: int, parents: Parents
+) -> float:
+    """CPU time of a run up to step `last`: as measured, prorated by the time of steps and scores.
 
-    What was done before the run began with another's checkpoint is not its own.
+    What the run took over from its parent is not counted.
     """
     rows = read_jsonl(run.directory / "metrics.jsonl")
     times = [(row["step"], row["step_time_s"]) for row in rows]
     times += [(s.step or 0, s.seconds) for s in read_scores(run.directory)]
-    if run.key in starts:
-        times = [(step, seconds) for step, seconds in times if step > starts[run.key][1]]
+    if run.key in parents:
+        times = [(step, seconds) for step, seconds in times if step > parents[run.key][1]]
     whole, part = (sum(s for step, s in times if step <= end) for end in (float("inf"), last))
-    if is_nested(run.config):  # its workers are other processes, busy all the while
+    if is_nested(run.config):  # its workers are other processes, busy throughout
         return round(part * run.config.scaling.max_workers * num_threads, 1)
-    measured = sum(row["cpu_s"] for (key, _), row in director.ended.items() if key == run.key)
+    measured = sum(row["cpu_s"] for (key, _), row in controller.ended.items() if key == run.key)
     return round(measured * part / whole, 1) if whole else 0.0
 
 
-def _state(director: Director, line: Line, run: Run, last: int) -> tuple[str, str]:
-    """State of a trial, and its reason where it has not come to its end."""
-    if any(key == run.key and until >= last for key, until in director.ended):
+def _state(controller: SweepController, group: TrialGroup, run: Run, last: int) -> tuple[str, str]:
+    """State of a trial, with the reason if it was stopped or failed."""
+    if any(key == run.key and until >= last for key, until in controller.ended):
         return "finished", ""
-    standing = director.standing(line)
-    if standing.state == "stopped":
-        scheduler = director.sweep.settings.scheduler
-        return "stopped", f"by {scheduler} after save {standing.rung}"
-    if standing.state == "failed":
-        whys = [director.failed[leg.run.key] for leg in line.legs if leg.run.key in director.failed]
-        return "failed", whys[0]
-    return standing.state, ""
+    status = controller.status(group)
+    if status.state == "stopped":
+        scheduler = controller.sweep.settings.scheduler
+        return "stopped", f"by {scheduler} after save {status.rung}"
+    if status.state == "failed":
+        keys = [segment.run.key for segment in group.segments]
+        return "failed", next(controller.failed[key] for key in keys if key in controller.failed)
+    return status.state, ""
 
 
 def _tests(directory: Path, entries: list[Entry], baselines: list[Score]) -> dict[str, Comparison]:
-    """The winner against the next other checkpoint and against the baselines, on the same rows."""
+    """The winner against the next different checkpoint and the baselines, on the same rows."""
     scored = [entry for entry in entries if entry.score is not None]
     if not scored:
         return {}
     best = scored[0]
     second = next((e for e in scored if _checkpoint(e) != _checkpoint(best)), None)
-    rivals = {} if second is None else {second.name: _replies(second)}
-    rivals |= {s.name: list(read_jsonl(directory / s.predictions)) for s in baselines}
-    mine = _replies(best)
+    others = {} if second is None else {second.name: _replies(second)}
+    others |= {s.name: list(read_jsonl(directory / s.predictions)) for s in baselines}
+    replies = _replies(best)
     assert best.score is not None
     metric, greater = best.score.metric, best.score.greater_is_better
     found = {
-        name: compare_rows(mine, rows, metric=metric, greater_is_better=greater)
-        for name, rows in rivals.items()
+        name: compare_rows(replies, rows, metric=metric, greater_is_better=greater)
+        for name, rows in others.items()
     }
     return {name: comparison for name, comparison in found.items() if comparison is not None}
 
@@ -200,8 +205,8 @@ def _replies(entry: Entry) -> list[dict[str, Any]]:
     return list(read_jsonl(entry.run.directory / entry.score.predictions))
 
 
-def best_config(board: Board) -> Config:
-    """The winner as `jobs.finetune` runs it, to the same bytes: same threads, same metric."""
+def best_config(board: Leaderboard) -> Config:
+    """The config with which `jobs.finetune` trains the winner to the same bytes."""
     assert board.best is not None
     config = board.best.trial.config
     scaling = config.scaling.model_copy(update={"cpus_per_worker": board.num_threads})

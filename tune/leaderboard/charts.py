@@ -1,4 +1,4 @@
-"""Charts of a sweep as inline SVG, in the manner of a run's report (trainers/report/charts.py).
+"""Charts of a sweep as inline SVG, in the style of a run's report (trainers/report/charts.py).
 
 parallel_coordinates(board), metric_against(board, "train.learning_rate"), curves(board)
 """
@@ -25,8 +25,8 @@ from trainers.report.charts import (
     x_tick,
 )
 from trainers.report.scores import y_range_of
-from tune.leaderboard.board import Board, Entry
-from tune.leaderboard.files import told
+from tune.leaderboard.board import Entry, Leaderboard
+from tune.leaderboard.files import format_value
 
 WIDE = (1120.0, 320.0)
 MIDDLE = (560.0, 300.0)
@@ -34,36 +34,36 @@ MIDDLE = (560.0, 300.0)
 
 @dataclass(frozen=True)
 class Axis:
-    """One field on a vertical line: its values and where each stands, from 0 (below) to 1."""
+    """A vertical axis for one field: the position of each value, from 0 (bottom) to 1."""
 
     name: str
-    places: dict[str, float]
+    positions: dict[str, float]
 
-    def place(self, value: Any) -> float:
-        """Where a value stands."""
-        return self.places[told(value)]
+    def position(self, value: Any) -> float:
+        """The position of a value."""
+        return self.positions[format_value(value)]
 
 
 def axis_of(name: str, values: Sequence[Any]) -> Axis:
-    """Numbers by their size (by logarithm where they span more than ten times), others in order."""
+    """Numbers to scale (logarithmic above a factor of ten), other values at equal distances."""
     leaf = name.rsplit(".", 1)[-1]
-    distinct = list({told(value): value for value in values}.values())
+    distinct = list({format_value(value): value for value in values}.values())
     numbers = [v for v in distinct if isinstance(v, int | float) and not isinstance(v, bool)]
     if len(numbers) < len(distinct):
         step = 1 / max(len(distinct) - 1, 1)
-        return Axis(leaf, {told(value): i * step for i, value in enumerate(distinct)})
+        return Axis(leaf, {format_value(value): i * step for i, value in enumerate(distinct)})
     low, high = min(numbers), max(numbers)
     scaled = _scale(low, high)
     width = (scaled(high) - scaled(low)) or 1.0
-    return Axis(leaf, {told(v): (scaled(v) - scaled(low)) / width for v in numbers})
+    return Axis(leaf, {format_value(v): (scaled(v) - scaled(low)) / width for v in numbers})
 
 
 def _scale(low: float, high: float) -> Any:
     return math.log if low > 0 and high > 10 * low else float
 
 
-def parallel_coordinates(board: Board) -> Markup | None:
-    """A line for each scored trial through its values to its metric; the winner's stands out."""
+def parallel_coordinates(board: Leaderboard) -> Markup | None:
+    """A line per scored trial through its values to its metric; the winner's is highlighted."""
     entries = [entry for entry in board.entries if entry.value is not None]
     if not entries:
         return None
@@ -80,22 +80,22 @@ def parallel_coordinates(board: Board) -> Markup | None:
     for entry in reversed(entries):  # the best on top
         values = [*(entry.trial.values.get(name) for name in names), entry.value]
         pairs = zip(xs, axes, values, strict=True)
-        line = "L".join(f"{x:.1f} {y(axis.place(value)):.1f}" for x, axis, value in pairs)
+        line = "L".join(f"{x:.1f} {y(axis.position(value)):.1f}" for x, axis, value in pairs)
         style = "main" if entry is board.best else "faint"
         title = escape(_title(entry))
         parts.append(f'<g class="line {style}"><path d="M{line}"/><title>{title}</title></g>')
     for x, axis in zip(xs, axes, strict=True):
         parts.append(f'<path class="grid zero" d="M{x:.1f} {y(1):.1f}V{y(0):.1f}"/>')
         parts.append(_text(x, height - 8, escape(axis.name)))
-        parts += [_text(x + 8, y(at) + 4, escape(text), "start") for text, at in _apart(axis)]
+        parts += [_text(x + 8, y(at) + 4, escape(text), "start") for text, at in _labels(axis)]
     chart = svg(parts, WIDE, "parallel coordinates of the trials")
     return figure("Values and metric", chart, legend=[("main", "winner"), ("faint", "others")])
 
 
-def _apart(axis: Axis) -> list[tuple[str, float]]:
-    """Texts of an axis that do not write over each other."""
+def _labels(axis: Axis) -> list[tuple[str, float]]:
+    """The labels of an axis that do not overlap."""
     shown: list[tuple[str, float]] = []
-    for text, at in sorted(axis.places.items(), key=lambda pair: pair[1]):
+    for text, at in sorted(axis.positions.items(), key=lambda pair: pair[1]):
         if not shown or at - shown[-1][1] > 0.05:
             shown.append((text, at))
     return shown
@@ -105,8 +105,8 @@ def _text(x: float, y: float, text: str, anchor: str = "middle") -> str:
     return f'<text class="value" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text}</text>'
 
 
-def metric_against(board: Board, name: str) -> Markup | None:
-    """Each trial's best checkpoint over the values of one field of numbers, with its interval."""
+def metric_against(board: Leaderboard, name: str) -> Markup | None:
+    """Each trial's best checkpoint against one numeric field, with its interval."""
     entries = [e for e in board.entries if e.score and isinstance(e.trial.values.get(name), float)]
     if len(entries) < 2:
         return None
@@ -122,7 +122,7 @@ def metric_against(board: Board, name: str) -> Markup | None:
     last = -math.inf
     for value in sorted(set(xs)):
         if (at := frame.x(scaled(value))) - last > 52:
-            parts.append(x_tick(frame, scaled(value), told(value)))
+            parts.append(x_tick(frame, scaled(value), format_value(value)))
             last = at
     for entry in reversed(entries):
         parts.append(_mark(entry, frame, scaled(float(entry.trial.values[name])), board))
@@ -132,7 +132,7 @@ def metric_against(board: Board, name: str) -> Markup | None:
     return figure(f"{metric.capitalize()} against {leaf.replace('_', ' ')}", chart, legend=legend)
 
 
-def _mark(entry: Entry, frame: Frame, x: float, board: Board) -> str:
+def _mark(entry: Entry, frame: Frame, x: float, board: Leaderboard) -> str:
     assert entry.score is not None and entry.value is not None
     low, high = entry.score.intervals[entry.score.metric]
     at, y = frame.x(x), frame.y(entry.value)
@@ -146,8 +146,8 @@ def _mark(entry: Entry, frame: Frame, x: float, board: Board) -> str:
     )
 
 
-def curves(board: Board) -> Markup | None:
-    """The metric over epochs, a line for each run; trials that share one share its line."""
+def curves(board: Leaderboard) -> Markup | None:
+    """The metric over epochs, one line per run; trials that share a run share its line."""
     longest = {entry.run.key: entry for entry in sorted(board.entries, key=lambda e: len(e.curve))}
     if not any(entry.curve for entry in longest.values()):
         return None
@@ -179,7 +179,7 @@ def curves(board: Board) -> Markup | None:
     return figure("Curves", chart, legend=legend)
 
 
-def _curve_point(epoch: float, value: float, entry: Entry, board: Board) -> Point:
+def _curve_point(epoch: float, value: float, entry: Entry, board: Leaderboard) -> Point:
     best = board.best
     chosen = best is not None and entry.run.key == best.run.key and epoch == best.epoch
     title = f"{_values(entry)}, epoch {epoch:g}: {value:.3f}"
@@ -188,7 +188,7 @@ def _curve_point(epoch: float, value: float, entry: Entry, board: Board) -> Poin
 
 def _values(entry: Entry) -> str:
     parts = entry.trial.values.items()
-    return ", ".join(f"{name.rsplit('.', 1)[-1]} {told(value)}" for name, value in parts)
+    return ", ".join(f"{name.rsplit('.', 1)[-1]} {format_value(value)}" for name, value in parts)
 
 
 def _title(entry: Entry) -> str:

@@ -1,6 +1,6 @@
 """A leaderboard as files: leaderboard.md, leaderboard.json and best.yaml.
 
-write_board(read_board(director, num_threads=1))
+write_leaderboard(read_leaderboard(controller, num_threads=1))
 """
 
 from typing import Any
@@ -8,21 +8,21 @@ from typing import Any
 from datasets_src.types import Score
 from trainers.config.load import dump_config
 from trainers.storage.json_files import write_json, write_text
-from tune.leaderboard.board import WATTS_PER_CORE, Board, Entry, best_config
+from tune.leaderboard.board import WATTS_PER_CORE, Entry, Leaderboard, best_config
 
 
-def write_board(board: Board) -> None:
-    """Write leaderboard.json, leaderboard.md and, once something is scored, best.yaml."""
-    write_json(board.directory / "leaderboard.json", board_json(board))
-    write_text(board.directory / "leaderboard.md", board_markdown(board))
+def write_leaderboard(board: Leaderboard) -> None:
+    """Write leaderboard.json, leaderboard.md and, once a checkpoint is scored, best.yaml."""
+    write_json(board.directory / "leaderboard.json", leaderboard_json(board))
+    write_text(board.directory / "leaderboard.md", leaderboard_markdown(board))
     if board.best is not None:
         path = board.directory / "best.yaml"
-        head = f"# {board.best.name} of the sweep: python -m jobs.finetune {path}\n"
+        head = f"# {board.best.name} of the sweep; train it: python -m jobs.finetune {path}\n"
         write_text(path, head + dump_config(best_config(board)))
 
 
-def board_json(board: Board) -> dict[str, Any]:
-    """The board as JSON values."""
+def leaderboard_json(board: Leaderboard) -> dict[str, Any]:
+    """The leaderboard as JSON values."""
     return {
         "metric": board.sweep.metric,
         "mode": board.sweep.mode,
@@ -62,37 +62,37 @@ def _figures(score: Score) -> dict[str, Any]:
     }
 
 
-def _best_name(board: Board) -> str:
+def _best_name(board: Leaderboard) -> str:
     return "nothing" if board.best is None else board.best.name
 
 
-def board_markdown(board: Board) -> str:
-    """The board as a Markdown table with what the tests say below."""
+def leaderboard_markdown(board: Leaderboard) -> str:
+    """The leaderboard as a Markdown table, followed by the paired tests."""
     names = board.names
     leaves = [name.rsplit(".", 1)[-1] for name in names]
     head = ["", "trial", *leaves, board.sweep.metric, "95 % interval", "checkpoint", "epoch"]
     head += ["state", "CPU-s", "Wh (est.)"]
-    rows = [_cells(place, entry, names) for place, entry in enumerate(board.entries, start=1)]
+    rows = [_cells(rank, entry, names) for rank, entry in enumerate(board.entries, start=1)]
     rows += [
         ["", s.name, *("" for _ in names), *_score_cells(s), "", "", "baseline", "", ""]
         for s in board.baselines
     ]
     lines = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
-    n = next((e.score for e in board.entries if e.score), None)
-    said = [test.told(_best_name(board), name) for name, test in board.tests.items()]
+    tests = [f"- {test.told(_best_name(board), name)}" for name, test in board.tests.items()]
     title = f"# {board.sweep.base.run_name}: {board.sweep.metric}"
-    on = "" if n is None else f"on {n.n:,} rows in {n.num_groups:,} groups"
-    return "\n".join([title, on, "", *lines, "", *(f"- {line}" for line in said), ""])
+    score = next((e.score for e in board.entries if e.score), None)
+    size = "" if score is None else f"on {score.n:,} rows in {score.num_groups:,} groups"
+    return "\n".join([title, size, "", *lines, "", *tests, ""])
 
 
-def _cells(place: int, entry: Entry, names: list[str]) -> list[str]:
-    values = [told(entry.trial.values.get(name)) for name in names]
+def _cells(rank: int, entry: Entry, names: list[str]) -> list[str]:
+    values = [format_value(entry.trial.values.get(name)) for name in names]
     state = f"{entry.state} {entry.reason}".strip()
     cost = [f"{entry.cpu_s:,.0f}", f"{entry.energy_wh:.2f}"]
     if entry.score is None:
         return ["", str(entry.trial.number), *values, "–", "", "", "", state, *cost]
     checkpoint = [entry.score.name, f"{entry.epoch:g}"]
-    head = [str(place), str(entry.trial.number), *values]
+    head = [str(rank), str(entry.trial.number), *values]
     return [*head, *_score_cells(entry.score), *checkpoint, state, *cost]
 
 
@@ -101,8 +101,8 @@ def _score_cells(score: Score) -> list[str]:
     return [f"{score.metrics[score.metric]:.3f}", f"[{low:.3f}, {high:.3f}]"]
 
 
-def told(value: Any) -> str:
-    """0.0003 -> 3e-04 … as a table shows a value."""
+def format_value(value: Any) -> str:
+    """A value as tables show it: 0.00031234 -> "0.0003123", [1, 2] -> "1 2", None -> "–"."""
     if value is None:
         return "–"
     if isinstance(value, list | tuple):

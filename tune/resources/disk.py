@@ -1,8 +1,8 @@
-"""The disk budget of a sweep: checkpoints go by score, the worst first.
+"""The disk quota of a sweep: checkpoints are deleted by score, the worst first.
 
-Never deleted: the newest checkpoint of a run that goes on, those that others will begin with, and
-the one that leads. Room for all that a run at work has (its newest, its best, and the one being
-written) is kept free before it starts, so that the budget holds at every moment.
+Never deleted: the newest checkpoint of a run that continues, those that other runs will branch
+from, and the best of all. The space that a running trial may take (its newest, its best, and the
+checkpoint being written) is freed before it starts, so that the quota holds at every moment.
 """
 
 import math
@@ -19,47 +19,48 @@ from trainers.storage.checkpoints import (
 
 
 def used_bytes(directory: Path) -> int:
-    """Bytes of all files below a directory; a file with several names counts once."""
+    """Bytes of all files below a directory; hard links of one file count once."""
     sizes: dict[tuple[int, int], int] = {}
     for path in directory.rglob("*"):
         try:
-            told = path.lstat()
+            stat = path.lstat()
         except FileNotFoundError:  # deleted since it was listed
             continue
         if path.is_file():
-            sizes[told.st_dev, told.st_ino] = told.st_size
+            sizes[stat.st_dev, stat.st_ino] = stat.st_size
     return sum(sizes.values())
 
 
-def prune_settled(run_dir: Path) -> None:
-    """Keep of a run that goes on no more its best checkpoint only."""
+def prune_to_best(run_dir: Path) -> None:
+    """Delete all checkpoints but the best of a run that is not continued."""
     scored = {s.step: s.merit for s in read_scores(run_dir) if s.step is not None}
-    there = list_checkpoints(run_dir / "checkpoints")
+    checkpoints = list_checkpoints(run_dir / "checkpoints")
     best = max(
-        (c for c in there if c.step in scored),
+        (c for c in checkpoints if c.step in scored),
         key=lambda c: (scored[c.step], -c.step),
         default=None,
     )
-    for checkpoint in there:
+    for checkpoint in checkpoints:
         if checkpoint is not best:
             delete_checkpoint(checkpoint.path, step=checkpoint.step)
 
 
-def make_room(
+def free_space(
     directory: Path,
     *,
     limit: int,
     needed: int,
-    live: Collection[str],
-    kept: Collection[tuple[str, str]],
+    active: Collection[str],
+    protected: Collection[tuple[str, str]],
 ) -> bool:
-    """Delete the worst checkpoints until `needed` bytes fit below `limit`; whether they do.
+    """Delete the worst checkpoints until `needed` bytes fit below `limit`; whether they fit.
 
     Args:
-        live: keys of runs that go on or are at work.
-        kept: runs and checkpoints ("step-000140") that stay.
+        active: keys of runs that run or will continue; their newest checkpoint stays.
+        protected: runs and checkpoints ("step-000140") that stay.
     """
-    candidates = sorted(_spare(directory, live=live, kept=kept), key=lambda pair: pair[0])
+    deletable = _deletable(directory, active=active, protected=protected)
+    candidates = sorted(deletable, key=lambda pair: pair[0])
     while used_bytes(directory) + needed > limit:
         if not candidates:
             return False
@@ -68,15 +69,15 @@ def make_room(
     return True
 
 
-def _spare(
-    directory: Path, *, live: Collection[str], kept: Collection[tuple[str, str]]
+def _deletable(
+    directory: Path, *, active: Collection[str], protected: Collection[tuple[str, str]]
 ) -> list[tuple[float, Checkpoint]]:
-    """Checkpoints that may go, each with its score; an unscored one is worth nothing."""
+    """Checkpoints that may be deleted, with their scores; an unscored one ranks lowest."""
     found = []
     for run_dir in (directory / "trials").glob("*"):
         scores = {s.step: s.merit for s in read_scores(run_dir)}
-        for place, checkpoint in enumerate(list_checkpoints(run_dir / "checkpoints")):
-            goes_on = run_dir.name in live and place == 0
-            if not goes_on and (run_dir.name, step_name(checkpoint.step)) not in kept:
+        for index, checkpoint in enumerate(list_checkpoints(run_dir / "checkpoints")):
+            resumed_from = run_dir.name in active and index == 0  # the newest
+            if not resumed_from and (run_dir.name, step_name(checkpoint.step)) not in protected:
                 found.append((scores.get(checkpoint.step, -math.inf), checkpoint))
     return found

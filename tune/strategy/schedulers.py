@@ -1,16 +1,16 @@
-"""Which lines of trials go on, decided from scores and the order of the lines alone.
+"""Early stopping: which trial groups continue, decided from scores and the groups' order alone.
 
-A line is compared with the lines before it that got to the same rung, and waits until each of
-these has got there or has ended. So a decision does not depend on which line was faster, on how
-many run at a time, or on what was killed meanwhile: the same scores give the same decisions, now
-and after a restart. (Ray's own ASHA compares with whatever has arrived.)
+A group is compared with the earlier groups that reached the same rung, and waits until each of
+them has reached it or has ended. So a decision depends neither on speed, nor on the number of
+concurrent trials, nor on what was killed: the same scores give the same decisions, also after a
+restart. (Ray Tune's ASHA compares with the results that have arrived so far.)
 
-    asha     goes on if it is among the best 1 of `reduction_factor`   (arXiv 1810.05934)
-    median   goes on if its best so far reaches the median of the others' means so far, from the
-             third other on (Vizier, KDD 2017)
-    pbt      goes on unless it is among the worst 1 of `reduction_factor` of its generation, which
-             is all lines that get to the rung (arXiv 1711.09846); it waits for all of them
-    none     always goes on
+    asha     continues if among the best 1 of `reduction_factor`   (arXiv 1810.05934)
+    median   continues if its best score so far reaches the median of the other groups' mean scores
+             so far; applies from the third other group on (Vizier, KDD 2017)
+    pbt      continues unless among the worst 1 of `reduction_factor` of its generation, which is
+             all groups that reach the rung (arXiv 1711.09846); waits for all of them
+    none     always continues
 """
 
 import math
@@ -24,8 +24,14 @@ MIN_OTHERS = 3
 
 
 @dataclass(frozen=True)
-class Table:
-    """`rungs[i]` of line i, `scores` by (line, rung), the lines that failed. Higher is better."""
+class RungScores:
+    """What decisions depend on; a higher score is better.
+
+    Attributes:
+        rungs: of each group, by its number.
+        scores: by (group, rung).
+        failed: numbers of the groups that failed.
+    """
 
     rungs: Sequence[Sequence[int]]
     scores: Mapping[tuple[int, int], float]
@@ -33,80 +39,82 @@ class Table:
 
 
 @dataclass
-class Judge:
-    """Decides on one table; `goes_on(line, rung)` is None while it must wait for others."""
+class Scheduler:
+    """Decides on one state of the scores; `continues` is None while a group waits for others."""
 
     settings: SweepConfig
-    table: Table
-    _known: dict[tuple[int, int], bool | None] = field(default_factory=dict)
+    table: RungScores
+    _decided: dict[tuple[int, int], bool | None] = field(default_factory=dict)
 
-    def goes_on(self, line: int, rung: int) -> bool | None:
-        """Whether `line` is trained beyond `rung`, where it has its score."""
-        key = (line, rung)
-        if key not in self._known:
-            self._known[key] = self._decide(line, rung)
-        return self._known[key]
+    def continues(self, group: int, rung: int) -> bool | None:
+        """Whether `group`, which has its score at `rung`, is trained beyond it."""
+        key = (group, rung)
+        if key not in self._decided:
+            self._decided[key] = self._decide(group, rung)
+        return self._decided[key]
 
     def generation(self, rung: int) -> list[int] | None:
-        """All lines that got to `rung`, the best first; None while one is on its way."""
-        lines = [line for line, rungs in enumerate(self.table.rungs) if rung in rungs]
-        arrived = {line: self._arrived(line, rung) for line in lines}
-        if None in arrived.values():
+        """All groups that reached `rung`, the best first; None while one may still reach it."""
+        groups = [group for group, rungs in enumerate(self.table.rungs) if rung in rungs]
+        reached = {group: self._reached(group, rung) for group in groups}
+        if None in reached.values():
             return None
-        there = [line for line in lines if arrived[line]]
-        return sorted(there, key=lambda line: (-self.table.scores[line, rung], line))
+        ranked = [group for group in groups if reached[group]]
+        return sorted(ranked, key=lambda group: (-self.table.scores[group, rung], group))
 
     def parents(self, rung: int) -> list[int] | None:
-        """The lines of a generation that have a child, one for each that stops."""
-        ranks = self.generation(rung)
-        return None if ranks is None else ranks[: self._losers(ranks)]
+        """The groups of a generation that get a child, one for each group that stops."""
+        ranked = self.generation(rung)
+        return None if ranked is None else ranked[: self._num_stopped(ranked)]
 
-    def _losers(self, ranks: Sequence[int]) -> int:
-        """How many stop: each of them has a parent of its own."""
-        return min(max(1, len(ranks) // self.settings.reduction_factor), len(ranks) // 2)
+    def _num_stopped(self, ranked: Sequence[int]) -> int:
+        """At most half of a generation, so that each stopped group has a parent of its own."""
+        return min(max(1, len(ranked) // self.settings.reduction_factor), len(ranked) // 2)
 
-    def _decide(self, line: int, rung: int) -> bool | None:
+    def _decide(self, group: int, rung: int) -> bool | None:
         if self.settings.scheduler == "none":
             return True
         if self.settings.scheduler == "pbt":
-            ranks = self.generation(rung)
-            return None if ranks is None else line not in ranks[len(ranks) - self._losers(ranks) :]
-        others = [other for other in range(line) if rung in self.table.rungs[other]]
-        arrived = {other: self._arrived(other, rung) for other in others}
-        if None in arrived.values():
+            ranked = self.generation(rung)
+            if ranked is None:
+                return None
+            return group not in ranked[len(ranked) - self._num_stopped(ranked) :]
+        earlier = [other for other in range(group) if rung in self.table.rungs[other]]
+        reached = {other: self._reached(other, rung) for other in earlier}
+        if None in reached.values():
             return None
-        there = [other for other, is_there in arrived.items() if is_there]
+        others = [other for other, has_reached in reached.items() if has_reached]
         if self.settings.scheduler == "asha":
-            return self._among_the_best(line, rung, there)
-        return self._above_the_median(line, rung, there)
+            return self._among_the_best(group, rung, others)
+        return self._above_the_median(group, rung, others)
 
-    def _arrived(self, line: int, rung: int) -> bool | None:
-        """Whether a line got to `rung`: yes, no and never will, not yet."""
-        if (line, rung) in self.table.scores:
+    def _reached(self, group: int, rung: int) -> bool | None:
+        """Whether a group reached `rung`; False if it never will, None if it still may."""
+        if (group, rung) in self.table.scores:
             return True
-        if line in self.table.failed:
+        if group in self.table.failed:
             return False
-        for before in self.table.rungs[line]:
+        for before in self.table.rungs[group]:
             if before >= rung:
                 break
-            if (line, before) not in self.table.scores:
+            if (group, before) not in self.table.scores:
                 return None
-            if (on := self.goes_on(line, before)) is not True:
-                return on
+            if (continues := self.continues(group, before)) is not True:
+                return continues
         return None
 
-    def _among_the_best(self, line: int, rung: int, others: Sequence[int]) -> bool:
+    def _among_the_best(self, group: int, rung: int, others: Sequence[int]) -> bool:
         scores = self.table.scores
-        there = sorted((scores[other, rung] for other in [*others, line]), reverse=True)
-        keep = math.ceil(len(there) / self.settings.reduction_factor)
-        return scores[line, rung] >= there[keep - 1]
+        ranked = sorted((scores[other, rung] for other in [*others, group]), reverse=True)
+        num_kept = math.ceil(len(ranked) / self.settings.reduction_factor)
+        return scores[group, rung] >= ranked[num_kept - 1]
 
-    def _above_the_median(self, line: int, rung: int, others: Sequence[int]) -> bool:
+    def _above_the_median(self, group: int, rung: int, others: Sequence[int]) -> bool:
         if len(others) < MIN_OTHERS:
             return True
-        means = [fmean(self._so_far(other, rung)) for other in others]
-        return max(self._so_far(line, rung)) >= median(means)
+        means = [fmean(self._scores_up_to(other, rung)) for other in others]
+        return max(self._scores_up_to(group, rung)) >= median(means)
 
-    def _so_far(self, line: int, rung: int) -> list[float]:
-        rungs = [r for r in self.table.rungs[line] if r <= rung]
-        return [self.table.scores[line, r] for r in rungs]
+    def _scores_up_to(self, group: int, rung: int) -> list[float]:
+        rungs = [r for r in self.table.rungs[group] if r <= rung]
+        return [self.table.scores[group, r] for r in rungs]

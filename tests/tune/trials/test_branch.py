@@ -1,4 +1,4 @@
-"""What a run takes over from the one that it begins with, and what serves where that is gone."""
+"""What a run copies from the run it branches from, and what serves if that is gone."""
 
 import shutil
 from dataclasses import asdict
@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from datasets_src.types import Score
 from trainers.storage.checkpoints import list_checkpoints, save_checkpoint, step_name
 from trainers.storage.json_files import append_jsonl, read_jsonl
-from tune.trials.branch import begin_with
+from tune.trials.branch import branch_from
 
 VALUES = {7: 0.5, 14: 0.9, 21: 0.6, 28: 0.7, 35: 1.0}
 
@@ -43,23 +43,23 @@ def steps(run_dir: Path) -> list[int]:
 
 def test_records_up_to_the_step_its_checkpoint_and_the_best_before(parent: Path) -> None:
     child = parent.with_name("child")
-    begin_with(parent, 28, child)
+    branch_from(parent, 28, child)
     assert steps(child) == [28, 14]
     assert [row["step"] for row in read_jsonl(child / "metrics.jsonl")] == [7, 14, 21, 28]
     assert [row["step"] for row in read_jsonl(child / "scores.jsonl")] == [7, 14, 21, 28]
     assert (child / "predictions/28.jsonl").is_file()
     append_jsonl(child / "metrics.jsonl", {"step": 29})
-    begin_with(parent, 28, child)
-    assert len(list(read_jsonl(child / "metrics.jsonl"))) == 5, "it has gone on from there"
+    branch_from(parent, 28, child)
+    assert len(list(read_jsonl(child / "metrics.jsonl"))) == 5, "it has trained since"
 
 
-def test_where_it_is_gone_or_damaged_an_older_one_serves_or_none(parent: Path) -> None:
+def test_an_older_checkpoint_or_none_serves_if_it_is_gone_or_damaged(parent: Path) -> None:
     paths = {c.step: c.path for c in list_checkpoints(parent / "checkpoints")}
     shutil.rmtree(paths[28])
     (paths[21] / "w.safetensors").write_bytes(b"torn")
-    begin_with(parent, 28, parent.with_name("older"))
+    branch_from(parent, 28, parent.with_name("older"))
     assert steps(parent.with_name("older")) == [14]
     for step in (7, 14):
         shutil.rmtree(paths[step])
-    begin_with(parent, 28, parent.with_name("none"))
+    branch_from(parent, 28, parent.with_name("none"))
     assert steps(parent.with_name("none")) == []
