@@ -64,7 +64,7 @@ def busy_core() -> Iterator[psutil.Process]:
 def actors() -> list[psutil.Process]:
     """The actor of this process's Ray that answers, and the processes in which it runs SQL."""
     ours = psutil.Process().children(recursive=True)
-    found = [process for process in ours if process.name().startswith("ray::Answerer")]
+    found = [process for process in ours if process.name().startswith("ray::ScoringActor")]
     return found + [child for process in found for child in process.children()]
 
 
