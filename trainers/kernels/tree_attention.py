@@ -9,29 +9,16 @@ products over the heads:
 P is computed again on the way back, so that no scores are kept. Scores and dO V^T are float32:
 their products are exact in it, and rounding them to bfloat16 would be an error that the flash
 kernel does not make either.
-
-`attn_implementation="tree"` is registered with transformers. On CUDA the same mask runs in
-FlexAttention; a window that bites, as a dense mask. A call with `pages` in place of a tree attends
-to those (paged_attention.py), one with neither is plain SDPA.
 """
 
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor, nn
-from transformers import AttentionInterface, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+from torch import Tensor
 
-from trainers.kernels.flex_attention import flex_tree_attention
-from trainers.kernels.paged_attention import PagedAttentionInputs
 from trainers.kernels.query_chunks import Chunk
-from trainers.kernels.tree import Tree
 
-NAME = "tree"
-# transformers takes a 4-D mask as it is and builds none of its own.
-NO_MASK = torch.zeros(1, 1, 1, 1)
 # Scores in memory at a time, for each thread; in float32 they take 2 MiB.
 THREAD_SCORES = 2**19
 
@@ -143,52 +130,3 @@ def exact_bmm(a: Tensor, b: Tensor, scale: float) -> Tensor:
 def _scaled_bmm(a: Tensor, b: Tensor, scale: float) -> Tensor:
     out = a.new_empty(len(a), a.shape[1], b.shape[2])
     return torch.baddbmm(out, a, b, beta=0, alpha=scale, out=out)
-
-
-def tree_attention_forward(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    tree: Tree | None = None,
-    pages: PagedAttentionInputs | None = None,
-    sliding_window: int | None = None,
-    **kwargs: Any,
-) -> tuple[Tensor, None]:
-    """What transformers calls in each layer: query [1, H, T, D] -> ([1, T, H, D], None)."""
-    if pages is not None:
-        assert scaling is not None
-        return pages.attend(cast(Any, module).layer_idx, query, key, value, scaling), None
-    if tree is None:
-        return sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout, scaling, **kwargs
-        )
-    assert dropout == 0.0, "refused before training: check_family"
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    if sliding_window is not None and tree.longest > sliding_window:
-        mask = tree.mask(sliding_window)[None, None]
-        out = nn.functional.scaled_dot_product_attention(
-            query, key, value, mask, scale=scale, enable_gqa=True
-        )
-    elif query.device.type == "cuda":
-        out = flex_tree_attention(query, key, value, tree, scale)
-    else:
-        out = TreeAttention.apply(query, key, value, tree.chunks, scale)
-    return out.transpose(1, 2).contiguous(), None
-
-
-def attention_inputs(base: PreTrainedModel, tree: Tree) -> dict[str, Any]:
-    """What the model is called with so that its layers attend along the tree."""
-    if base.config._attn_implementation == NAME:
-        return {"attention_mask": NO_MASK, "tree": tree}
-    # Falcon's layers call SDPA themselves: exact with a dense mask, only attention is slower.
-    return {"attention_mask": tree.mask()[None, None]}
-
-
-def register() -> None:
-    """Make attn_implementation="tree" known to transformers."""
-    AttentionInterface.register(NAME, tree_attention_forward)
-    AttentionMaskInterface.register(NAME, sdpa_mask)

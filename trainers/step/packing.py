@@ -29,7 +29,7 @@ class PackedBatch:
     """T packed tokens with N distinct targets.
 
     ids [T]; target n is targets[n], predicted from token src[n], and stands for weights[n] of
-    the rows' trained tokens. num_row_tokens: what the rows have without sharing. of_rows: for each
+    the rows' trained tokens. num_row_tokens: what the rows have without sharing. row_targets: for each
     row, in the order they were given, its trained tokens as targets n.
     """
 
@@ -39,7 +39,7 @@ class PackedBatch:
     targets: Tensor
     weights: Tensor
     num_row_tokens: int
-    of_rows: tuple[Tensor, ...]
+    row_targets: tuple[Tensor, ...]
 
     def to(self, device: torch.device) -> "PackedBatch":
         """The batch with its tensors on `device`."""
@@ -50,7 +50,7 @@ class PackedBatch:
             self.targets.to(device),
             self.weights.to(device),
             self.num_row_tokens,
-            self.of_rows,
+            self.row_targets,
         )
 
     def padded(self, multiple: int) -> "PackedBatch":
@@ -98,7 +98,7 @@ def pack(examples: Sequence[TokenizedExample], *, min_share: int) -> PackedBatch
         targets=torch.from_numpy(targets),
         weights=torch.from_numpy(weights),
         num_row_tokens=sum(lengths),
-        of_rows=tuple(torch.from_numpy(of_sorted[place]) for place in np.argsort(order)),
+        row_targets=tuple(torch.from_numpy(of_sorted[place]) for place in np.argsort(order)),
     )
 
 
@@ -138,5 +138,5 @@ def _targets(
     distinct, index, counts = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
     src, targets = distinct.T.copy()
     num_targets = [len(row) - first for row, first in zip(rows, first_targets, strict=True)]
-    of_rows = np.split(index.reshape(-1), np.cumsum(num_targets)[:-1])
-    return src, targets, counts.astype(np.float64), of_rows
+    row_targets = np.split(index.reshape(-1), np.cumsum(num_targets)[:-1])
+    return src, targets, counts.astype(np.float64), row_targets

@@ -18,8 +18,8 @@ import torch.distributed as dist
 from peft import PeftModel
 from torch import Tensor, nn
 
+from trainers.kernels.attention import attention_inputs
 from trainers.kernels.head_loss import head_loss
-from trainers.kernels.tree_attention import attention_inputs
 from trainers.step.optimizer import load_optimizer_state, optimizer_state
 from trainers.step.packing import PackedBatch
 
