@@ -29,8 +29,8 @@ class PackedBatch:
     """T packed tokens with N distinct targets.
 
     ids [T]; target n is targets[n], predicted from token src[n], and stands for weights[n] of
-    the rows' trained tokens. num_row_tokens: what the rows have without sharing. row_targets: for each
-    row, in the order they were given, its trained tokens as targets n.
+    the rows' trained tokens. num_row_tokens: tokens of the rows without sharing. row_targets:
+    for each row, in the order given, its trained tokens as targets n.
     """
 
     ids: Tensor
