@@ -49,7 +49,7 @@ def part_of(row: Row, output: str) -> str:
 
 
 def write_dataset(directory: Path, rows: Sequence[Row], *, record: Record, output: str) -> None:
-    """Write beside `directory` and put it there, in place of an older one."""
+    """Write to a temporary directory, then rename it to `directory`, replacing an older one."""
     part, old = (directory.with_name(f".{directory.name}.{end}") for end in ("part", "old"))
     for left_over in (part, old):
         shutil.rmtree(left_over, ignore_errors=True)
