@@ -1,19 +1,38 @@
-"""The module of a method: what trains, how it is saved, and how the base is asked.
+"""The training method of a config, and the model it builds.
 
-how = method_module(config.method)
-how.check(model_dir, config.method)
-model = how.build(model_dir, config.method, dtype=torch.bfloat16, seed=42, device="cpu")
-how.save(model, folder, base_name="pocket"); how.load(model, folder)
-with how.untuned(model): ...
-how.merge(model_dir, folder, Path("merged")); how.reload(model_dir, folder)
+method = method_module(config.method)
+method.check(model_dir, config.method)
+model = build_model(config, model_dir)
+method.save(model, folder, base_name="pocket")
+method.load(model, folder)
+with method.untuned(model): ...
+method.merge(model_dir, folder, Path("merged"))
 """
 
 from importlib import import_module
-from types import ModuleType
+from pathlib import Path
+from typing import cast
 
-from trainers.config.schema import Method
+from trainers.config.schema import Config, Method
+from trainers.methods.contract import TrainingMethod
+from trainers.models.load import LanguageModel, compute_dtype
 
 
-def method_module(method: Method) -> ModuleType:
-    """FILES and the functions of `method`: check, build, save, load, untuned, merge, reload."""
-    return import_module(f"trainers.methods.{method.method_type}")
+def method_module(method: Method) -> TrainingMethod:
+    """The module that implements `method` (trainers/methods/lora.py, ...)."""
+    return cast(TrainingMethod, import_module(f"trainers.methods.{method.method_type}"))
+
+
+def build_model(config: Config, model_dir: Path) -> LanguageModel:
+    """The base in `model_dir` with fresh trainable weights, as `config` trains and scores it.
+
+    Raises:
+        UserError: `model.dtype` is emulated on this machine.
+    """
+    return method_module(config.method).build(
+        model_dir,
+        config.method,
+        dtype=compute_dtype(config.model.dtype),
+        seed=config.train.seed,
+        device="cuda" if config.scaling.use_gpu else "cpu",
+    )
