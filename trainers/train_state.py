@@ -21,7 +21,8 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from datasets_src.batching.plan import steps_per_epoch
 from datasets_src.prepared.store import Split, open_split
 from trainers.config.schema import Config
-from trainers.methods.choose import build_model, method_module
+from trainers.methods.build import build_model
+from trainers.methods.choose import method_module
 from trainers.models.load import LanguageModel, compute_dtype, load_tokenizer
 from trainers.models.resolve import resolve_base
 from trainers.process.failpoints import fail_at

@@ -26,7 +26,8 @@ from trainers.config.schema import Config
 from trainers.evaluation.evaluate import EvalSpec, Together, constant_score, evaluate
 from trainers.evaluation.few_shot import few_shot_of_run
 from trainers.generation.replies import stop_strings
-from trainers.methods.choose import build_model, method_module
+from trainers.methods.build import build_model
+from trainers.methods.choose import method_module
 from trainers.models.load import LanguageModel, load_tokenizer
 from trainers.models.resolve import resolve_base
 from trainers.run.scores import CONSTANT, FEW_SHOT

@@ -16,7 +16,8 @@ from datasets_src.errors import UserError
 from trainers.config.schema import Config
 from trainers.generation.replies import Reply, stop_strings
 from trainers.generation.sampling import preset_replies
-from trainers.methods.choose import build_model, method_module
+from trainers.methods.build import build_model
+from trainers.methods.choose import method_module
 from trainers.models.load import load_tokenizer
 from trainers.process.machine import num_cores
 from trainers.storage.checkpoints import damage, list_checkpoints, step_name

@@ -1,8 +1,8 @@
-"""The training method of a config, and the model it builds.
+"""The training method of a config: a module of functions (contract.py). Imports no torch.
 
 method = method_module(config.method)
 method.check(model_dir, config.method)
-model = build_model(config, model_dir)
+model = method.build(model_dir, config.method, dtype=torch.bfloat16, seed=42, device="cpu")
 method.save(model, folder, base_name="pocket")
 method.load(model, folder)
 with method.untuned(model): ...
@@ -10,29 +10,14 @@ method.merge(model_dir, folder, Path("merged"))
 """
 
 from importlib import import_module
-from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from trainers.config.schema import Config, Method
-from trainers.methods.contract import TrainingMethod
-from trainers.models.load import LanguageModel, compute_dtype
+from trainers.config.schema import Method
+
+if TYPE_CHECKING:
+    from trainers.methods.contract import TrainingMethod
 
 
-def method_module(method: Method) -> TrainingMethod:
+def method_module(method: Method) -> "TrainingMethod":
     """The module that implements `method` (trainers/methods/lora.py, ...)."""
-    return cast(TrainingMethod, import_module(f"trainers.methods.{method.method_type}"))
-
-
-def build_model(config: Config, model_dir: Path) -> LanguageModel:
-    """The base in `model_dir` with fresh trainable weights, as `config` trains and scores it.
-
-    Raises:
-        UserError: `model.dtype` is emulated on this machine.
-    """
-    return method_module(config.method).build(
-        model_dir,
-        config.method,
-        dtype=compute_dtype(config.model.dtype),
-        seed=config.train.seed,
-        device="cuda" if config.scaling.use_gpu else "cpu",
-    )
+    return cast("TrainingMethod", import_module(f"trainers.methods.{method.method_type}"))
