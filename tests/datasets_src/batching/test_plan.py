@@ -5,7 +5,7 @@ from itertools import chain
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets_src.batching.plan import cut_step, plan_run, prefix_units, share_out
@@ -13,8 +13,8 @@ from datasets_src.types import StepPlan, TokenizedExample
 
 
 def plan_of(num_rows: int, **changed: object) -> list[StepPlan]:
-    settings = {"seed": 1, "num_epochs": 2, "max_steps": -1, "train_batch_size": 8} | changed
-    return plan_run(num_rows, **settings)  # type: ignore[arg-type]
+    arguments = {"seed": 1, "num_epochs": 2, "max_steps": -1, "train_batch_size": 8} | changed
+    return plan_run(num_rows, **arguments)  # type: ignore[arg-type]
 
 
 def examples(rows: list[list[int]]) -> list[TokenizedExample]:
