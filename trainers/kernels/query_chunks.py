@@ -56,8 +56,8 @@ def _cuts(nodes: Sequence[int], size: int) -> list[int]:
     cuts = [0]
     for start, end in pairwise(nodes):
         num_parts = -(-(end - start) // size)
-        places = [start + (end - start) * i // num_parts for i in range(num_parts + 1)]
-        for part_start, part_end in pairwise(places):
+        bounds = [start + (end - start) * i // num_parts for i in range(num_parts + 1)]
+        for part_start, part_end in pairwise(bounds):
             if part_end - cuts[-1] > size:
                 cuts.append(part_start)
     return [*cuts, nodes[-1]]

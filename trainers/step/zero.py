@@ -174,6 +174,7 @@ class ZeroEngine:
         return value.detach().clone()
 
     def _set(self, name: str, key: str | None, value: Tensor) -> None:
+        """Set the full float32 master of a parameter (key None), or its moment `key`."""
         from deepspeed import utils
 
         param: Any = self._trained[name]
