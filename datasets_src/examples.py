@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pyarrow as pa
@@ -21,7 +20,7 @@ from datasets_src.reading.bad_rows import BadRows
 from datasets_src.reading.columns import map_rows
 from datasets_src.reading.readers import read_rows
 from datasets_src.split import TRAIN, VALIDATION
-from datasets_src.task import task_options
+from datasets_src.task import Task, task_options
 from datasets_src.types import Example
 
 # Large enough that a Ray task (about 10 ms of overhead) is small beside its work, small enough
@@ -54,7 +53,7 @@ class LoadedExamples:
 
 def load_examples(
     data: DataConfig,
-    task: ModuleType,
+    task: Task,
     *,
     keep_block: Callable[[pa.Table], Any],
     bad: BadRows | None = None,
@@ -90,7 +89,7 @@ def load_examples(
 
 def _all_examples(
     data: DataConfig,
-    task: ModuleType,
+    task: Task,
     options: Section,
     loaded: LoadedExamples,
     *,
@@ -114,7 +113,7 @@ def _all_examples(
 
 
 def mapped_rows(
-    data: DataConfig, task: ModuleType, key: str, path: Path, *, bad: BadRows | None
+    data: DataConfig, task: Task, key: str, path: Path, *, bad: BadRows | None
 ) -> Iterator[dict[str, Any]]:
     """Rows of one of the config's files under the fields of the task."""
     return map_rows(
@@ -153,7 +152,7 @@ class TaskRows:
 
 
 def load_rows(
-    task: ModuleType, rows: TaskRows, options: Section, *, bad: BadRows | None
+    task: Task, rows: TaskRows, options: Section, *, bad: BadRows | None
 ) -> Iterator[Example]:
     """What the task makes of rows; where `bad` is given, begun again behind each it refuses.
 

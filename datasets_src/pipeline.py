@@ -3,7 +3,7 @@
 prepare(config.data, model_dir=Path("/models/pocket"), output_dir=Path("runs"))
 runs/prepared/3f2a…/{train.parquet,validation.parquet,data.json}
 
-Files are written beside the final name and renamed when complete: what is there is whole.
+Files are written under a temporary name and renamed when complete.
 """
 
 import json
@@ -122,10 +122,8 @@ def prepare(data: DataConfig, *, model_dir: Path, output_dir: Path) -> Prepared:
 
 
 def start_workers(text_format: TextFormat, task: str) -> Any:
-    """Let Ray's workers import and open the tokenizer while the rows are still being read.
-
-    Returns the reference under which the workers know `text_format`.
-    """
+    """Have Ray's workers import and open the tokenizer while rows are being read; a reference to
+    `text_format` for them."""
     import ray
 
     shared = ray.put(text_format)
@@ -136,14 +134,13 @@ def start_workers(text_format: TextFormat, task: str) -> Any:
 
 
 def tokenise_blocks(loaded: LoadedExamples, task: str, shared: Any) -> Iterator[pa.Table]:
-    """Tables of the rows with their tokens, in the order of the rows; one Ray task a block.
+    """Tables of the rows with their tokens, in row order; one Ray task a block.
 
-    `shared` is the reference that `start_workers` gave.
+    `shared` is the reference returned by `start_workers`.
     """
     import ray.data
 
-    # Ray tells of every execution that it ended well, and that its bars are off (ours is shown);
-    # what goes wrong is still told. Importing ray.data sets the levels, so this comes after.
+    # Only warnings: our own bar is shown. Importing ray.data sets the levels, so this comes after.
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current().copy()

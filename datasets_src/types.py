@@ -7,7 +7,7 @@ An example row of the text2sql task:
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any, Protocol, TypedDict
 
 
 class Message(TypedDict):
@@ -29,6 +29,16 @@ class Example:
     inputs: Mapping[str, Any]
     target: str
     split: str | None = None
+
+
+class ExampleRenderer(Protocol):
+    """The part of a task (task.py) that renders examples; a module is one."""
+
+    def to_messages(self, example: Example) -> list[Message]:
+        """The prompt as turns of a conversation, for `data.template=chat`."""
+
+    def to_text(self, example: Example) -> tuple[str, str]:
+        """Prompt and completion as text, for `data.template=plain`."""
 
 
 @dataclass(frozen=True)

@@ -86,8 +86,8 @@ def tell(built: Built) -> str:
         ("left out", f"{d['num']:,}: {d['reason']} ({', '.join(d['examples'])})")
         for d in record["dropped"]
     ]
-    if built.told:
-        lines.append(("teacher", f"{built.told}, over all starts"))
+    if built.usage:
+        lines.append(("teacher", f"{built.usage}, over all starts"))
     lines += list(_lengths(record["lengths"]))
     return "\n".join(f"{name:<12}{text}" for name, text in lines)
 

@@ -21,6 +21,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from datasets_src.batching.plan import steps_per_epoch
 from datasets_src.prepared.store import Split, open_split
 from trainers.config.schema import Config
+from trainers.methods.build import build_model
 from trainers.methods.choose import method_module
 from trainers.models.load import LanguageModel, compute_dtype, load_tokenizer
 from trainers.models.resolve import resolve_base
@@ -105,15 +106,8 @@ def build_train_state(
     config = spec.config
     model_dir = resolve_base(config)
     method = method_module(config.method)
-    dtype = compute_dtype(config.model.dtype)
-    model = method.build(
-        model_dir,
-        config.method,
-        dtype=dtype,
-        seed=config.train.seed,
-        device="cuda" if config.scaling.use_gpu else "cpu",
-    )
-    reporter.model_built(model, dtype)
+    model = build_model(config, model_dir)
+    reporter.model_built(model, compute_dtype(config.model.dtype))
     if checkpoint is not None:
         method.load(model, checkpoint.path)
     engine = make_engine(config, model)

@@ -13,13 +13,12 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from types import ModuleType
 
 from datasets_src.chat.tokenise import TextFormat, chat_tokens, merge_system, plain_tokens
 from datasets_src.chat.word_encoder import Encode
 from datasets_src.errors import UserError
 from datasets_src.split import share_of
-from datasets_src.types import Example, Message
+from datasets_src.types import Example, ExampleRenderer, Message
 
 SEPARATOR = "\n\n"
 MAX_PATH = 1024
@@ -65,7 +64,7 @@ def prompt_tokens(
     fmt: TextFormat,
     encode: Encode,
     *,
-    task: ModuleType,
+    task: ExampleRenderer,
     examples: Sequence[Example],
     prompting: Prompting,
 ) -> list[list[int]]:
@@ -101,7 +100,7 @@ def fit_shots(
     return replace(prompting, shots=())
 
 
-def conversation(task: ModuleType, example: Example, prompting: Prompting) -> list[Message]:
+def conversation(task: ExampleRenderer, example: Example, prompting: Prompting) -> list[Message]:
     """The turns up to the question. Of several system turns that are equal, one is left."""
     system, question = _parted(task.to_messages(example))
     turns: list[Message] = []
@@ -121,7 +120,7 @@ def _parted(turns: Sequence[Message]) -> tuple[list[Message], list[Message]]:
     return list(turns[:num]), list(turns[num:])
 
 
-def _plain_pair(task: ModuleType, example: Example, prompting: Prompting) -> tuple[str, str]:
+def _plain_pair(task: ExampleRenderer, example: Example, prompting: Prompting) -> tuple[str, str]:
     prompt, completion = task.to_text(example)
     shots = ["".join(task.to_text(shot)).rstrip("\n") for shot in prompting.shots]
     system = [] if prompting.system_prompt is None else [prompting.system_prompt]

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import jinja2
@@ -22,7 +21,7 @@ from tokenizers import AddedToken, Tokenizer
 from datasets_src.chat.families import fitting_families
 from datasets_src.chat.word_encoder import Encode, open_encoder
 from datasets_src.errors import UserError
-from datasets_src.types import Example, Message
+from datasets_src.types import Example, ExampleRenderer, Message
 
 PROBE = ("Hola", "¿Cuántas rutas hay?")
 REPLY = "Doce"
@@ -203,7 +202,7 @@ def open_tokenizer(fmt: TextFormat) -> Encode:
 
 
 def tokenise(
-    fmt: TextFormat, encode: Encode, *, task: ModuleType, examples: Sequence[Example]
+    fmt: TextFormat, encode: Encode, *, task: ExampleRenderer, examples: Sequence[Example]
 ) -> list[Tokens]:
     """Token ids of a batch of examples, in its order; each text is tokenised once."""
     if fmt.template == "plain":
@@ -212,7 +211,7 @@ def tokenise(
     return chat_tokens(fmt, encode, [task.to_messages(e) for e in examples], targets)
 
 
-def empty_target_test(fmt: TextFormat, task: ModuleType) -> Callable[[Example], bool]:
+def empty_target_test(fmt: TextFormat, task: ExampleRenderer) -> Callable[[Example], bool]:
     """Whether no token but the stop would be trained; texts are tokenised where that may be."""
     encoder = cache(lambda: open_tokenizer(fmt))
 

@@ -8,12 +8,11 @@ import json
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from datasets_src.config import DataConfig
 from datasets_src.reading.readers import check_file, find_reader, split_sheet
-from datasets_src.task import load_task, task_options
+from datasets_src.task import Task, load_task, task_options
 
 # Raise it whenever the code of this folder gives other rows for the same input.
 CODE_VERSION = 2
@@ -73,7 +72,7 @@ def _file_hash(path: Path, size: int, mtime_ns: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _module_hash(task: ModuleType) -> str:
+def _module_hash(task: Task) -> str:
     assert task.__file__ is not None
     return file_hash(Path(task.__file__))
 

@@ -9,7 +9,6 @@ print(format_sharing(measure_sharing(train, task, template="chat", train_batch_s
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from datasets_src.batching.plan import plan_run, prefix_units
 from datasets_src.batching.trie import Ids, shared_lengths, sort_rows, trie_size
 from datasets_src.prepared.store import Split
-from datasets_src.types import Example
+from datasets_src.types import Example, ExampleRenderer
 
 # Steps that are measured, and rows, in whole groups, among which better ways are looked for.
 MAX_STEPS = 40
@@ -79,7 +78,7 @@ class Steps:
 
 
 def measure_sharing(
-    train: Split, task: ModuleType, *, template: str, train_batch_size: int, min_share: int = 8
+    train: Split, task: ExampleRenderer, *, template: str, train_batch_size: int, min_share: int = 8
 ) -> list[Sharing]:
     """What the shuffled rows share, then what would share more, the best last."""
     steps = Steps(train_batch_size, min_share)
@@ -126,7 +125,7 @@ def _whole_groups(groups: Sequence[str]) -> list[int]:
     return sorted(kept)
 
 
-def _prompt_fields(example: Example, task: ModuleType, template: str) -> list[str]:
+def _prompt_fields(example: Example, task: ExampleRenderer, template: str) -> list[str]:
     """Names of the inputs that stand in the prompt, in its order."""
     if template == "plain":
         prompt = str(task.to_text(example)[0])

@@ -2,7 +2,7 @@
 
 build_name: fauna_descriptions
 kind: biosenda
-options: {database: datasets_src/shipped/fauna/fauna.sql, …}
+options: {database: datasets_src/shipped/fauna/material/poblaciones.sql, …}
 teacher: {gguf_file: pocket}
 """
 

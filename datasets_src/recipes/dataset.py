@@ -1,6 +1,6 @@
 """A built dataset on disk: Parquet, a card and a record, whole or not there.
 
-write_dataset(Path("datasets/demo"), rows, record=record, output="target", license="CC-BY-4.0")
+write_dataset(Path("datasets/demo"), rows, record=record, output="target")
 datasets/demo/README.md               the card: counts, licences, recipe hash, lengths
               build.json              the same for programs
               data/train.parquet      what `data.train_file` of a config, or load_dataset, takes
@@ -49,7 +49,7 @@ def part_of(row: Row, output: str) -> str:
 
 
 def write_dataset(directory: Path, rows: Sequence[Row], *, record: Record, output: str) -> None:
-    """Write beside `directory` and put it there, in place of an older one."""
+    """Write to a temporary directory, then rename it to `directory`, replacing an older one."""
     part, old = (directory.with_name(f".{directory.name}.{end}") for end in ("part", "old"))
     for left_over in (part, old):
         shutil.rmtree(left_over, ignore_errors=True)

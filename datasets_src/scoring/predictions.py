@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal
 
 from datasets_src.config import DataConfig, Section
@@ -29,7 +28,7 @@ from datasets_src.scoring.score import (
     summarise,
 )
 from datasets_src.split import split_rows
-from datasets_src.task import load_task, reference_row, task_options
+from datasets_src.task import Task, load_task, reference_row, task_options
 from datasets_src.types import Example, Score
 
 Missing = Literal["refuse", "empty", "skip"]
@@ -123,7 +122,7 @@ def load_sides(data: DataConfig, *, make_split: bool = True) -> Held:
     return Held([e for e, side in pairs if side == "validation"], train, source, record)
 
 
-def load_references(task: ModuleType, options: Section, replies: Replies) -> Held:
+def load_references(task: Task, options: Section, replies: Replies) -> Held:
     """The examples of rows that bring their reference; each row is refused or becomes one."""
     where = f"{replies.key}: {replies.path}"
 
@@ -195,7 +194,7 @@ def check_references(replies: Replies, others: Replies) -> None:
         )
 
 
-def score_file(task: ModuleType, replies: Replies, examples: list[Example], metric: str) -> Scored:
+def score_file(task: Task, replies: Replies, examples: list[Example], metric: str) -> Scored:
     """The replies to `examples`, scored; an example without one has an empty one."""
     texts = [replies.by_id.get(example.id, "") for example in examples]
     started = time.monotonic()
@@ -214,7 +213,7 @@ def score_file(task: ModuleType, replies: Replies, examples: list[Example], metr
 
 
 def score_constant(
-    task: ModuleType,
+    task: Task,
     train: Sequence[Example],
     examples: Sequence[Example],
     *,

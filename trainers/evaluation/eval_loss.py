@@ -54,7 +54,7 @@ def row_losses(
         for part in parts:
             batch = pack(part.rows, min_share=min_share)
             of_targets = loss_part(model, batch, num_targets=1, head=_Losses(model)).cpu()
-            means += [float(of_targets[row].mean(dtype=torch.float64)) for row in batch.of_rows]
+            means += [float(of_targets[row].mean(dtype=torch.float64)) for row in batch.row_targets]
             _check(means, indices, rows)
             on_part()
         losses |= zip(indices, means, strict=True)  # parts keep the order of sorted rows

@@ -14,10 +14,10 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
+from trainers.kernels.attention import NO_MASK
 from trainers.kernels.paged_attention import PagedAttentionInputs
 from trainers.kernels.paged_kv import PROMPT_PAGE, REPLY_PAGE, KvCache, PageTable, Shape
 from trainers.kernels.paged_plan import OWN, PARTS, WHOLE, Plan, Reads
-from trainers.kernels.tree_attention import NO_MASK
 from trainers.models.load import LanguageModel
 
 Input = tuple[int, int]  # a token and its position in the row

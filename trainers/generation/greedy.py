@@ -13,7 +13,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from trainers.generation.decode import decode
 from trainers.generation.hf_generate import padded_rows
 from trainers.generation.replies import Reply, StopRule, cut_reply, end_of_turn_ids
-from trainers.kernels.tree_attention import NAME
+from trainers.kernels.attention import NAME
 from trainers.models.load import LanguageModel
 
 
@@ -60,7 +60,7 @@ def greedy_replies(
 def longest_in_pages(model: LanguageModel) -> float:
     """Maximum length, in tokens, of a row that decode.py can attend to; others use transformers.
 
-    On CPU that is any row of a family that attends through kernels/tree_attention.py, up to its
+    On CPU that is any row of a family that attends through kernels/attention.py, up to its
     sliding window.
     """
     config: Any = model.config

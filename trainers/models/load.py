@@ -18,7 +18,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from datasets_src.chat.base_template import reserve_pad
 from datasets_src.errors import UserError
-from trainers.kernels.tree_attention import register
+from trainers.kernels.attention import register
 from trainers.models.resolve import attention_of
 
 LanguageModel = PreTrainedModel | PeftModel

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import openpyxl
@@ -17,6 +17,7 @@ from datasets_src.examples import TaskRows, load_examples, load_rows
 from datasets_src.reading.bad_rows import BadRows, check_limit
 from datasets_src.reading.columns import MAX_UNLIKE, map_rows
 from datasets_src.reading.readers import read_rows
+from datasets_src.task import Task
 from datasets_src.types import Example
 
 KEY = "data.train_file"
@@ -181,8 +182,8 @@ class Options(Section):
     """None."""
 
 
-def task_of(load: Any) -> ModuleType:
-    return cast(ModuleType, SimpleNamespace(load=load, FIELDS=FIELDS, Options=Options))
+def task_of(load: Any) -> Task:
+    return cast(Task, SimpleNamespace(load=load, FIELDS=FIELDS, Options=Options))
 
 
 def choosy(rows: Iterator[Record], options: Section) -> Iterator[Example]:

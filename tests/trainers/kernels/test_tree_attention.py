@@ -10,10 +10,11 @@ from torch import Tensor
 
 from tests.trainers.step.plain_step import random_rows
 from trainers.kernels import tree_attention as module
+from trainers.kernels.attention import attention_forward
 from trainers.kernels.flex_attention import flex_tree_attention
 from trainers.kernels.query_chunks import cut_chunks
 from trainers.kernels.tree import Tree
-from trainers.kernels.tree_attention import TreeAttention, exact_bmm, tree_attention_forward
+from trainers.kernels.tree_attention import TreeAttention, exact_bmm
 from trainers.step.packing import pack
 
 
@@ -54,7 +55,7 @@ def test_a_window_is_kept(window: int | None) -> None:
     """`window` counts as Mistral's: a token sees itself and the window - 1 before it."""
     tree = pack(random_rows(6, shared=20), min_share=2).tree
     query, key, value = tensors(tree, 2, 2, torch.float64)
-    out, _ = tree_attention_forward(
+    out, _ = attention_forward(
         cast(Any, SimpleNamespace()), query, key, value, None, 0.3, tree=tree, sliding_window=window
     )
     scores = (0.3 * query @ key.transpose(2, 3)).masked_fill(~tree.mask(window), -torch.inf)
@@ -90,6 +91,6 @@ def test_flex_attention_sees_the_same_tree() -> None:
 def test_without_a_tree_it_is_plain_attention() -> None:
     query, key, value = (torch.randn(2, 2, 7, 16) for _ in range(3))
     layer = cast(Any, SimpleNamespace(is_causal=True))
-    out, _ = tree_attention_forward(layer, query, key, value, None, 0.25)
+    out, _ = attention_forward(layer, query, key, value, None, 0.25)
     want = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=0.25)
     torch.testing.assert_close(out, want.transpose(1, 2))

@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from datasets_src.types import TokenizedExample
-from trainers.kernels.tree_attention import register
+from trainers.kernels.attention import register
 from trainers.models.resolve import FAMILIES
 from trainers.step.packing import num_target_tokens
 

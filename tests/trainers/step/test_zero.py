@@ -46,7 +46,7 @@ def losses(told: dict[str, Any]) -> list[float]:
 
 @needs_deepspeed
 @pytest.mark.parametrize("method", ["full", "lora", "tied"])
-@pytest.mark.parametrize(("stage", "world"), [(2, 1), (2, 2), (3, 1), (3, 2)])
+@pytest.mark.parametrize(("stage", "world_size"), [(2, 1), (2, 2), (3, 1), (3, 2)])
 def test_zero_takes_the_replicated_steps(
     run: Run, folder: Path, method: str, stage: int, world_size: int
 ) -> None:

@@ -20,7 +20,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from datasets_src.types import TokenizedExample
 from trainers.config.schema import Config, LoraMethod, TrainConfig
-from trainers.kernels.tree_attention import register
+from trainers.kernels.attention import register
 from trainers.methods.lora import add_adapter
 from trainers.step.micro_batches import share_of_step
 from trainers.step.optimizer import make_optimizer
