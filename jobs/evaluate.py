@@ -22,10 +22,10 @@ from datasets_src.errors import UserError
 from datasets_src.reading.bad_rows import format_first
 from datasets_src.scoring.paired import compare_rows
 from datasets_src.scoring.predictions import (
-    Held,
+    EvalRows,
     Missing,
     Replies,
-    Scored,
+    ScoredReplies,
     check_references,
     check_targets,
     load_references,
@@ -51,7 +51,7 @@ class Rows:
     """What replies are scored on; `of_run` where they are of a run, on the rows it has kept."""
 
     task: Task
-    held: Held
+    held: EvalRows
     of_run: bool = False
 
 
@@ -78,7 +78,7 @@ def main(argv: list[str]) -> int:
     print(*score_lines(own.score, constant), *_notes(rows, replies, own), sep="\n")
     if against is not None:
         other, comparison = against
-        print(comparison.told(own.score.name, other.score.name))
+        print(comparison.summary_line(own.score.name, other.score.name))
     print(f"scores of each row: {out}")
     print(json.dumps(score_json(own.score, constant, against), ensure_ascii=False))
     return 0
@@ -155,7 +155,7 @@ def _data(args: argparse.Namespace) -> DataConfig:
     )
 
 
-def _score(args: argparse.Namespace, rows: Rows, replies: Replies, metric: str) -> Scored:
+def _score(args: argparse.Namespace, rows: Rows, replies: Replies, metric: str) -> ScoredReplies:
     """A run leaves out what is too long, so its replies are scored on the rows that it has."""
     missing: Missing = args.missing or ("skip" if rows.of_run else "refuse")
     examples = match_replies(replies, rows.held, missing=missing)
@@ -164,7 +164,9 @@ def _score(args: argparse.Namespace, rows: Rows, replies: Replies, metric: str) 
     return score_file(rows.task, replies, examples, metric)
 
 
-def _against(args: argparse.Namespace, rows: Rows, replies: Replies, own: Scored) -> Against | None:
+def _against(
+    args: argparse.Namespace, rows: Rows, replies: Replies, own: ScoredReplies
+) -> Against | None:
     """The other file's scores on the same rows, and whether the first one's are better."""
     if args.against is None:
         return None
@@ -180,7 +182,7 @@ def _against(args: argparse.Namespace, rows: Rows, replies: Replies, own: Scored
     return other, comparison
 
 
-def _notes(rows: Rows, replies: Replies, own: Scored) -> list[str]:
+def _notes(rows: Rows, replies: Replies, own: ScoredReplies) -> list[str]:
     notes = []
     if rows.held.bad_rows["num_rows"]:
         num, first = rows.held.bad_rows["num_rows"], format_first(rows.held.bad_rows)

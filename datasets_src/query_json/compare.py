@@ -1,6 +1,6 @@
 """What a reply has right of a query, field by field.
 
-compare(gold, given, Tables(...), language="ca") -> {"strict": 0.0, "programme": 1.0, ...}
+compare(gold, reply, Tables(...), language="ca") -> {"strict": 0.0, "programme": 1.0, ...}
 
 After the authors' validate.py, with its faults mended: what is no JSON object has nothing right, a
 key that is missing is not a null that is right, organisations have no order, a nameless one is
@@ -49,30 +49,30 @@ class Tables:
 
 
 def compare(
-    gold: Object, given: Object | None, tables: Tables, *, language: str
+    gold: Object, reply: Object | None, tables: Tables, *, language: str
 ) -> dict[str, float]:
     """METRICS in [0, 1], less `doc_type` and `quantity` where the gold query says nothing of them.
 
-    `given` is None where the reply is no JSON object: everything is 0 then.
+    `reply` is None where the reply is no JSON object: everything is 0 then.
     """
-    told = [name for name in METRICS if _applies(name, gold)]
-    if given is None:
-        return dict.fromkeys(told, 0.0)
+    applicable = [name for name in METRICS if _applies(name, gold)]
+    if reply is None:
+        return dict.fromkeys(applicable, 0.0)
     found: dict[str, float] = {
         "valid_json": 1.0,
-        "schema_valid": float(schema_fault(given) == ""),
-        "doc_type": _doc_type(gold, given),
-        "quantity": float(_quantity(gold) == _quantity(given)),
-        **_filters(gold["filters"], _dict(given.get("filters")), tables),
-        **_organisations(gold["organisations"], given.get("organisations"), tables),
-        "semantic": _semantic(gold, given, tables.topics),
-        "language": _language(gold, given, language),
-        "rewrite": _rewrite(gold["query_rewrite"], given.get("query_rewrite", NEVER)),
+        "schema_valid": float(schema_fault(reply) == ""),
+        "doc_type": _doc_type(gold, reply),
+        "quantity": float(_quantity(gold) == _quantity(reply)),
+        **_filters(gold["filters"], _dict(reply.get("filters")), tables),
+        **_organisations(gold["organisations"], reply.get("organisations"), tables),
+        "semantic": _semantic(gold, reply, tables.topics),
+        "language": _language(gold, reply, language),
+        "rewrite": _rewrite(gold["query_rewrite"], reply.get("query_rewrite", NEVER)),
     }
-    # Not `told`: to count where nobody asked for it is wrong too.
+    # Over all names, not only `applicable`: counting when the query does not is wrong too.
     found["strict"] = min(found[name] for name in STRICT)
     found["relaxed"] = min(found[name] for name in RELAXED)
-    return {name: found[name] for name in told}
+    return {name: found[name] for name in applicable}
 
 
 def _applies(name: str, gold: Object) -> bool:
@@ -95,13 +95,13 @@ def _dict(value: Any) -> Object:
     return value if isinstance(value, dict) else {}
 
 
-def _same(gold: Object, given: Object, name: str, table: Table) -> float:
-    return float(table.key(gold.get(name)) == table.key(given.get(name, NEVER)))
+def _same(gold: Object, reply: Object, name: str, table: Table) -> float:
+    return float(table.key(gold.get(name)) == table.key(reply.get(name, NEVER)))
 
 
-def _doc_type(gold: Object, given: Object) -> float:
+def _doc_type(gold: Object, reply: Object) -> float:
     # IMPULSE's ten gold rows have none, so any is right there.
-    return 1.0 if gold.get("doc_type") is None else _same(gold, given, "doc_type", PLAIN)
+    return 1.0 if gold.get("doc_type") is None else _same(gold, reply, "doc_type", PLAIN)
 
 
 def _quantity(query: Object) -> tuple[Any, Any]:
@@ -113,10 +113,10 @@ def _quantity(query: Object) -> tuple[Any, Any]:
     return PLAIN.key(query.get("metric")), params
 
 
-def _filters(gold: Object, given: Object, tables: Tables) -> dict[str, float]:
+def _filters(gold: Object, reply: Object, tables: Tables) -> dict[str, float]:
     by_table = {"programme": tables.programmes, "location": tables.places}
-    found = {name: _same(gold, given, name, by_table.get(name, PLAIN)) for name in FILTERS}
-    found["year"] = float(_year(gold["year"]) == _year(given.get("year", NEVER)))
+    found = {name: _same(gold, reply, name, by_table.get(name, PLAIN)) for name in FILTERS}
+    found["year"] = float(_year(gold["year"]) == _year(reply.get("year", NEVER)))
     return found
 
 
@@ -126,12 +126,12 @@ def _year(value: Any) -> Any:
     return meaning(value) if isinstance(value, str) else None if value is None else NEVER
 
 
-def _organisations(gold: list[Object], given: Any, tables: Tables) -> dict[str, float]:
+def _organisations(gold: list[Object], reply: Any, tables: Tables) -> dict[str, float]:
     """Whether each has its match, in any order: keys are equal where names are equivalent, so the
     largest matching is what two multisets share."""
     exact = relaxed = False
-    if isinstance(given, list) and len(given) == len(gold):
-        found = [_dict(item) for item in given]
+    if isinstance(reply, list) and len(reply) == len(gold):
+        found = [_dict(item) for item in reply]
         exact = _exact_keys(gold, tables) == _exact_keys(found, tables)
         relaxed = _relaxed_keys(gold, tables) == _relaxed_keys(found, tables)
     return {"organisations_exact": float(exact), "organisations_relaxed": float(relaxed)}
@@ -162,31 +162,31 @@ def _relaxed_keys(items: list[Object], tables: Tables) -> Counter[Any]:
     )
 
 
-def _semantic(gold: Object, given: Object, topics: Table) -> float:
+def _semantic(gold: Object, reply: Object, topics: Table) -> float:
     """Equal, of one class, or more than half of the larger side's words are shared."""
-    mine, theirs = gold["semantic_query"], given.get("semantic_query", NEVER)
-    if topics.key(mine) == topics.key(theirs):
+    gold_text, reply_text = gold["semantic_query"], reply.get("semantic_query", NEVER)
+    if topics.key(gold_text) == topics.key(reply_text):
         return 1.0
-    if not (isinstance(mine, str) and isinstance(theirs, str)):
+    if not (isinstance(gold_text, str) and isinstance(reply_text, str)):
         return 0.0
-    left, right = (set(map(topics.key, words(text))) for text in (mine, theirs))
+    left, right = (set(map(topics.key, words(text))) for text in (gold_text, reply_text))
     return float(len(left & right) > MIN_OVERLAP * max(len(left), len(right), 1))
 
 
-def _language(gold: Object, given: Object, language: str) -> float:
+def _language(gold: Object, reply: Object, language: str) -> float:
     """Whether the reply's own words are in the language of the query.
 
     They are in `query_rewrite`, or for want of it in `semantic_query`. The gold text itself is
     right, whatever the detector thinks of it.
     """
-    mine, theirs = _own_words(gold), _own_words(given)
-    if theirs is None:
-        return float(mine is None)
-    if mine is not None and fold(theirs) == fold(mine):
+    gold_text, reply_text = _own_words(gold), _own_words(reply)
+    if reply_text is None:
+        return float(gold_text is None)
+    if gold_text is not None and fold(reply_text) == fold(gold_text):
         return 1.0
     # "List of projects by Agència Montefría" is English: 15 of the 504 rewrites of the shipped
     # set are taken for another language with the names in them, none without.
-    return float(detect(theirs, without=_names(gold) | _names(given)) == language)
+    return float(detect(reply_text, without=_names(gold) | _names(reply)) == language)
 
 
 def _own_words(query: Object) -> str | None:
@@ -203,10 +203,10 @@ def _names(query: Object) -> set[str]:
     return set().union(*(words(value) for value in values if isinstance(value, str)))
 
 
-def _rewrite(gold: str | None, given: Any) -> float:
+def _rewrite(gold: str | None, reply: Any) -> float:
     """F1 of the words; reworded rewrites are as good, so this decides nothing."""
-    if not (isinstance(gold, str) and isinstance(given, str)):
-        return float(gold is None and given is None)
-    left, right = Counter(all_words(gold)), Counter(all_words(given))
+    if not (isinstance(gold, str) and isinstance(reply, str)):
+        return float(gold is None and reply is None)
+    left, right = Counter(all_words(gold)), Counter(all_words(reply))
     total = left.total() + right.total()
-    return 2 * (left & right).total() / total if total else float(fold(gold) == fold(given))
+    return 2 * (left & right).total() / total if total else float(fold(gold) == fold(reply))

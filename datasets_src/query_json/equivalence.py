@@ -1,6 +1,6 @@
 """Equivalence tables: which names mean the same organisation, programme, type, place or topic.
 
-table = open_table("places.tsv", key="data.task_options.places_file", apart=False)
+table = open_table("places.tsv", key="data.task_options.places_file", allow_ambiguous=False)
 table.key("Lérida") == table.key("lleida")
 
     places.tsv             name    canonical name    (a header; further columns are not read)
@@ -8,8 +8,8 @@ table.key("Lérida") == table.key("lleida")
     organisations.json     {"Universitat de Lleida": ["UdL", "University of Lleida"]}
     ror_mappings.json      {"mappings": {"udl": ["https://ror.org/050c3cw24"]}, …}
 
-A line is an arrow from a name to another; arrows are followed to their end, which is the class.
-Names that list both themselves and each other (h2020 and horizon in IMPULSE's table) are one name.
+A line is an edge from a name to another. Following the edges to their end gives the name's class.
+Names that list both themselves and each other (h2020 and horizon in IMPULSE's table) are one node.
 """
 
 import json
@@ -28,7 +28,7 @@ from datasets_src.text.folding import fold
 SHOWN = 5
 NEVER = object()  # the key of what is no name: equal to no name's key
 
-Arrow = tuple[str, str]
+Edge = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -48,40 +48,41 @@ class Table:
 
 
 @lru_cache(maxsize=64)
-def open_table(path: str, *, key: str, apart: bool) -> Table:
+def open_table(path: str, *, key: str, allow_ambiguous: bool) -> Table:
     """The table in the file `path`, read once in a process; `key` is the option that named it.
 
-    A name of several classes is refused, or where `apart` is set stands for itself alone.
+    A name that belongs to several classes is an error, or with `allow_ambiguous` a class of its own.
 
     Raises:
-        UserError: no such file, not a table, names that go in a circle, or in several classes.
+        UserError: the file is missing or not a table, the edges have a cycle, or a name is in
+            several classes.
     """
     where = f"data.task_options.{key}: {path}"
-    arrows: dict[str, set[str]] = defaultdict(set)
-    shown: dict[str, str] = {}
-    for name, target in _read_arrows(Path(path), where):
-        arrows[fold(name)].add(fold(target))
-        shown.setdefault(fold(name), name)
-        shown.setdefault(fold(target), target)
-    if not arrows:
-        raise UserError(f"{where}: holds no names; give a table with a header and one at least")
-    ends = _follow(arrows, where, shown)
-    several = {name: found for name, found in ends.items() if len(found) > 1}
-    if several and not apart:
-        raise UserError(_several(where, several, shown))
-    return Table({n: n if n in several else next(iter(found)) for n, found in ends.items()})
+    edges: dict[str, set[str]] = defaultdict(set)
+    spelling: dict[str, str] = {}
+    for name, target in _read_edges(Path(path), where):
+        edges[fold(name)].add(fold(target))
+        spelling.setdefault(fold(name), name)
+        spelling.setdefault(fold(target), target)
+    if not edges:
+        raise UserError(f"{where}: holds no names; give a table with a header and at least one row")
+    ends = _resolve(edges, where, spelling)
+    ambiguous = {name: found for name, found in ends.items() if len(found) > 1}
+    if ambiguous and not allow_ambiguous:
+        raise UserError(_ambiguous_message(where, ambiguous, spelling))
+    return Table({n: n if n in ambiguous else next(iter(found)) for n, found in ends.items()})
 
 
-def _read_arrows(path: Path, where: str) -> Iterable[Arrow]:
+def _read_edges(path: Path, where: str) -> Iterable[Edge]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise UserError(f"{where}: cannot be read ({reason}); give a .tsv or .json file") from None
-    return _json_arrows(text, where) if path.suffix.lower() == ".json" else _tsv_arrows(text, where)
+    return _json_edges(text, where) if path.suffix.lower() == ".json" else _tsv_edges(text, where)
 
 
-def _tsv_arrows(text: str, where: str) -> Iterator[Arrow]:
+def _tsv_edges(text: str, where: str) -> Iterator[Edge]:
     lines = [
         (number, line)
         for number, line in enumerate(text.split("\n"), start=1)
@@ -94,7 +95,7 @@ def _tsv_arrows(text: str, where: str) -> Iterator[Arrow]:
         yield cells[0], cells[1]
 
 
-def _json_arrows(text: str, where: str) -> Iterator[Arrow]:
+def _json_edges(text: str, where: str) -> Iterator[Edge]:
     remedy = 'write {"canonical name": ["other name", ...]}'
     try:
         value = json.loads(text, object_pairs_hook=unique)
@@ -114,22 +115,22 @@ def _json_arrows(text: str, where: str) -> Iterator[Arrow]:
             yield (name, other) if inverse else (other, name)
 
 
-def _follow(
-    arrows: Mapping[str, set[str]], where: str, shown: Mapping[str, str]
+def _resolve(
+    edges: Mapping[str, set[str]], where: str, spelling: Mapping[str, str]
 ) -> dict[str, set[str]]:
-    """The ends that the arrows of each name lead to."""
-    one = _as_one(arrows)
+    """The ends that the edges of each name lead to."""
+    merged_into = _merge_mutual(edges)
     targets = {
-        name: {one.get(t, t) for t in found} - {one.get(name, name)}
-        for name, found in arrows.items()
+        name: {merged_into.get(t, t) for t in found} - {merged_into.get(name, name)}
+        for name, found in edges.items()
     }
     merged: dict[str, set[str]] = defaultdict(set)
     for name, found in targets.items():
-        merged[one.get(name, name)] |= found
+        merged[merged_into.get(name, name)] |= found
     try:
         order = list(TopologicalSorter(merged).static_order())
     except CycleError as error:
-        circle = [shown[name] for name in reversed(error.args[1])]
+        circle = [spelling[name] for name in reversed(error.args[1])]
         raise UserError(
             f"{where}: {' -> '.join(map(repr, circle))} goes in a circle, so none is canonical; "
             f"remove the line {circle[0]!r} -> {circle[1]!r}"
@@ -137,24 +138,29 @@ def _follow(
     ends: dict[str, set[str]] = {}
     for name in order:
         ends[name] = set().union(*(ends[t] for t in merged.get(name, ()))) or {name}
-    return {name: ends[one.get(name, name)] for name in {*order, *arrows}}
+    return {name: ends[merged_into.get(name, name)] for name in {*order, *edges}}
 
 
-def _as_one(arrows: Mapping[str, set[str]]) -> dict[str, str]:
-    """Of names that list themselves and each other, the one that stands for all."""
-    one: dict[str, str] = {}
-    for name in sorted(n for n, found in arrows.items() if n in found):
-        for other in sorted(arrows[name] - {name}):
-            if {name, other} <= arrows.get(other, set()):
-                first, second = one.setdefault(name, name), one.setdefault(other, other)
-                one |= {n: first for n, group in one.items() if group == second}
-    return one
+def _merge_mutual(edges: Mapping[str, set[str]]) -> dict[str, str]:
+    """Of names that list themselves and each other, the one that represents all."""
+    merged_into: dict[str, str] = {}
+    for name in sorted(n for n, found in edges.items() if n in found):
+        for other in sorted(edges[name] - {name}):
+            if {name, other} <= edges.get(other, set()):
+                first, second = (
+                    merged_into.setdefault(name, name),
+                    merged_into.setdefault(other, other),
+                )
+                merged_into |= {n: first for n, group in merged_into.items() if group == second}
+    return merged_into
 
 
-def _several(where: str, several: Mapping[str, set[str]], shown: Mapping[str, str]) -> str:
+def _ambiguous_message(
+    where: str, ambiguous: Mapping[str, set[str]], spelling: Mapping[str, str]
+) -> str:
     listed = [
-        f"{shown[name]!r} ({', '.join(sorted(shown[end] for end in ends))})"
-        for name, ends in sorted(several.items())
+        f"{spelling[name]!r} ({', '.join(sorted(spelling[end] for end in ends))})"
+        for name, ends in sorted(ambiguous.items())
     ]
     more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
     are = "names are" if len(listed) > 1 else "name is"

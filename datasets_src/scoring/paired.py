@@ -1,6 +1,6 @@
 """Whether A answers the same rows better than B: the difference, its interval, and a p-value.
 
-compare([1, 1, 0, …], [0, 1, 0, …], groups).told("step-000275", "base")
+compare([1, 1, 0, …], [0, 1, 0, …], groups).summary_line("step-000275", "base")
 "step-000275 beats base by 0.434 [0.345, 0.522], p < 0.001 (136 rows in 68 groups)"
 
 Rows of a group rise and fall together (intervals.py), so it is groups that are resampled for the
@@ -63,10 +63,10 @@ class Comparison:
             return 0
         return 1 if low > 0 else -1
 
-    def told(self, a: str, b: str) -> str:
+    def summary_line(self, a: str, b: str) -> str:
         """One sentence, A and B under these names."""
         low, high = self.interval
-        difference, p = self.difference, self.told_p()
+        difference, p = self.difference, self.p_text()
         if self.winner == 0:
             return (
                 f"{a} and {b}: not distinguishable on {self.n:,} rows in {self.num_groups:,} groups"
@@ -79,7 +79,7 @@ class Comparison:
             f" ({self.n:,} rows in {self.num_groups:,} groups)"
         )
 
-    def told_p(self) -> str:
+    def p_text(self) -> str:
         """ "p < 0.001", "p = 0.62" """
         return "p < 0.001" if self.p < 0.001 else f"p = {self.p:.2g}"
 

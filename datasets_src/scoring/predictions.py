@@ -48,7 +48,7 @@ class Replies:
 
 
 @dataclass(frozen=True)
-class Held:
+class EvalRows:
     """Examples to score replies to, and those a constant answer may be taken from."""
 
     validation: list[Example]
@@ -58,7 +58,7 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredReplies:
     """One reply, dict of scores and reason for each example, and their line of scores.jsonl."""
 
     examples: list[Example]
@@ -92,7 +92,7 @@ def read_replies(path: Path, *, key: str = "--predictions") -> Replies:
     return read
 
 
-def load_sides(data: DataConfig, *, make_split: bool = True) -> Held:
+def load_sides(data: DataConfig, *, make_split: bool = True) -> EvalRows:
     """The validation and training examples of `data`; bad rows are left out as in training.
 
     Rows that give no split are split by group, or where `make_split` is off are on both sides.
@@ -111,18 +111,18 @@ def load_sides(data: DataConfig, *, make_split: bool = True) -> Held:
     source, record = data.validation_file or data.train_file, record_of(bad)
     examples = loaded[0]
     if data.validation_file is not None:
-        return Held(loaded[1], examples, source, record)
+        return EvalRows(loaded[1], examples, source, record)
     given = [example.split for example in examples]
     if not make_split and all(side is None for side in given):
-        return Held(examples, examples, source, record)
+        return EvalRows(examples, examples, source, record)
     groups = [example.group for example in examples]
     sides = split_rows(groups, given, size=data.validation_size, seed=data.split_seed).sides
     pairs = list(zip(examples, sides, strict=True))
     train = [example for example, side in pairs if side == "train"]
-    return Held([e for e, side in pairs if side == "validation"], train, source, record)
+    return EvalRows([e for e, side in pairs if side == "validation"], train, source, record)
 
 
-def load_references(task: Task, options: Section, replies: Replies) -> Held:
+def load_references(task: Task, options: Section, replies: Replies) -> EvalRows:
     """The examples of rows that bring their reference; each row is refused or becomes one."""
     where = f"{replies.key}: {replies.path}"
 
@@ -135,8 +135,8 @@ def load_references(task: Task, options: Section, replies: Replies) -> Held:
         examples = list(load_rows(task, TaskRows(iter(rows())), options, bad=None))
     except ValueError as error:
         faults = error.faults if isinstance(error, UserError) else (str(error),)
-        told = [fault.removeprefix("data.train_file: ") for fault in faults]
-        raise UserError(*(f"{where}: {fault}" for fault in told)) from None
+        messages = [fault.removeprefix("data.train_file: ") for fault in faults]
+        raise UserError(*(f"{where}: {fault}" for fault in messages)) from None
     ids = [example.id for example in examples]
     if sorted(ids) != sorted(replies.rows):
         lost = [identity for identity in replies.rows if identity not in ids]
@@ -144,10 +144,10 @@ def load_references(task: Task, options: Section, replies: Replies) -> Held:
             f"{where}: the task makes no example, or several, of {len(lost) or 'some'} rows "
             f"({named_ids(lost or ids)}); remove these rows"
         )
-    return Held(examples, [], str(replies.path), record_of(None))
+    return EvalRows(examples, [], str(replies.path), record_of(None))
 
 
-def match_replies(replies: Replies, held: Held, *, missing: Missing) -> list[Example]:
+def match_replies(replies: Replies, held: EvalRows, *, missing: Missing) -> list[Example]:
     """The examples to be scored: all, or under `missing` = "skip" those with a reply.
 
     UserError: ids that no example has; under "refuse", examples without a reply.
@@ -194,7 +194,7 @@ def check_references(replies: Replies, others: Replies) -> None:
         )
 
 
-def score_file(task: Task, replies: Replies, examples: list[Example], metric: str) -> Scored:
+def score_file(task: Task, replies: Replies, examples: list[Example], metric: str) -> ScoredReplies:
     """The replies to `examples`, scored; an example without one has an empty one."""
     texts = [replies.by_id.get(example.id, "") for example in examples]
     started = time.monotonic()
@@ -209,7 +209,7 @@ def score_file(task: Task, replies: Replies, examples: list[Example], metric: st
         predictions=str(replies.path),
         seconds=seconds,
     )
-    return Scored(examples, texts, rows, explain_replies(task, examples, texts, rows), score)
+    return ScoredReplies(examples, texts, rows, explain_replies(task, examples, texts, rows), score)
 
 
 def score_constant(
@@ -229,7 +229,7 @@ def score_constant(
     )
 
 
-def score_rows(scored: Scored) -> list[dict[str, Any]]:
+def score_rows(scored: ScoredReplies) -> list[dict[str, Any]]:
     """One JSON row for each example: id, group, target, reply, why, scores."""
     columns = (scored.examples, scored.replies, scored.whys, scored.scores)
     return [

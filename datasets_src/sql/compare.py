@@ -43,7 +43,7 @@ def relate(expected: Sequence[Result], found: Sequence[Result]) -> tuple[Relatio
         len(left.rows) > len(right.rows) for left, right in pairs
     ):
         return "other_rows", False
-    left, right = _comparable(pairs)
+    left, right = _normalised_rows(pairs)
     num_left, num_right = Counter(left), Counter(right)
     if num_left == num_right:
         return "match", left == right
@@ -52,7 +52,7 @@ def relate(expected: Sequence[Result], found: Sequence[Result]) -> tuple[Relatio
     return ("superset" if left and num_left <= num_right else "other_rows"), False
 
 
-def _comparable(pairs: Sequence[tuple[Result, Result]]) -> tuple[list[Row], list[Row]]:
+def _normalised_rows(pairs: Sequence[tuple[Result, Result]]) -> tuple[list[Row], list[Row]]:
     """All rows of a side, each behind the number of its pair; equal cells are equal in Python."""
     left: list[Row] = []
     right: list[Row] = []
@@ -95,14 +95,14 @@ def _columns_permuted(left: Sequence[Row], right: Sequence[Row]) -> bool:
     wrong where columns hold the same values and their pairing hangs on a later column.
     """
     columns_left, columns_right = list(zip(*left, strict=True)), list(zip(*right, strict=True))
-    marks_left, marks_right = _marks(columns_left), _marks(columns_right)
-    num_like = Counter(marks_left)
-    if num_like != Counter(marks_right):
+    signatures_left, signatures_right = _signatures(columns_left), _signatures(columns_right)
+    num_alike = Counter(signatures_left)
+    if num_alike != Counter(signatures_right):
         return False
     classes_left, classes_right = list(columns_left[0]), list(columns_right[0])
     free, num_steps = list(range(1, len(columns_right))), 0
-    for i in sorted(range(1, len(columns_left)), key=lambda i: num_like[marks_left[i - 1]]):
-        for j in [j for j in free if marks_right[j - 1] == marks_left[i - 1]]:
+    for i in sorted(range(1, len(columns_left)), key=lambda i: num_alike[signatures_left[i - 1]]):
+        for j in [j for j in free if signatures_right[j - 1] == signatures_left[i - 1]]:
             num_steps += len(left)
             if num_steps > MAX_STEPS:
                 return False
@@ -118,7 +118,7 @@ def _columns_permuted(left: Sequence[Row], right: Sequence[Row]) -> bool:
     return True
 
 
-def _marks(columns: Sequence[Row]) -> list[frozenset[Any]]:
+def _signatures(columns: Sequence[Row]) -> list[frozenset[Any]]:
     """What a column holds in each pair, whatever the order of its rows."""
     return [frozenset(Counter(zip(columns[0], c, strict=True)).items()) for c in columns[1:]]
 

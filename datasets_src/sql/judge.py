@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from datasets_src.sql.compare import Result, relate
-from datasets_src.sql.sandbox import ENGINES, TIME_LIMIT_S, Engine, Outcome, Pool
+from datasets_src.sql.sandbox import ENGINES, TIME_LIMIT_S, Engine, Outcome, WorkerPool
 from datasets_src.sql.text import Binding, bound_texts
 
 Texts = tuple[str, ...]  # one for each binding, or one for all
@@ -40,7 +40,7 @@ class Verdict:
     ordered: bool
 
 
-class GoldFault(Exception):
+class GoldQueryError(Exception):
     """Gold queries that run in no engine: `cases` are their indices, `details` what was said."""
 
     def __init__(self, cases: list[int], details: list[str]) -> None:
@@ -49,10 +49,10 @@ class GoldFault(Exception):
         self.details = details
 
 
-def judge(pool: Pool, cases: Sequence[Case]) -> list[Verdict]:
+def judge(pool: WorkerPool, cases: Sequence[Case]) -> list[Verdict]:
     """A verdict a case, in their order; each distinct gold and reply is run once.
 
-    Raises GoldFault before any reply is run.
+    Raises GoldQueryError before any reply is run.
     """
     gold_texts = [bound_texts(case.gold, case.bindings, pool.dialect) for case in cases]
     golds = _run_golds(pool, gold_texts)
@@ -75,7 +75,7 @@ def judge(pool: Pool, cases: Sequence[Case]) -> list[Verdict]:
     return [verdicts[index] for index in range(len(cases))]
 
 
-def _run_reply(pool: Pool, texts: Texts, engines: Sequence[Engine]) -> Results:
+def _run_reply(pool: WorkerPool, texts: Texts, engines: Sequence[Engine]) -> Results:
     """One engine after the other, together within the time limit, up to the first fault."""
     found: Results = {}
     left_s = TIME_LIMIT_S
@@ -87,7 +87,7 @@ def _run_reply(pool: Pool, texts: Texts, engines: Sequence[Engine]) -> Results:
     return found
 
 
-def _run_golds(pool: Pool, wanted: Sequence[Texts]) -> dict[Texts, Results]:
+def _run_golds(pool: WorkerPool, wanted: Sequence[Texts]) -> dict[Texts, Results]:
     """The outcomes of gold queries that are "ok", from the pool's cache where they are there."""
     missing = [texts for texts in dict.fromkeys(wanted) if texts not in pool.gold]
 
@@ -101,7 +101,7 @@ def _run_golds(pool: Pool, wanted: Sequence[Texts]) -> dict[Texts, Results]:
     }
     if faults := {texts for texts, outcomes in fresh.items() if not outcomes}:
         bad = [index for index, texts in enumerate(wanted) if texts in faults]
-        raise GoldFault(bad, [_why(ran[wanted[index]]) for index in bad])
+        raise GoldQueryError(bad, [_why(ran[wanted[index]]) for index in bad])
     golds = {texts: fresh.get(texts) or pool.gold[texts] for texts in wanted}
     pool.gold.update(fresh)
     while sum(map(_num_cells, pool.gold.values())) > MAX_GOLD_CELLS and len(pool.gold) > 1:

@@ -1,7 +1,7 @@
 """One read-only SELECT, or it is not run.
 
 parse_select("SELECT 1", "tsql") -> its tree
-parse_select("DROP TABLE rutas", "tsql") raises Refused with status "unsafe"
+parse_select("DROP TABLE rutas", "tsql") raises QueryRejected with status "unsafe"
 
 This is the first of three walls: the engines are opened read-only with an authoriser, and the
 process that holds them may write no file (worker.py). Parsing what a model wrote may take long or
@@ -49,7 +49,7 @@ _OTHER_STATEMENT = re.compile(
 )
 
 
-class Refused(Exception):
+class QueryRejected(Exception):
     """SQL that is not run. `status`: "invalid", "unsafe" or "unsupported" (see worker.py)."""
 
     def __init__(self, status: str, detail: str) -> None:
@@ -60,34 +60,34 @@ class Refused(Exception):
 def parse_select(sql: str, dialect: str) -> exp.Expr:
     """The tree of the only statement in `sql`, which reads and does nothing else.
 
-    Raises Refused: "invalid" where it is no SELECT, "unsafe" where it is more than one.
+    Raises QueryRejected: "invalid" where it is no SELECT, "unsafe" where it is more than one.
     """
     code = code_of(sql, dialect)
     if found := _WRITES.search(code):
-        raise Refused("unsafe", f"{' '.join(found[0].split())} is not a SELECT")
+        raise QueryRejected("unsafe", f"{' '.join(found[0].split())} is not a SELECT")
     try:
         statements = [tree for tree in sqlglot.parse(sql, read=dialect) if tree is not None]
     except sqlglot.errors.SqlglotError as error:
-        said = re.sub(r"\x1b\[\d*m", "", str(error))  # sqlglot underlines for a terminal
+        message = re.sub(r"\x1b\[\d*m", "", str(error))  # sqlglot underlines for a terminal
         status = "unsafe" if _OTHER_STATEMENT.match(code) else "invalid"
-        raise Refused(status, said) from error
+        raise QueryRejected(status, message) from error
     if not statements:
-        raise Refused("invalid", "no statement")
+        raise QueryRejected("invalid", "no statement")
     for tree in statements:
         _refuse_unsafe(tree)
     if len(statements) > 1:
-        raise Refused("unsafe", f"{len(statements)} statements where one SELECT is allowed")
+        raise QueryRejected("unsafe", f"{len(statements)} statements where one SELECT is allowed")
     if not isinstance(statements[0], exp.Query):
-        raise Refused("unsafe" if _OTHER_STATEMENT.match(code) else "invalid", "not a SELECT")
+        raise QueryRejected("unsafe" if _OTHER_STATEMENT.match(code) else "invalid", "not a SELECT")
     return statements[0]
 
 
 def _refuse_unsafe(tree: exp.Expr) -> None:
     for node in tree.walk():
         if isinstance(node, _STATEMENTS) and not isinstance(node, exp.Query):
-            raise Refused("unsafe", f"{node.key.upper()} is not a SELECT")
+            raise QueryRejected("unsafe", f"{node.key.upper()} is not a SELECT")
         if isinstance(node, exp.Func) and _FORBIDDEN_FUNCTION.fullmatch(_function_name(node)):
-            raise Refused("unsafe", f"function {_function_name(node)} is not allowed")
+            raise QueryRejected("unsafe", f"function {_function_name(node)} is not allowed")
         if isinstance(node, exp.Table):
             _refuse_table(node)
 
@@ -100,8 +100,8 @@ def _refuse_table(table: exp.Table) -> None:
     if isinstance(table.this, exp.Func):
         name = _function_name(table.this).lower()
         if name not in _ROW_FUNCTIONS:
-            raise Refused("unsafe", f"table function {name} is not allowed")
+            raise QueryRejected("unsafe", f"table function {name} is not allowed")
     elif re.search(r"[/\\*]|\.\w+$", table.name):
-        raise Refused("unsafe", f"{table.name} looks like a file")
+        raise QueryRejected("unsafe", f"{table.name} looks like a file")
     elif re.fullmatch(r"(?i)(pragma|duckdb)_\w+", table.name):
-        raise Refused("unsafe", f"{table.name} tells of the engine, not of the data")
+        raise QueryRejected("unsafe", f"{table.name} tells of the engine, not of the data")

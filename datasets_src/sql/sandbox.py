@@ -40,7 +40,7 @@ START_LIMIT_S = 120.0
 MAX_SQL_CHARS = 20_000  # the parser's time grows with the text
 _ROOT = Path(__file__).resolve().parents[2]
 # A worker gets nothing of the parent's environment that could be a secret.
-_ENV_KEPT = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "XDG_CACHE_HOME", "TMPDIR", "VIRTUAL_ENV")
+_PASSED_ENV = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "XDG_CACHE_HOME", "TMPDIR", "VIRTUAL_ENV")
 _STATUS_OF_EXIT = {-signal.SIGPROF: "timed_out", -signal.SIGKILL: "too_large"}
 
 
@@ -68,7 +68,7 @@ class _Worker:
 
     def spawn(self) -> None:
         """Start the process, and do not wait for it."""
-        env = {name: os.environ[name] for name in _ENV_KEPT if name in os.environ}
+        env = {name: os.environ[name] for name in _PASSED_ENV if name in os.environ}
         path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
         env |= {"PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"}
         self.is_ready = False
@@ -91,7 +91,7 @@ class _Worker:
         lines = stderr.decode("utf-8", "replace").strip().splitlines()
         return lines[-1] if lines else f"exit code {process.returncode}"
 
-    def ask(self, request: dict[str, Any]) -> Outcome:
+    def send_request(self, request: dict[str, Any]) -> Outcome:
         """One request. A process that it ends, or wears out, is replaced at once."""
         self._wait_ready()
         assert self.process is not None and self.process.stdin is not None
@@ -102,16 +102,16 @@ class _Worker:
         except BrokenPipeError:
             line = b""
         if not line:
-            return self._died(request["limit_s"], is_hung=line is None)
-        said = json.loads(line)
-        if said["is_worn"]:
+            return self._outcome_of_exit(request["limit_s"], is_hung=line is None)
+        response = json.loads(line)
+        if response["needs_restart"]:
             self.stop()
             self.spawn()
         results = tuple(
             Result(len(names), tuple(map(tuple, rows)), caseless, tuple(names))
-            for names, rows, caseless in said["results"]
+            for names, rows, caseless in response["results"]
         )
-        return Outcome(said["status"], results, said["detail"], said["cpu_s"])
+        return Outcome(response["status"], results, response["detail"], response["cpu_s"])
 
     def _wait_ready(self) -> None:
         if self.process is not None and self.process.poll() is not None:
@@ -124,16 +124,16 @@ class _Worker:
             )
         self.is_ready = True
 
-    def _died(self, limit_s: float, *, is_hung: bool) -> Outcome:
+    def _outcome_of_exit(self, limit_s: float, *, is_hung: bool) -> Outcome:
         """What the end of the process says of the SQL."""
         assert self.process is not None
         process = self.process
         if not is_hung:
             process.wait()
-        said = self.stop()
+        last_line = self.stop()
         self.spawn()
         status = "timed_out" if is_hung else _STATUS_OF_EXIT.get(process.returncode, "invalid")
-        detail = f"more than {limit_s:.2g} s" if status == "timed_out" else said
+        detail = f"more than {limit_s:.2g} s" if status == "timed_out" else last_line
         return Outcome(status, (), detail, limit_s)
 
     def _read_line(self, limit_s: float) -> bytes | None:
@@ -145,7 +145,7 @@ class _Worker:
         parts: list[bytes] = []
         while True:
             if not ready.poll(1000 * limit_s):
-                if _wants_processor(self.process.pid):
+                if _is_runnable(self.process.pid):
                     continue
                 return None
             parts.append(os.read(descriptor, 1 << 20))
@@ -155,7 +155,7 @@ class _Worker:
                 return b"".join(parts)
 
 
-def _wants_processor(pid: int) -> bool:
+def _is_runnable(pid: int) -> bool:
     """Whether it runs, or would if others left it a processor: late, but not hung.
 
     That has an end too: of the processor it may use so much, for a request or to start.
@@ -164,15 +164,15 @@ def _wants_processor(pid: int) -> bool:
 
 
 @dataclass
-class Pool:
+class WorkerPool:
     """Workers on one database and dialect, each serving one thread at a time."""
 
     num_workers: int
     dialect: str
     executor: ThreadPoolExecutor
     gold: dict[Any, Any] = field(default_factory=dict)  # results of gold queries, see judge.py
-    _idle: "queue.SimpleQueue[_Worker]" = field(default_factory=queue.SimpleQueue)
-    _all: list[_Worker] = field(default_factory=list)
+    _idle_workers: "queue.SimpleQueue[_Worker]" = field(default_factory=queue.SimpleQueue)
+    _workers: list[_Worker] = field(default_factory=list)
 
     def run(
         self,
@@ -188,38 +188,38 @@ class Pool:
         """
         num_chars = max(map(len, texts))
         if num_chars > MAX_SQL_CHARS:
-            said = f"{num_chars} characters, more than {MAX_SQL_CHARS}"
-            return Outcome("invalid", (), said, 0.0)
-        worker = self._idle.get()
+            detail = f"{num_chars} characters, more than {MAX_SQL_CHARS}"
+            return Outcome("invalid", (), detail, 0.0)
+        worker = self._idle_workers.get()
         try:
             request = {"texts": list(texts), "engine": engine, "limit_s": limit_s}
-            return worker.ask({**request, "max_rows": max_rows})
+            return worker.send_request({**request, "max_rows": max_rows})
         finally:
-            self._idle.put(worker)
+            self._idle_workers.put(worker)
 
     def close(self) -> None:
         """Stop the workers; threads still waiting for one end with the process."""
         self.executor.shutdown(wait=False, cancel_futures=True)
-        for worker in self._all:
+        for worker in self._workers:
             worker.stop()
 
 
-def new_pool(database: Database, dialect: str, *, num_workers: int) -> Pool:
+def new_pool(database: Database, dialect: str, *, num_workers: int) -> WorkerPool:
     """A pool whose workers start when first asked."""
-    pool = Pool(num_workers, dialect, ThreadPoolExecutor(num_workers))
+    pool = WorkerPool(num_workers, dialect, ThreadPoolExecutor(num_workers))
     module = "datasets_src.sql.worker"
     for _ in range(num_workers):
         worker = _Worker([sys.executable, "-m", module, str(database.directory), dialect])
-        pool._all.append(worker)
-        pool._idle.put(worker)
+        pool._workers.append(worker)
+        pool._idle_workers.put(worker)
     return pool
 
 
-_pools: dict[tuple[int, str, str], Pool] = {}
+_pools: dict[tuple[int, str, str], WorkerPool] = {}
 _lock = threading.Lock()
 
 
-def pool_for(database: Database, dialect: str) -> Pool:
+def pool_for(database: Database, dialect: str) -> WorkerPool:
     """The pool of this process for a database, kept until the process ends."""
     key = (os.getpid(), str(database.directory), dialect)
     with _lock:

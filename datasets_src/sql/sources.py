@@ -129,9 +129,9 @@ def _read_script(path: Path) -> Tables:
             command, cwd=copy, capture_output=True, text=True, timeout=BUILD_TIMEOUT_S
         )
         if done.returncode != 0 or not built.exists():
-            said = (done.stderr.strip().splitlines() or ["it wrote no database"])[-1]
+            reason = (done.stderr.strip().splitlines() or ["it wrote no database"])[-1]
             raise UserError(
-                f"data.task_options.database: build_sqlite of {path} failed ({said}); "
+                f"data.task_options.database: build_sqlite of {path} failed ({reason}); "
                 f"mend the script: it must write an SQLite file at the path it is given"
             )
         return _read_sqlite(built)

@@ -32,8 +32,8 @@ _PIECES = {
     for dialect, quotes in _QUOTES.items()
 }
 # But for one whose ends would make the mark of a comment.
-_BLANK_AT_MARK = re.compile(r"(?<![-*/]) (?=[(),=<>+*/-])|(?<=[(),=<>+*/-]) (?![-*/])")
-# How a quote that opens with this ends; that mark is doubled inside it, but for dollar quotes.
+_BLANK_AT_PUNCTUATION = re.compile(r"(?<![-*/]) (?=[(),=<>+*/-])|(?<=[(),=<>+*/-]) (?![-*/])")
+# How a quote that opens with this ends; that quote is doubled inside it, but for dollar quotes.
 _CLOSES = {"[": "]", "e": "'", "E": "'", "$": ""}
 
 
@@ -75,7 +75,7 @@ def normalise(sql: str, dialect: str) -> str:
             merged[-1] += piece if kind == "code" else " "
     for i in range(0, len(merged), 2):
         code = re.sub(r"\s+", " ", merged[i].lower())
-        merged[i] = _BLANK_AT_MARK.sub("", code)
+        merged[i] = _BLANK_AT_PUNCTUATION.sub("", code)
     return "".join(merged).strip()
 
 
@@ -105,13 +105,13 @@ def bind(sql: str, binding: Binding, dialect: str) -> str:
         elif kind == "code":
             bound.append(pattern.sub(lambda found: literal(binding[found[0]]), piece))
         else:
-            mark = _CLOSES.get(piece[0], piece[0])
-            text = {name: str(value).replace(mark, mark * 2) for name, value in binding.items()}
-            bound.append(pattern.sub(partial(_found_in, text), piece))
+            quote = _CLOSES.get(piece[0], piece[0])
+            text = {name: str(value).replace(quote, quote * 2) for name, value in binding.items()}
+            bound.append(pattern.sub(partial(_replacement, text), piece))
     return "".join(bound)
 
 
-def _found_in(text: Mapping[str, str], found: re.Match[str]) -> str:
+def _replacement(text: Mapping[str, str], found: re.Match[str]) -> str:
     return text[found[0]]
 
 

@@ -13,7 +13,7 @@ from sqlglot import exp
 
 from datasets_src.sql.functions import like_regex
 from datasets_src.sql.kinds import Kinds, kind_of
-from datasets_src.sql.safety import Refused
+from datasets_src.sql.safety import QueryRejected
 
 _COMPARISONS = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.In, exp.Between)
 # What SQLite lacks, or sqlglot writes for it so that it means something else (months of 30 days).
@@ -28,7 +28,7 @@ _PARTS = ("YEAR", "MONTH", "DAY")  # of a date; what functions.py gives SQLite
 def for_engine(tree: exp.Expr, *, dialect: str, engine: str, kinds: Kinds) -> str:
     """The SQL that `engine` ("sqlite" or "duckdb") runs for `tree` of dialect tsql or postgres.
 
-    It changes `tree`, since a copy takes as long as parsing anew. Raises Refused: "unsupported"
+    It changes `tree`, since a copy takes as long as parsing anew. Raises QueryRejected: "unsupported"
     where the engine cannot say it.
     """
     _drop_qualifiers(tree)
@@ -38,7 +38,7 @@ def for_engine(tree: exp.Expr, *, dialect: str, engine: str, kinds: Kinds) -> st
     try:
         return tree.sql(engine, copy=False, unsupported_level=sqlglot.ErrorLevel.IGNORE)
     except sqlglot.errors.SqlglotError as error:
-        raise Refused("unsupported", str(error)) from error
+        raise QueryRejected("unsupported", str(error)) from error
 
 
 def _rewrite_all(tree: exp.Expr, rewrites: Sequence[Callable[[exp.Expr], exp.Expr]]) -> None:
@@ -211,12 +211,12 @@ def _for_sqlite(node: exp.Expr) -> exp.Expr:
     """Functions that SQLite's grammar refuses, under the names functions.py gives them."""
     options = node.args if isinstance(node, exp.LimitOptions) else {}
     if isinstance(node, _NOT_FOR_SQLITE) or options.get("with_ties") or options.get("percent"):
-        raise Refused("unsupported", f"{node.key} in SQLite")
+        raise QueryRejected("unsupported", f"{node.key} in SQLite")
     if isinstance(node, exp.Left | exp.Right):
         return exp.func(f"{node.key}_chars", node.this, node.expression)
     if isinstance(node, exp.Extract):
         if node.name.upper() not in _PARTS:
-            raise Refused("unsupported", f"EXTRACT {node.name} in SQLite")
+            raise QueryRejected("unsupported", f"EXTRACT {node.name} in SQLite")
         return exp.func(f"{node.name}_of", node.expression)
     return node
 

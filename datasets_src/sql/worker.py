@@ -4,7 +4,7 @@ python -m datasets_src.sql.worker ~/.cache/gallipato/db-1f0c... tsql
 < {"texts": ["SELECT COUNT(*) AS n FROM rutas"], "engine": "sqlite", "limit_s": 1.0,
    "max_rows": null}
 > {"status": "ok", "results": [[["n"], [[64]], false]], "detail": "", "cpu_s": 0.004,
-   "is_worn": false}
+   "needs_restart": false}
 
 With `max_rows` the first so many rows are the result, else more than MAX_ROWS are too many.
 
@@ -38,7 +38,7 @@ from sqlglot import exp
 from datasets_src.sql.database import Database
 from datasets_src.sql.functions import add_functions
 from datasets_src.sql.kinds import Kinds
-from datasets_src.sql.safety import Refused, parse_select
+from datasets_src.sql.safety import QueryRejected, parse_select
 from datasets_src.sql.transpile import for_engine
 
 START_LIMIT_S = 120.0  # of the processor; sandbox.py waits as long for one that uses none
@@ -47,17 +47,17 @@ MAX_CELL_CHARS = 10_000  # longer texts are compared by their hash
 MAX_RESULT_CHARS = 4_000_000  # over all the texts of a request, a number counted as 8
 MEMORY_MIB = 512  # beyond what the idle process has
 DUCKDB_MEMORY_MIB = 384  # its buffers make room here, before the process ends at MEMORY_MIB
-WORN_MIB = 256  # memory that an allocator keeps is not there for the next request
+RESTART_ABOVE_MIB = 256  # memory that an allocator keeps is not there for the next request
 _ALLOWED = {
     sqlite3.SQLITE_SELECT,
     sqlite3.SQLITE_READ,
     sqlite3.SQLITE_FUNCTION,
     sqlite3.SQLITE_RECURSIVE,
 }
-_FAULTS = (sqlite3.Error, sqlite3.Warning, duckdb.Error, ValueError, RecursionError)
-_MEMORY_FAULTS = (MemoryError, duckdb.OutOfMemoryException)
+_SQL_ERRORS = (sqlite3.Error, sqlite3.Warning, duckdb.Error, ValueError, RecursionError)
+_MEMORY_ERRORS = (MemoryError, duckdb.OutOfMemoryException)
 # sqlite3 has one class for most faults.
-_NO_WORD_IN_SQLITE = re.compile(
+_MISSING_IN_SQLITE = re.compile(
     r"no such function|syntax error|unrecognized token|incomplete input|no such collation"
 )
 _DENIED = re.compile("not authorized|authorization denied|access to .* is prohibited")
@@ -66,10 +66,10 @@ _KINDS = {
     **{"DATE": "date", "TIMESTAMP": "date"},
 }
 # Of the spellings that are equal without case, SQL Server may return any one here.
-_SPELLING_OPEN = (exp.Distinct, exp.Group, exp.SetOperation, exp.Max, exp.Min)
+_ANY_SPELLING = (exp.Distinct, exp.Group, exp.SetOperation, exp.Max, exp.Min)
 
 
-class TooLarge(Exception):
+class ResultTooLarge(Exception):
     """More rows or characters than a result may have."""
 
 
@@ -82,8 +82,8 @@ class Engines:
     kinds: Kinds
 
 
-def _authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
-    if action == sqlite3.SQLITE_FUNCTION and second in ("load_extension", "fts3_tokenizer"):
+def _authorize(action: int, arg1: str | None, arg2: str | None, *_: str | None) -> int:
+    if action == sqlite3.SQLITE_FUNCTION and arg2 in ("load_extension", "fts3_tokenizer"):
         return sqlite3.SQLITE_DENY
     return sqlite3.SQLITE_OK if action in _ALLOWED else sqlite3.SQLITE_DENY
 
@@ -161,38 +161,38 @@ def plain_value(value: Any) -> Any:
 
 
 def read_rows(
-    cursor: Any, left_chars: int, max_rows: int | None = None
+    cursor: Any, remaining_chars: int, max_rows: int | None = None
 ) -> tuple[list[list[Any]], int]:
-    """The rows of a cursor, a few at a time, and how many characters are left; else TooLarge."""
+    """The rows of a cursor, a few at a time, and how many characters are left; else ResultTooLarge."""
     rows: list[list[Any]] = []
-    while some := cursor.fetchmany(256):
-        for row in some[: None if max_rows is None else max_rows - len(rows)]:
+    while batch := cursor.fetchmany(256):
+        for row in batch[: None if max_rows is None else max_rows - len(rows)]:
             rows.append([plain_value(value) for value in row])
-            left_chars -= sum(len(c) if isinstance(c, str) else 8 for c in rows[-1])
+            remaining_chars -= sum(len(c) if isinstance(c, str) else 8 for c in rows[-1])
         if len(rows) > MAX_ROWS:
-            raise TooLarge(f"more than {MAX_ROWS:,} rows")
-        if left_chars < 0:
-            raise TooLarge(f"more than {MAX_RESULT_CHARS:,} characters")
+            raise ResultTooLarge(f"more than {MAX_ROWS:,} rows")
+        if remaining_chars < 0:
+            raise ResultTooLarge(f"more than {MAX_RESULT_CHARS:,} characters")
         if len(rows) == max_rows:
             break
-    return rows, left_chars
+    return rows, remaining_chars
 
 
-def results(
+def iter_results(
     engines: Engines, texts: list[str], engine: str, max_rows: int | None = None
 ) -> Iterator[list[Any]]:
     """For each text the names of its columns, its rows, and whether their case is left open."""
     connection, dialect = engines.connections[engine], engines.dialect
-    left_chars = MAX_RESULT_CHARS
+    remaining_chars = MAX_RESULT_CHARS
     for sql in texts:
         tree = parse_select(sql, dialect)
-        caseless = dialect == "tsql" and tree.find(*_SPELLING_OPEN) is not None
+        caseless = dialect == "tsql" and tree.find(*_ANY_SPELLING) is not None
         names = _tsql_names(tree) if dialect == "tsql" else []
         if dialect != engine:
             sql = for_engine(tree, dialect=dialect, engine=engine, kinds=engines.kinds)
         cursor = connection.execute(sql)
         names = names or [column[0] for column in cursor.description]
-        rows, left_chars = read_rows(cursor, left_chars, max_rows)
+        rows, remaining_chars = read_rows(cursor, remaining_chars, max_rows)
         yield [names, rows, caseless]
 
 
@@ -202,20 +202,20 @@ def _tsql_names(tree: exp.Expr) -> list[str]:
     return [] if any(s.is_star for s in selects) else [s.output_name for s in selects]
 
 
-def answer(
+def run_request(
     engines: Engines, texts: list[str], engine: str, max_rows: int | None = None
 ) -> dict[str, Any]:
     """Run `texts` up to the first that fails, and say how it went."""
     status, found, detail = "ok", [], ""
     try:
-        found = list(results(engines, texts, engine, max_rows))
-    except Refused as error:
+        found = list(iter_results(engines, texts, engine, max_rows))
+    except QueryRejected as error:
         status, detail = error.status, str(error)
-    except TooLarge as error:
+    except ResultTooLarge as error:
         status, detail = "too_large", str(error)
-    except _MEMORY_FAULTS:
+    except _MEMORY_ERRORS:
         status, detail = "too_large", f"more than {MEMORY_MIB} MiB of memory"
-    except _FAULTS as error:
+    except _SQL_ERRORS as error:
         status = _status_of(error, is_own=engine == engines.dialect)
         detail = f"{type(error).__name__}: {error}"
     return {"status": status, "results": found if status == "ok" else [], "detail": detail[:300]}
@@ -228,12 +228,12 @@ def _status_of(error: BaseException, *, is_own: bool) -> str:
         return "too_large"
     if is_own:
         return "invalid"
-    no_word = isinstance(error, duckdb.ParserException | duckdb.NotImplementedException)
+    is_missing = isinstance(error, duckdb.ParserException | duckdb.NotImplementedException)
     if isinstance(error, duckdb.CatalogException):
-        no_word = "Function with name" in str(error)
+        is_missing = "Function with name" in str(error)
     if isinstance(error, sqlite3.Error):
-        no_word = _NO_WORD_IN_SQLITE.search(str(error)) is not None
-    return "unsupported" if no_word else "invalid"
+        is_missing = _MISSING_IN_SQLITE.search(str(error)) is not None
+    return "unsupported" if is_missing else "invalid"
 
 
 def address_space_mib() -> float:
@@ -256,7 +256,7 @@ def main(directory: str, dialect: str) -> None:
     signal.setitimer(signal.ITIMER_PROF, START_LIMIT_S)
     engines = open_engines(Database(Path(directory)), dialect)
     for engine in engines.connections:
-        answer(engines, ["SELECT 1"], engine)  # what is loaded at the first call
+        run_request(engines, ["SELECT 1"], engine)  # what is loaded at the first call
     idle_mib = limit_process()
     signal.setitimer(signal.ITIMER_PROF, 0)
     print(json.dumps({"status": "ready"}), flush=True)
@@ -264,10 +264,10 @@ def main(directory: str, dialect: str) -> None:
         started = time.process_time()
         request = json.loads(line)
         signal.setitimer(signal.ITIMER_PROF, request["limit_s"])
-        said = answer(engines, request["texts"], request["engine"], request["max_rows"])
-        said["cpu_s"] = time.process_time() - started
-        said["is_worn"] = address_space_mib() - idle_mib > WORN_MIB
-        line = json.dumps(said)
+        response = run_request(engines, request["texts"], request["engine"], request["max_rows"])
+        response["cpu_s"] = time.process_time() - started
+        response["needs_restart"] = address_space_mib() - idle_mib > RESTART_ABOVE_MIB
+        line = json.dumps(response)
         signal.setitimer(signal.ITIMER_PROF, 0)
         print(line, flush=True)
 

@@ -107,8 +107,8 @@ def score(example: Example, reply: str) -> dict[str, float]:
 
     `reference_copy` does not depend on the reply: it is what `unchanged_copy` should be.
     """
-    target, ours, theirs = example.target, numbers_of(reply), numbers_of(example.target)
-    invented = ours - theirs - _given_numbers(example)
+    target, in_reply, in_target = example.target, numbers_of(reply), numbers_of(example.target)
+    invented = in_reply - in_target - _given_numbers(example)
     scores = {
         "chrf": chrf(reply, target),
         "exact": exact(reply, target),
@@ -116,10 +116,10 @@ def score(example: Example, reply: str) -> dict[str, float]:
         "length_ratio": length_ratio(reply, target),
         "unchanged_copy": exact(reply, example.inputs["description"]),
         "reference_copy": exact(target, example.inputs["description"]),
-        "no_invented_numbers": 1 - len(invented) / max(1, len(ours)),
+        "no_invented_numbers": 1 - len(invented) / max(1, len(in_reply)),
     }
-    if theirs:
-        scores["numbers_kept"] = len(theirs & ours) / len(theirs)
+    if in_target:
+        scores["numbers_kept"] = len(in_target & in_reply) / len(in_target)
     return scores
 
 
@@ -144,16 +144,16 @@ def why(example: Example, reply: str, scores: Mapping[str, float]) -> str:
         return "empty"
     if scores["unchanged_copy"] and not scores["reference_copy"]:
         return "the text unchanged"
-    ours, theirs = numbers_of(reply), numbers_of(example.target)
+    in_reply, in_target = numbers_of(reply), numbers_of(example.target)
     faults = []
-    if missing := theirs - ours:
-        faults.append(f"{len(missing)} of {len(theirs)} numbers missing ({_some(missing)})")
-    if invented := ours - theirs - _given_numbers(example):
-        faults.append(f"numbers invented: {_some(invented)}")
+    if missing := in_target - in_reply:
+        faults.append(f"{len(missing)} of {len(in_target)} numbers missing ({_first_few(missing)})")
+    if invented := in_reply - in_target - _given_numbers(example):
+        faults.append(f"numbers invented: {_first_few(invented)}")
     return "; ".join(faults) or f"chrF {scores[METRIC]:.2f}"
 
 
-def _some(numbers: set[str]) -> str:
+def _first_few(numbers: set[str]) -> str:
     shown = sorted(numbers, key=lambda n: (len(n), n))
     return ", ".join(shown[:_SHOWN]) + (", …" if len(shown) > _SHOWN else "")
 

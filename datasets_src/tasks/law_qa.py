@@ -161,12 +161,12 @@ def score(example: Example, reply: str) -> dict[str, float]:
     that the reply cites exist and, where the reference cites, there is one; `choice_accuracy` for
     multiple choice; `abstention` where the reference abstains.
     """
-    ours, theirs = _cited(example, fold(reply)), _cited(example, example.target)
+    in_reply, in_target = _cited(example, fold(reply)), _cited(example, example.target)
     scores = {"token_f1": token_f1(_one_form(reply), _one_form(example.target))}
-    if theirs:
-        scores["citation_f1"] = citation_f1(ours, theirs)
+    if in_target:
+        scores["citation_f1"] = citation_f1(in_reply, in_target)
     if _has_articles(example):
-        exist = not _unknown(example, ours) and (bool(ours) or not theirs)
+        exist = not _unknown(example, in_reply) and (bool(in_reply) or not in_target)
         scores["article_exists"] = float(exist)
     if right := _choice(example, example.target):
         scores["choice_accuracy"] = float(_choice(example, reply) == right)
@@ -175,13 +175,13 @@ def score(example: Example, reply: str) -> dict[str, float]:
     return scores
 
 
-def citation_f1(ours: Sequence[Citation], theirs: Sequence[Citation]) -> float:
+def citation_f1(in_reply: Sequence[Citation], in_target: Sequence[Citation]) -> float:
     """F1 of citations; one is right that agrees with one of the other side."""
-    right = sum(any(a.agrees(b) for b in theirs) for a in ours)
-    found = sum(any(a.agrees(b) for a in ours) for b in theirs)
+    right = sum(any(a.agrees(b) for b in in_target) for a in in_reply)
+    found = sum(any(a.agrees(b) for a in in_reply) for b in in_target)
     if not right:
         return 0.0
-    precision, recall = right / len(ours), found / len(theirs)
+    precision, recall = right / len(in_reply), found / len(in_target)
     return 2 * precision * recall / (precision + recall)
 
 
@@ -217,8 +217,8 @@ def _choice(example: Example, text: str) -> str:
 
 
 def _abstains(example: Example, text: str) -> bool:
-    said = fold(text).casefold()
-    return any(phrase in said for phrase in example.inputs["abstentions"])
+    folded = fold(text).casefold()
+    return any(phrase in folded for phrase in example.inputs["abstentions"])
 
 
 def why(example: Example, reply: str, scores: Mapping[str, float]) -> str:
@@ -229,15 +229,15 @@ def why(example: Example, reply: str, scores: Mapping[str, float]) -> str:
         return "empty"
     if _abstains(example, reply) != _abstains(example, example.target):
         return "says there is none" if _abstains(example, reply) else "answers where there is none"
-    ours, theirs = _cited(example, fold(reply)), _cited(example, example.target)
+    in_reply, in_target = _cited(example, fold(reply)), _cited(example, example.target)
     faults = []
     if scores.get("choice_accuracy") == 0:
         right, choice = _choice(example, example.target), _choice(example, reply)
         faults.append(f"chooses {choice or 'none'}, not {right}")
-    if unknown := _unknown(example, ours):
+    if unknown := _unknown(example, in_reply):
         faults.append(f"cites {unknown[0]}, which does not exist")
     elif scores.get("citation_f1", 1) < 1:
-        faults.append(f"cites {_listed(ours)}, not {_listed(theirs)}")
+        faults.append(f"cites {_listed(in_reply)}, not {_listed(in_target)}")
     return "; ".join(faults) or f"token F1 {scores[METRIC]:.2f}"
 
 

@@ -70,11 +70,11 @@ class Options(Section):
 def check(options: Options) -> None:
     """Raise UserError for every table and text that is missing or broken."""
     faults: list[str] = []
-    looks: list[Callable[[], object]] = [partial(_system_prompt, options)]
-    looks += [partial(_open, options.ambiguous_names, *named) for named in _paths(options).items()]
-    for look in looks:
+    checks: list[Callable[[], object]] = [partial(_system_prompt, options)]
+    checks += [partial(_open, options.ambiguous_names, *named) for named in _paths(options).items()]
+    for check_part in checks:
         try:
-            look()
+            check_part()
         except UserError as error:
             faults += error.faults
     if faults:
@@ -156,7 +156,7 @@ def _paths(options: Options) -> dict[str, str]:
 
 
 def _open(ambiguous_names: str, name: str, path: str) -> Table:
-    return open_table(path, key=f"{name}_file", apart=ambiguous_names == "apart")
+    return open_table(path, key=f"{name}_file", allow_ambiguous=ambiguous_names == "apart")
 
 
 def to_messages(example: Example) -> list[Message]:

@@ -53,7 +53,7 @@ METRICS = (
 )
 STOP = ("\n\n",)
 REPORTED = ("no_exact_duplicates", "opener_diversity")
-_SAID = {
+_BROKEN_RULE = {
     "true_false_share": "other kinds of question",
     "question_form": "not in the form of questions",
     "no_near_duplicates": "asks the same twice",
@@ -90,7 +90,7 @@ _INSTRUCTIONS = {
         "Here are some questions about the text provided \n ",
     ),
 }
-_ASKED_FOR = re.compile(r"\s*Genera exactamente [^:]{1,200} sobre el siguiente texto:\s*")
+_LEADING_INSTRUCTION = re.compile(r"\s*Genera exactamente [^:]{1,200} sobre el siguiente texto:\s*")
 
 
 class Options(Section):
@@ -115,7 +115,7 @@ def load(rows: Iterable[Mapping[str, Any]], options: Options) -> Iterator[Exampl
 
 
 def _example(row: Mapping[str, Any], options: Options) -> Example:
-    passage = _ASKED_FOR.sub("", _turn(row["passage"], "user"), count=1).strip()
+    passage = _LEADING_INSTRUCTION.sub("", _turn(row["passage"], "user"), count=1).strip()
     text, num_listed = _reference(row["questions"])
     questions = read_list(text).questions
     if not passage or not questions or num_listed not in (None, len(questions)):
@@ -188,10 +188,10 @@ def _prompt(example: Example) -> str:
 
 
 def score(example: Example, reply: str) -> dict[str, float]:
-    """METRICS (`true_false_share` where any is wanted); all 0 where nothing is asked."""
-    kept = _kept(example, reply)
+    """METRICS (`true_false_share` where any is wanted); all 0 where the reply asks nothing."""
+    kept = _rule_shares(example, reply)
     quality = 1.0
-    for name, value in _kept(example, example.target).items():
+    for name, value in _rule_shares(example, example.target).items():
         if name not in REPORTED and value:
             quality *= min(1.0, kept[name] / value)
     return {"quality": quality, **kept}
@@ -205,9 +205,9 @@ def why(example: Example, reply: str, scores: Mapping[str, float]) -> str:
     num = len(read_list(reply[:_MAX_CHARS]).questions)
     if num != wanted:
         return f"{num} questions, not {wanted}"
-    reference = _kept(example, example.target)
-    broken = [name for name in _SAID if scores.get(name, 1) < reference.get(name, 1)]
-    return ", ".join(_SAID[name] for name in broken)
+    reference = _rule_shares(example, example.target)
+    broken = [name for name in _BROKEN_RULE if scores.get(name, 1) < reference.get(name, 1)]
+    return ", ".join(_BROKEN_RULE[name] for name in broken)
 
 
 def slices(example: Example) -> dict[str, str]:
@@ -217,7 +217,7 @@ def slices(example: Example) -> dict[str, str]:
     return {"wanted": str(example.inputs["num_questions"]), "kind": kind}
 
 
-def _kept(example: Example, reply: str) -> dict[str, float]:
+def _rule_shares(example: Example, reply: str) -> dict[str, float]:
     """How far a reply keeps each rule."""
     inputs = example.inputs
     return dict(
@@ -235,15 +235,15 @@ def _kept(example: Example, reply: str) -> dict[str, float]:
 def _rules(
     reply: str, passage: str, *, num_wanted: int, num_true_false: int, language: str
 ) -> Mapping[str, float]:
-    asked = read_list(reply)
-    questions, num = asked.questions, len(asked.questions)
+    parsed = read_list(reply)
+    questions, num = parsed.questions, len(parsed.questions)
     if not num:
         names = [name for name in METRICS[1:] if num_true_false or name != "true_false_share"]
         return dict.fromkeys(names, 0.0)
     texts = [question.text for question in questions[:_MAX_COMPARED]]
     compared = len(texts)
-    given = [line for line in asked.remarks if any(is_in(w, passage) for w in content_words(line))]
-    num_leaks = asked.num_leaks + len(given)
+    given = [line for line in parsed.remarks if any(is_in(w, passage) for w in content_words(line))]
+    num_leaks = parsed.num_leaks + len(given)
     kept = {
         "count_obeyed": float(num == num_wanted),
         "question_form": sum(_has_form(q, language) for q in questions) / num,

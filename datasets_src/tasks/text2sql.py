@@ -34,15 +34,15 @@ from pydantic import Field
 from datasets_src.config import Section
 from datasets_src.errors import UserError
 from datasets_src.sql.database import open_database
-from datasets_src.sql.judge import Case, GoldFault, Verdict, judge
+from datasets_src.sql.judge import Case, GoldQueryError, Verdict, judge
 from datasets_src.sql.sandbox import MAX_SQL_CHARS, pool_for
 from datasets_src.sql.text import Dialect, first_statement, normalise
 from datasets_src.types import Example, Message
 
 FIELDS = {"question": "what the user asks", "sql": "the query that answers it"}
 METRIC = "execution_accuracy"
-_SHORT_OF = ("column_order", "superset", "invalid", "unsafe", "timed_out", "too_large")
-METRICS = ("execution_accuracy", "ordered_match", "exact_match", "valid_sql", *_SHORT_OF)
+_FAILURES = ("column_order", "superset", "invalid", "unsafe", "timed_out", "too_large")
+METRICS = ("execution_accuracy", "ordered_match", "exact_match", "valid_sql", *_FAILURES)
 STOP = (";",)
 MAX_REPLY_CHARS = 100_000  # as many as are looked at
 _MAX_NAMED = 5
@@ -76,9 +76,9 @@ class Options(Section):
 def check(options: Options) -> None:
     """Raise UserError for every path that is missing or broken; builds the database once."""
     faults: list[str] = []
-    for look in (_schema, _bindings, _database):
+    for check_part in (_schema, _bindings, _database):
         try:
-            look(options)
+            check_part(options)
         except UserError as error:
             faults += error.faults
     if faults:
@@ -155,7 +155,9 @@ def _bindings(options: Options) -> list[dict[str, Any]]:
     """The i-th binding takes the i-th value of each placeholder; shorter lists repeat."""
     values = {name: _values(name, given) for name, given in options.placeholders.items()}
     num = min(options.max_bound_values, max(map(len, values.values()), default=0))
-    return [{name: list_[i % len(list_)] for name, list_ in values.items()} for i in range(num)]
+    return [
+        {name: choices[i % len(choices)] for name, choices in values.items()} for i in range(num)
+    ]
 
 
 def _values(name: str, given: list[str | int | float] | str) -> list[str | int | float]:
@@ -221,7 +223,7 @@ def score_all(examples: Sequence[Example], replies: Sequence[str]) -> list[dict[
         cases = [_case(examples[i], replies[i]) for i in indices]
         try:
             verdicts = judge(pool, cases)
-        except GoldFault as fault:
+        except GoldQueryError as fault:
             raise _gold_fault([examples[indices[i]].id for i in fault.cases], fault) from fault
         for index, verdict in zip(indices, verdicts, strict=True):
             scores[index] = _scores(examples[index], replies[index], verdict)
@@ -239,7 +241,7 @@ def _scores(example: Example, reply: str, verdict: Verdict) -> dict[str, float]:
         "ordered_match": float(verdict.ordered),
         "exact_match": float(_is_exact(example, reply)),
         "valid_sql": float(verdict.status in _RAN),
-        **{name: float(verdict.status == name) for name in _SHORT_OF},
+        **{name: float(verdict.status == name) for name in _FAILURES},
     }
 
 
@@ -258,10 +260,12 @@ def why(example: Example, reply: str, scores: Mapping[str, float]) -> str:
         return ""
     if not clean_reply(reply, example.inputs["dialect"]):
         return "no SQL"
-    return next((said for name, said in _WHY.items() if scores[name]), "other rows than expected")
+    return next(
+        (reason for name, reason in _WHY.items() if scores[name]), "other rows than expected"
+    )
 
 
-def _gold_fault(ids: list[str], fault: GoldFault) -> UserError:
+def _gold_fault(ids: list[str], fault: GoldQueryError) -> UserError:
     named = ", ".join(ids[:_MAX_NAMED]) + (", ..." if len(ids) > _MAX_NAMED else "")
     return UserError(
         f"data.train_file: the sql of {len(ids)} rows (ids {named}) runs neither in SQLite nor in "

@@ -10,10 +10,10 @@ from typing import Any
 
 from datasets_src.scoring.intervals import Interval
 from datasets_src.scoring.paired import Comparison
-from datasets_src.scoring.predictions import Scored
+from datasets_src.scoring.predictions import ScoredReplies
 from datasets_src.types import Score
 
-Against = tuple[Scored, Comparison]
+Against = tuple[ScoredReplies, Comparison]
 Measured = Mapping[str, tuple[float, Interval, int]]
 KEYS = ("n", "num_groups", "metrics", "intervals", "num_rows", "slices")
 

@@ -26,7 +26,9 @@ def summary_table(run_dir: Path) -> str:
     lines += [_line(score, widths, is_best=score is best) for score in scores]
     if best is not None:
         rivals = compare_with_baselines(run_dir).items()
-        lines += ["", *(rival.told(best.name, name) for name, rival in rivals)] if rivals else []
+        lines += (
+            ["", *(rival.summary_line(best.name, name) for name, rival in rivals)] if rivals else []
+        )
     return "\n".join(lines)
 
 

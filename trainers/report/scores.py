@@ -135,7 +135,9 @@ def paired_tests(records: Records) -> list[str]:
     """One line for each test of the chosen checkpoint."""
     chosen = chosen_name(records)
     found = compare_with_baselines(records.run_dir)
-    return [test.told(label_of(chosen or ""), label_of(name)) for name, test in found.items()]
+    return [
+        test.summary_line(label_of(chosen or ""), label_of(name)) for name, test in found.items()
+    ]
 
 
 def _value_text(score: Row, metric: str) -> str:

@@ -29,7 +29,9 @@ def leaderboard_json(board: Leaderboard) -> dict[str, Any]:
         "best": None if board.best is None else _row(board.best),
         "trials": [_row(entry) for entry in board.entries],
         "baselines": {s.name: _figures(s) for s in board.baselines},
-        "tests": {name: test.told(_best_name(board), name) for name, test in board.tests.items()},
+        "tests": {
+            name: test.summary_line(_best_name(board), name) for name, test in board.tests.items()
+        },
         "cpu_s": round(board.cpu_s, 1),
         "wall_s": round(board.wall_s, 1),
         "energy_wh_estimated": round(board.cpu_s * WATTS_PER_CORE / 3600, 3),
@@ -78,7 +80,9 @@ def leaderboard_markdown(board: Leaderboard) -> str:
         for s in board.baselines
     ]
     lines = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
-    tests = [f"- {test.told(_best_name(board), name)}" for name, test in board.tests.items()]
+    tests = [
+        f"- {test.summary_line(_best_name(board), name)}" for name, test in board.tests.items()
+    ]
     title = f"# {board.sweep.base.run_name}: {board.sweep.metric}"
     score = next((e.score for e in board.entries if e.score), None)
     size = "" if score is None else f"on {score.n:,} rows in {score.num_groups:,} groups"

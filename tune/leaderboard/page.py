@@ -40,7 +40,7 @@ def render(board: Leaderboard) -> str:
         settings=board.sweep.settings,
         verdict=verdict(board),
         tone=tone(board),
-        tests=[test.told(_winner(board), label_of(n)) for n, test in board.tests.items()],
+        tests=[test.summary_line(_winner(board), label_of(n)) for n, test in board.tests.items()],
         fields=[name.rsplit(".", 1)[-1] for name in names],
         rows=[row(board, entry, names) for entry in board.entries],
         parallel=parallel_coordinates(board),

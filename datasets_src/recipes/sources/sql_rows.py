@@ -13,7 +13,7 @@ from typing import Any
 from datasets_src.errors import UserError
 from datasets_src.sql.compare import Result
 from datasets_src.sql.database import open_database
-from datasets_src.sql.sandbox import ENGINES, Pool, pool_for
+from datasets_src.sql.sandbox import ENGINES, WorkerPool, pool_for
 
 Rows = list[dict[str, Any]]
 
@@ -26,7 +26,7 @@ class QueryFault(Exception):
 class SqlTable:
     """The tables behind the queries."""
 
-    pool: Pool
+    pool: WorkerPool
     max_rows: int
     limit_s: float
 

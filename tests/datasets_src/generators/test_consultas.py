@@ -120,7 +120,7 @@ def test_names_that_queries_use_are_in_the_tables() -> None:
         ("types.tsv", "kind"),
         ("places.tsv", "place"),
     ):
-        table = open_table(str(FOLDER / name), key=name, apart=False)
+        table = open_table(str(FOLDER / name), key=name, allow_ambiguous=False)
         for choice in DOMAINS[domain]:
             texts = {text for texts in choice.texts.values() for text in texts}
             assert {table.key(text) for text in texts} == {table.key(choice.value)}

@@ -68,9 +68,9 @@ def test_no_reply_raises_however_typed(reply: str) -> None:
     query_json.score(example, example.target)  # tables and detector are loaded
     started = time.monotonic()
     scores = query_json.score(example, reply)
-    said = query_json.why(example, reply, scores)
+    why = query_json.why(example, reply, scores)
     assert time.monotonic() - started < 1.5
-    assert scores["strict"] == 0.0 and said
+    assert scores["strict"] == 0.0 and why
     assert {name for name, value in scores.items() if value} <= {"valid_json"}
 
 

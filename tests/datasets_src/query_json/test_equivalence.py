@@ -22,7 +22,7 @@ def write(folder: Path, content: str | dict[str, Any]) -> str:
 
 
 def table(folder: Path, content: str | dict[str, Any], *, apart: bool = False) -> Table:
-    return open_table(write(folder, content), key="places_file", apart=apart)
+    return open_table(write(folder, content), key="places_file", allow_ambiguous=apart)
 
 
 def fault(folder: Path, content: str | dict[str, Any]) -> str:
@@ -74,7 +74,7 @@ def test_a_name_of_two_classes_is_refused_or_stands_for_itself(tmp_path: Path) -
     line = fault(tmp_path, two)
     assert "1 name is in more than one class: 'HC' (Hospital Clar, Hotel Clar)" in line
     assert line.endswith("task_options: {ambiguous_names: apart}")
-    apart = table(tmp_path, two, apart=True)
+    apart = table(tmp_path, two, allow_ambiguous=True)
     assert len({apart.key(name) for name in ("HC", "Hospital Clar", "Hotel Clar")}) == 3
     assert apart.key("Hc") == apart.key("hc")
 
@@ -110,22 +110,22 @@ def test_what_is_no_json_table_is_named(text: str, says: str, tmp_path: Path) ->
     path.write_text(text, encoding="utf-8")
     for name in (path, tmp_path / "nowhere.json"):
         with pytest.raises(UserError) as caught:
-            open_table(str(name), key="places_file", apart=False)
+            open_table(str(name), key="places_file", allow_ambiguous=False)
         assert (says if name == path else "cannot be read (No such file") in str(caught.value)
 
 
 @pytest.mark.skipif(not IMPULSE.is_dir(), reason=f"IMPULSE's tables are not in {IMPULSE}")
 def test_impulse_tables() -> None:
     def read(name: str, *, apart: bool) -> Table:
-        return open_table(str(IMPULSE / name), key="k", apart=apart)
+        return open_table(str(IMPULSE / name), key="k", allow_ambiguous=apart)
 
-    programmes = read("framework_mappings.tsv", apart=False)
+    programmes = read("framework_mappings.tsv", allow_ambiguous=False)
     assert programmes.key("Horizon 2020") == programmes.key("h2020") != programmes.key("AEI")
-    places = read("geographic_mappings.tsv", apart=False)
+    places = read("geographic_mappings.tsv", allow_ambiguous=False)
     assert places.key("Cataluña") == places.key("Catalonia") != places.key("Barcelona")
     with pytest.raises(UserError, match=r"49 names are in more than one class.*and 44 more"):
-        read("ror_mappings.json", apart=False)
-    names = read("ror_mappings.json", apart=True)
+        read("ror_mappings.json", allow_ambiguous=False)
+    names = read("ror_mappings.json", allow_ambiguous=True)
     assert (
         names.key("UB")
         == names.key("Universitat de Barcelona")
@@ -135,8 +135,8 @@ def test_impulse_tables() -> None:
     assert len(mapped) == 4939 and all(fold(name) in names.classes for name in mapped)
     assert names.key("IREC") != names.key("Institut de Recerca en Energia de Catalunya")
     with pytest.raises(UserError, match="1 name is in more than one class: 'hospital'"):
-        read("organization_type_mappings.tsv", apart=False)
-    types = read("organization_type_mappings.tsv", apart=True)
+        read("organization_type_mappings.tsv", allow_ambiguous=False)
+    types = read("organization_type_mappings.tsv", allow_ambiguous=True)
     assert types.key("universitat") == types.key("university") == types.key("Higher education")
     kinds = ("university", "company", "research_center", "hospital", "ngo", "public_entity")
     assert len({types.key(kind) for kind in kinds}) == 6

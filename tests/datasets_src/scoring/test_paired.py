@@ -45,13 +45,15 @@ def test_a_clear_difference_is_told_with_its_interval() -> None:
     low, high = found.interval
     half = 1.96 * (60 / 136 * 76 / 136 / 68) ** 0.5  # 30 of 68 groups gain one
     assert (low, high) == pytest.approx((60 / 136 - half, 60 / 136 + half), abs=0.01)
-    assert found.told("step-000275", "base") == (
+    assert found.summary_line("step-000275", "base") == (
         f"step-000275 beats base by 0.441 [{low:.3f}, {high:.3f}], p < 0.001"
         " (136 rows in 68 groups)"
     )
     turned = compare(b, a, groups_of(136, 2))
     assert turned.winner == -1 and turned.difference == -found.difference
-    assert turned.told("base", "step-000275").startswith("step-000275 beats base by 0.441 [0.3")
+    assert turned.summary_line("base", "step-000275").startswith(
+        "step-000275 beats base by 0.441 [0.3"
+    )
 
 
 def test_what_is_not_distinguishable_is_said() -> None:
@@ -62,7 +64,7 @@ def test_what_is_not_distinguishable_is_said() -> None:
     # One group of 21 differs: the least that A wins less the most that B may.
     wins, losses = wilson_interval(1 / 21, 21), wilson_interval(0, 21)
     assert found.interval == pytest.approx((wins[0] - losses[1], wins[1] - losses[0]))
-    assert found.told("step-000008", "base") == (
+    assert found.summary_line("step-000008", "base") == (
         "step-000008 and base: not distinguishable on 21 rows in 21 groups "
         f"(difference 0.048 [{low:.3f}, {high:.3f}], p = 1)"
     )
@@ -123,4 +125,6 @@ def test_the_lower_loss_wins() -> None:
     a, b = ([row(i, eval_loss=value + i / 100) for i in range(12)] for value in (0.5, 4.0))
     found = compare_rows(a, b, metric=EVAL_LOSS, greater_is_better=False)
     assert found is not None and found.winner == 1
-    assert found.told("step-000010", "base").startswith("step-000010 beats base by 3.500 [3.500")
+    assert found.summary_line("step-000010", "base").startswith(
+        "step-000010 beats base by 3.500 [3.500"
+    )

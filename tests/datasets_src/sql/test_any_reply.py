@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datasets_src.sql import judge as judge_module
-from datasets_src.sql.sandbox import Engine, Outcome, Pool, close_pools
+from datasets_src.sql.sandbox import Engine, Outcome, WorkerPool, close_pools
 from datasets_src.tasks import text2sql
 from datasets_src.types import Example
 
@@ -36,9 +36,9 @@ def check(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Check]:
     (home / "tmp").mkdir()
     (home / "rutas.sql").write_text(DUMP, encoding="utf-8")
     spent_s: list[float] = []
-    run = Pool.run
+    run = WorkerPool.run
 
-    def timed(self: Pool, texts: Sequence[str], engine: Engine, limit_s: float) -> Outcome:
+    def timed(self: WorkerPool, texts: Sequence[str], engine: Engine, limit_s: float) -> Outcome:
         outcome = run(self, texts, engine, limit_s)
         spent_s.append(outcome.cpu_s)
         return outcome
@@ -47,7 +47,7 @@ def check(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Check]:
         patch.setenv("XDG_CACHE_HOME", str(home / "cache"))
         patch.setenv("TMPDIR", str(home / "tmp"))
         patch.setattr(judge_module, "TIME_LIMIT_S", LIMIT_S)
-        patch.setattr(Pool, "run", timed)
+        patch.setattr(WorkerPool, "run", timed)
         examples = {dialect: example(home / "rutas.sql", dialect) for dialect in DIALECTS}
         for one in examples.values():
             text2sql.score(one, "SELECT 1")
@@ -57,11 +57,11 @@ def check(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Check]:
             spent_s.clear()
             started = time.process_time()
             scores = text2sql.score(examples[dialect], reply)
-            said = text2sql.why(examples[dialect], reply, scores)
+            why = text2sql.why(examples[dialect], reply, scores)
             spent = time.process_time() - started + sum(spent_s)
             assert spent < LIMIT_S + OVERHEAD_S, (spent, spent_s)
             assert tuple(scores) == text2sql.METRICS and set(scores.values()) <= {0.0, 1.0}
-            assert (said == "") == (scores["execution_accuracy"] == 1)
+            assert (why == "") == (scores["execution_accuracy"] == 1)
             return scores
 
         yield check

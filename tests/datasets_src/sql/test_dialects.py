@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from datasets_src.sql.database import open_database
-from datasets_src.sql.sandbox import ENGINES, Pool, new_pool
+from datasets_src.sql.sandbox import ENGINES, WorkerPool, new_pool
 
 DUMP = """
 CREATE TABLE rutas (id INTEGER, nombre TEXT, km REAL, provincia TEXT, codigo TEXT, etapas INTEGER,
@@ -170,7 +170,7 @@ OWN: list[tuple[str, str, list[tuple[Any, ...]]]] = [
 
 
 @pytest.fixture(scope="module")
-def pools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Pool]]:
+def pools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, WorkerPool]]:
     path = tmp_path_factory.mktemp("dialects") / "rutas.sql"
     path.write_text(DUMP, encoding="utf-8")
     made = {
@@ -184,7 +184,7 @@ def pools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Pool]]
         pool.close()
 
 
-def engines_that_find(pool: Pool, sql: str, rows: list[tuple[Any, ...]]) -> set[str]:
+def engines_that_find(pool: WorkerPool, sql: str, rows: list[tuple[Any, ...]]) -> set[str]:
     """Those that run it, each with these rows; the others say that they cannot."""
     able: set[str] = set()
     for engine in ENGINES[pool.dialect]:
@@ -200,21 +200,21 @@ def engines_that_find(pool: Pool, sql: str, rows: list[tuple[Any, ...]]) -> set[
 
 @pytest.mark.parametrize(("sql", "rows", "engines"), TSQL)
 def test_tsql(
-    sql: str, rows: list[tuple[Any, ...]], engines: tuple[str, ...], pools: dict[str, Pool]
+    sql: str, rows: list[tuple[Any, ...]], engines: tuple[str, ...], pools: dict[str, WorkerPool]
 ) -> None:
     assert engines_that_find(pools["tsql"], sql, rows) == set(engines)
 
 
 @pytest.mark.parametrize(("sql", "rows", "engines"), POSTGRES)
 def test_postgres(
-    sql: str, rows: list[tuple[Any, ...]], engines: tuple[str, ...], pools: dict[str, Pool]
+    sql: str, rows: list[tuple[Any, ...]], engines: tuple[str, ...], pools: dict[str, WorkerPool]
 ) -> None:
     assert engines_that_find(pools["postgres"], sql, rows) == set(engines)
 
 
 @pytest.mark.parametrize(("dialect", "sql", "rows"), OWN)
 def test_an_engine_runs_its_own_dialect_as_it_is_written(
-    dialect: str, sql: str, rows: list[tuple[Any, ...]], pools: dict[str, Pool]
+    dialect: str, sql: str, rows: list[tuple[Any, ...]], pools: dict[str, WorkerPool]
 ) -> None:
     assert ENGINES[dialect] == (dialect,)
     assert engines_that_find(pools[dialect], sql, rows) == {dialect}
@@ -238,13 +238,15 @@ def test_an_engine_runs_its_own_dialect_as_it_is_written(
         "SELECT '" + "x" * 30_000 + "'",
     ],
 )
-def test_what_no_engine_takes_is_invalid(dialect: str, sql: str, pools: dict[str, Pool]) -> None:
+def test_what_no_engine_takes_is_invalid(
+    dialect: str, sql: str, pools: dict[str, WorkerPool]
+) -> None:
     for engine in ENGINES[dialect]:
         assert pools[dialect].run([sql], engine).status == "invalid", engine
 
 
 def test_a_function_of_nowhere_is_unsupported_but_in_its_own_dialect(
-    pools: dict[str, Pool],
+    pools: dict[str, WorkerPool],
 ) -> None:
     found = {d: pool.run(["SELECT nada(1)"], ENGINES[d][0]).status for d, pool in pools.items()}
     assert found == {

@@ -6,8 +6,8 @@ import pytest
 
 from datasets_src.sql import judge as judge_module
 from datasets_src.sql.database import open_database
-from datasets_src.sql.judge import Case, GoldFault, judge
-from datasets_src.sql.sandbox import ENGINES, Engine, Outcome, Pool, new_pool
+from datasets_src.sql.judge import Case, GoldQueryError, judge
+from datasets_src.sql.sandbox import ENGINES, Engine, Outcome, WorkerPool, new_pool
 
 DUMP = """
 CREATE TABLE t (id INTEGER, name TEXT);
@@ -19,7 +19,7 @@ NAME = "SELECT name FROM t WHERE id = <id>"
 
 
 @pytest.fixture(scope="module")
-def pools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Pool]]:
+def pools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, WorkerPool]]:
     path = tmp_path_factory.mktemp("judge") / "t.sql"
     path.write_text(DUMP, encoding="utf-8")
     made = {
@@ -67,7 +67,7 @@ def sooner(monkeypatch: pytest.MonkeyPatch) -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("dialect", ["sqlite", "postgres"])
 def test_verdicts(
-    gold: str, reply: str, status: str, ordered: bool, dialect: str, pools: dict[str, Pool]
+    gold: str, reply: str, status: str, ordered: bool, dialect: str, pools: dict[str, WorkerPool]
 ) -> None:
     (verdict,) = judge(pools[dialect], [Case(gold, reply, IDS)])
     assert (verdict.status, verdict.ordered) == (status, ordered)
@@ -90,22 +90,22 @@ def test_verdicts(
     ],
 )
 def test_verdicts_where_the_engines_differ(
-    gold: str, reply: str, status: str, pools: dict[str, Pool]
+    gold: str, reply: str, status: str, pools: dict[str, WorkerPool]
 ) -> None:
     assert judge(pools["tsql"], [Case(gold, reply, ())])[0].status == status
 
 
 def test_gold_results_are_kept_and_equal_replies_run_once(
-    pools: dict[str, Pool], monkeypatch: pytest.MonkeyPatch
+    pools: dict[str, WorkerPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    run = Pool.run
+    run = WorkerPool.run
 
-    def counting(self: Pool, texts: Sequence[str], engine: Engine, limit_s: float) -> Outcome:
+    def counting(self: WorkerPool, texts: Sequence[str], engine: Engine, limit_s: float) -> Outcome:
         asked.extend(texts)
         return run(self, texts, engine, limit_s)
 
-    monkeypatch.setattr(Pool, "run", counting)
+    monkeypatch.setattr(WorkerPool, "run", counting)
     cases = [Case("SELECT 41 + 1", "SELECT 42", IDS)] * 50
     assert {verdict.status for verdict in judge(pools["tsql"], cases)} == {"match"}
     assert sorted(asked) == ["SELECT 41 + 1"] * 2 + ["SELECT 42"] * 2  # once for each engine
@@ -115,7 +115,7 @@ def test_gold_results_are_kept_and_equal_replies_run_once(
 
 
 def test_the_cache_of_gold_results_has_an_end(
-    pools: dict[str, Pool], monkeypatch: pytest.MonkeyPatch
+    pools: dict[str, WorkerPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(judge_module, "MAX_GOLD_CELLS", 3)
     pool = pools["sqlite"]
@@ -125,7 +125,7 @@ def test_the_cache_of_gold_results_has_an_end(
 
 
 def test_both_engines_share_the_time_of_a_reply(
-    pools: dict[str, Pool], monkeypatch: pytest.MonkeyPatch
+    pools: dict[str, WorkerPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two halves that are each within the limit are together beyond it."""
     monkeypatch.setattr(judge_module, "TIME_LIMIT_S", 0.4)
@@ -138,12 +138,12 @@ def test_both_engines_share_the_time_of_a_reply(
     assert judge(pool, [Case("SELECT 1", slow, ())])[0].status == "timed_out"
 
 
-def test_gold_that_runs_nowhere_is_named(pools: dict[str, Pool]) -> None:
+def test_gold_that_runs_nowhere_is_named(pools: dict[str, WorkerPool]) -> None:
     cases = [Case("SELECT 1", "SELECT 1", ()), Case("SELECT x FROM nowhere", "SELECT 1", ())]
-    with pytest.raises(GoldFault) as caught:
+    with pytest.raises(GoldQueryError) as caught:
         judge(pools["tsql"], cases)
     assert caught.value.cases == [1]
     assert "sqlite: invalid OperationalError: no such table: nowhere" in caught.value.details[0]
     assert "duckdb: invalid CatalogException" in caught.value.details[0]
-    with pytest.raises(GoldFault, match=r"sqlite: timed_out more than 0\.1 s"):
+    with pytest.raises(GoldQueryError, match=r"sqlite: timed_out more than 0\.1 s"):
         judge(pools["sqlite"], [Case(ENDLESS, "SELECT 1", ())])

@@ -13,8 +13,8 @@ import duckdb
 import pytest
 
 from datasets_src.sql.database import Database, open_database
-from datasets_src.sql.safety import Refused, parse_select
-from datasets_src.sql.sandbox import ENGINES, Pool, new_pool
+from datasets_src.sql.safety import QueryRejected, parse_select
+from datasets_src.sql.sandbox import ENGINES, WorkerPool, new_pool
 from datasets_src.sql.worker import open_duckdb, open_sqlite
 
 DUMP = "CREATE TABLE rutas (id INTEGER, km REAL); INSERT INTO rutas VALUES (1, 3.5), (2, 4);"
@@ -76,7 +76,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Database:
 
 
 @pytest.fixture(scope="module")
-def pools(database: Database) -> Iterator[dict[str, Pool]]:
+def pools(database: Database) -> Iterator[dict[str, WorkerPool]]:
     made = {dialect: new_pool(database, dialect, num_workers=1) for dialect in ENGINES}
     yield made
     for pool in made.values():
@@ -90,7 +90,7 @@ def digests(database: Database) -> dict[str, str]:
 
 @pytest.mark.parametrize("dialect", ENGINES)
 def test_what_does_more_than_read_is_unsafe_and_changes_nothing(
-    dialect: str, pools: dict[str, Pool], database: Database
+    dialect: str, pools: dict[str, WorkerPool], database: Database
 ) -> None:
     before = digests(database)
     assert list(before) == ["db.duckdb", "db.sqlite"]
@@ -103,13 +103,13 @@ def test_what_does_more_than_read_is_unsafe_and_changes_nothing(
     assert digests(database) == before
 
 
-def test_duckdb_lists_no_files(pools: dict[str, Pool]) -> None:
+def test_duckdb_lists_no_files(pools: dict[str, WorkerPool]) -> None:
     assert pools["duckdb"].run(["SELECT * FROM glob('*')"], "duckdb").status == "unsafe"
 
 
 @pytest.mark.parametrize("dialect", ENGINES)
 def test_words_in_quotes_comments_and_names_are_harmless(
-    dialect: str, pools: dict[str, Pool]
+    dialect: str, pools: dict[str, WorkerPool]
 ) -> None:
     for engine in ENGINES[dialect]:
         assert [pools[dialect].run([sql], engine).status for sql in HARMLESS] == ["ok"] * len(
@@ -119,7 +119,7 @@ def test_words_in_quotes_comments_and_names_are_harmless(
 
 def test_prose_is_invalid_rather_than_unsafe() -> None:
     for sql in ("Hola, no sé", "There is no table of that name", "null", ""):
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(QueryRejected) as caught:
             parse_select(sql, "sqlite")
         assert caught.value.status == "invalid", sql
 
@@ -189,7 +189,7 @@ def test_the_kernel_lets_a_worker_write_no_file(tmp_path: Path) -> None:
 def test_the_kernel_ends_a_worker_that_takes_too_long_and_nothing_else(database: Database) -> None:
     pool = new_pool(database, "sqlite", num_workers=1)
     pool.run(["SELECT 1"], "sqlite")
-    process = pool._all[0].process
+    process = pool._workers[0].process
     assert process is not None
     os.kill(process.pid, signal.SIGPROF)
     process.wait()
@@ -203,7 +203,7 @@ def test_a_worker_sees_no_secret_of_the_environment(
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     pool = new_pool(database, "sqlite", num_workers=1)
     pool.run(["SELECT 1"], "sqlite")
-    process = pool._all[0].process
+    process = pool._workers[0].process
     assert process is not None
     environment = Path(f"/proc/{process.pid}/environ").read_bytes()
     pool.close()

@@ -9,7 +9,7 @@ import pytest
 from datasets_src.errors import UserError
 from datasets_src.sql import sandbox
 from datasets_src.sql.database import Database, open_database
-from datasets_src.sql.sandbox import Engine, Pool, new_pool
+from datasets_src.sql.sandbox import Engine, WorkerPool, new_pool
 
 DUMP = """
 CREATE TABLE puntos (n INTEGER);
@@ -29,7 +29,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Database:
 
 
 @pytest.fixture(scope="module")
-def pools(database: Database) -> Iterator[dict[str, Pool]]:
+def pools(database: Database) -> Iterator[dict[str, WorkerPool]]:
     """Each engine under its own dialect."""
     made = {dialect: new_pool(database, dialect, num_workers=1) for dialect in ("sqlite", "duckdb")}
     yield made
@@ -37,19 +37,19 @@ def pools(database: Database) -> Iterator[dict[str, Pool]]:
         pool.close()
 
 
-def pid(pool: Pool) -> int:
-    process = pool._all[0].process
+def pid(pool: WorkerPool) -> int:
+    process = pool._workers[0].process
     assert process is not None
     return process.pid
 
 
-def lives(pool: Pool, engine: Engine) -> bool:
+def lives(pool: WorkerPool, engine: Engine) -> bool:
     return pool.run(["SELECT COUNT(*) FROM puntos"], engine).results[0].rows == ((20_000,),)
 
 
 @BOTH
 def test_a_query_without_end_is_stopped_and_the_next_is_served(
-    engine: Engine, pools: dict[str, Pool]
+    engine: Engine, pools: dict[str, WorkerPool]
 ) -> None:
     pool, sql = pools[engine], {"sqlite": ENDLESS, "duckdb": CROSS}[engine]
     assert lives(pool, engine)
@@ -60,7 +60,9 @@ def test_a_query_without_end_is_stopped_and_the_next_is_served(
 
 
 @BOTH
-def test_the_limit_is_one_second_of_the_processor(engine: Engine, pools: dict[str, Pool]) -> None:
+def test_the_limit_is_one_second_of_the_processor(
+    engine: Engine, pools: dict[str, WorkerPool]
+) -> None:
     """Some work that takes long enough to measure, done often enough in one request."""
     num = 12 if engine == "sqlite" else 600
     sql = f"SELECT SUM(a.n * b.n % 7) FROM puntos a, puntos b WHERE b.n <= {num}"
@@ -83,7 +85,7 @@ def test_what_cannot_be_interrupted_is_stopped_too(database: Database) -> None:
 
 @BOTH
 def test_more_than_10000_rows_or_4_million_characters_are_too_large(
-    engine: Engine, pools: dict[str, Pool]
+    engine: Engine, pools: dict[str, WorkerPool]
 ) -> None:
     def run(sql: str) -> tuple[str, str]:
         outcome = pools[engine].run([sql], engine)
@@ -98,14 +100,14 @@ def test_more_than_10000_rows_or_4_million_characters_are_too_large(
 
 
 @BOTH
-def test_a_long_text_is_compared_by_its_hash(engine: Engine, pools: dict[str, Pool]) -> None:
+def test_a_long_text_is_compared_by_its_hash(engine: Engine, pools: dict[str, WorkerPool]) -> None:
     sql = "SELECT replace(printf('%020000d', {}), '0', 'x')"
     one, other, again = (pools[engine].run([sql.format(i)], engine).results[0] for i in (1, 2, 1))
     assert one == again != other and len(one.rows[0][0]) < 200
 
 
 @BOTH
-def test_512_mib_are_the_end(engine: Engine, pools: dict[str, Pool]) -> None:
+def test_512_mib_are_the_end(engine: Engine, pools: dict[str, WorkerPool]) -> None:
     """Different texts have to be held all at once: 60 MB of them, then 2 GB."""
     text = {
         "sqlite": "CAST(zeroblob(99990 + n % 10) AS TEXT) || n",
@@ -120,7 +122,7 @@ def test_512_mib_are_the_end(engine: Engine, pools: dict[str, Pool]) -> None:
 
 @BOTH
 def test_memory_of_one_query_is_not_missing_from_the_next(
-    engine: Engine, pools: dict[str, Pool]
+    engine: Engine, pools: dict[str, WorkerPool]
 ) -> None:
     pool = pools[engine]
     assert lives(pool, engine)
@@ -134,10 +136,10 @@ def test_memory_of_one_query_is_not_missing_from_the_next(
     assert engine == "sqlite" or pid(pool) != before
 
 
-def test_a_worker_that_dies_is_replaced_and_says_so(pools: dict[str, Pool]) -> None:
+def test_a_worker_that_dies_is_replaced_and_says_so(pools: dict[str, WorkerPool]) -> None:
     pool = pools["sqlite"]
     assert lives(pool, "sqlite")
-    process = pool._all[0].process
+    process = pool._workers[0].process
     assert process is not None
     process.kill()
     process.wait()
@@ -145,7 +147,7 @@ def test_a_worker_that_dies_is_replaced_and_says_so(pools: dict[str, Pool]) -> N
 
 
 def test_a_worker_that_others_leave_no_processor_is_late_not_hung(
-    pools: dict[str, Pool], monkeypatch: pytest.MonkeyPatch
+    pools: dict[str, WorkerPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = pools["sqlite"]
     assert lives(pool, "sqlite")
@@ -153,7 +155,7 @@ def test_a_worker_that_others_leave_no_processor_is_late_not_hung(
     count = "SELECT COUNT(*) FROM puntos a, puntos b WHERE a.n < 400 AND a.n + b.n > 7"
     outcome = pool.run([count], "sqlite", 20.0)
     assert (outcome.status, outcome.cpu_s > 0.05) == ("ok", True)
-    process = pool._all[0].process
+    process = pool._workers[0].process
     assert process is not None
     process.send_signal(signal.SIGSTOP)
     assert pool.run(["SELECT 1"], "sqlite").status == "timed_out"
@@ -161,7 +163,9 @@ def test_a_worker_that_others_leave_no_processor_is_late_not_hung(
     assert lives(pool, "sqlite")
 
 
-def test_texts_of_a_request_are_run_in_order_up_to_the_first_fault(pools: dict[str, Pool]) -> None:
+def test_texts_of_a_request_are_run_in_order_up_to_the_first_fault(
+    pools: dict[str, WorkerPool],
+) -> None:
     pool = pools["sqlite"]
     outcome = pool.run(["SELECT 1", "SELECT 2, 3"], "sqlite")
     assert [(r.num_columns, r.rows) for r in outcome.results] == [(1, ((1,),)), (2, ((2, 3),))]

@@ -85,14 +85,14 @@ def test_prompts(tmp_path: Path) -> None:
     assert query_json.to_messages(make()) == [{"role": "user", "content": ROW["query"]}]
     system = tmp_path / "system.txt"
     system.write_text("Answer in JSON.\n", encoding="utf-8")
-    told = make(system_prompt_file=str(system), target_form="compact")
-    assert query_json.to_messages(told) == [
+    prompted = make(system_prompt_file=str(system), target_form="compact")
+    assert query_json.to_messages(prompted) == [
         {"role": "system", "content": "Answer in JSON."},
         {"role": "user", "content": ROW["query"]},
     ]
-    assert query_json.to_text(told) == (
+    assert query_json.to_text(prompted) == (
         f"Answer in JSON.\n\n### Query: {ROW['query']}\n### JSON:\n",
-        f"{told.target}\n\n",
+        f"{prompted.target}\n\n",
     )
     assert query_json.to_text(make())[0] == f"### Query: {ROW['query']}\n### JSON:\n"
     for form in ("authors", "compact"):
@@ -192,8 +192,8 @@ def test_why_names_the_worst_first(change: dict[str, Any], says: str) -> None:
         key: TARGET[key] | value if key == "filters" else value for key, value in change.items()
     }
     example, reply = make(), json.dumps(TARGET | given)
-    said = query_json.why(example, reply, query_json.score(example, reply))
-    assert said.startswith(says) and bool(said) is bool(says)
+    why = query_json.why(example, reply, query_json.score(example, reply))
+    assert why.startswith(says) and bool(why) is bool(says)
 
 
 def test_why_a_reply_is_no_json() -> None:
