@@ -51,7 +51,7 @@ class Table:
 def open_table(path: str, *, key: str, allow_ambiguous: bool) -> Table:
     """The table in the file `path`, read once in a process; `key` is the option that named it.
 
-    A name that belongs to several classes is an error, or with `allow_ambiguous` a class of its own.
+    A name that belongs to several classes is an error, or with `allow_ambiguous` its own class.
 
     Raises:
         UserError: the file is missing or not a table, the edges have a cycle, or a name is in

@@ -28,8 +28,10 @@ _PARTS = ("YEAR", "MONTH", "DAY")  # of a date; what functions.py gives SQLite
 def for_engine(tree: exp.Expr, *, dialect: str, engine: str, kinds: Kinds) -> str:
     """The SQL that `engine` ("sqlite" or "duckdb") runs for `tree` of dialect tsql or postgres.
 
-    It changes `tree`, since a copy takes as long as parsing anew. Raises QueryRejected: "unsupported"
-    where the engine cannot say it.
+    It changes `tree`, since a copy takes as long as parsing again.
+
+    Raises:
+        QueryRejected: "unsupported" if the engine has no equivalent.
     """
     _drop_qualifiers(tree)
     _rewrite_all(tree, _rewrites(dialect, engine, kinds))

@@ -163,7 +163,7 @@ def plain_value(value: Any) -> Any:
 def read_rows(
     cursor: Any, remaining_chars: int, max_rows: int | None = None
 ) -> tuple[list[list[Any]], int]:
-    """The rows of a cursor, a few at a time, and how many characters are left; else ResultTooLarge."""
+    """The rows of a cursor, and how many characters are left; else ResultTooLarge."""
     rows: list[list[Any]] = []
     while batch := cursor.fetchmany(256):
         for row in batch[: None if max_rows is None else max_rows - len(rows)]:

@@ -21,8 +21,8 @@ def write(folder: Path, content: str | dict[str, Any]) -> str:
     return str(path)
 
 
-def table(folder: Path, content: str | dict[str, Any], *, apart: bool = False) -> Table:
-    return open_table(write(folder, content), key="places_file", allow_ambiguous=apart)
+def table(folder: Path, content: str | dict[str, Any], *, allow_ambiguous: bool = False) -> Table:
+    return open_table(write(folder, content), key="places_file", allow_ambiguous=allow_ambiguous)
 
 
 def fault(folder: Path, content: str | dict[str, Any]) -> str:
@@ -73,10 +73,10 @@ def test_a_name_of_two_classes_is_refused_or_stands_for_itself(tmp_path: Path) -
     two = {"Hospital Clar": ["HC"], "Hotel Clar": ["hc"]}
     line = fault(tmp_path, two)
     assert "1 name is in more than one class: 'HC' (Hospital Clar, Hotel Clar)" in line
-    assert line.endswith("task_options: {ambiguous_names: apart}")
-    apart = table(tmp_path, two, allow_ambiguous=True)
-    assert len({apart.key(name) for name in ("HC", "Hospital Clar", "Hotel Clar")}) == 3
-    assert apart.key("Hc") == apart.key("hc")
+    assert line.endswith("task_options: {ambiguous_names: allow_ambiguous}")
+    allow_ambiguous = table(tmp_path, two, allow_ambiguous=True)
+    assert len({allow_ambiguous.key(name) for name in ("HC", "Hospital Clar", "Hotel Clar")}) == 3
+    assert allow_ambiguous.key("Hc") == allow_ambiguous.key("hc")
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,8 @@ def test_what_is_no_json_table_is_named(text: str, says: str, tmp_path: Path) ->
 
 @pytest.mark.skipif(not IMPULSE.is_dir(), reason=f"IMPULSE's tables are not in {IMPULSE}")
 def test_impulse_tables() -> None:
-    def read(name: str, *, apart: bool) -> Table:
-        return open_table(str(IMPULSE / name), key="k", allow_ambiguous=apart)
+    def read(name: str, *, allow_ambiguous: bool) -> Table:
+        return open_table(str(IMPULSE / name), key="k", allow_ambiguous=allow_ambiguous)
 
     programmes = read("framework_mappings.tsv", allow_ambiguous=False)
     assert programmes.key("Horizon 2020") == programmes.key("h2020") != programmes.key("AEI")
