@@ -25,7 +25,7 @@ MAY_IMPORT = {
 LAYERS = {
     "trainers": "process config kernels models methods storage lease run step generation "
     "evaluation hub export report supervision train_state loop worker driver",
-    "datasets_src": "types errors retry_after config_errors split batching chat config task "
+    "datasets_src": "types errors retry_after files config_errors split batching chat config task "
     "reading prepared examples pipeline text query_json papers sql tasks recipes scoring "
     "generators",
     "tune": "space config strategy trials leaderboard resources refit trainable runner checks "

@@ -6,7 +6,6 @@ save(state, 140, records, checkpoints)          # collective: every rank holds a
 """
 
 import resource
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from trainers.methods.choose import method_module
 from trainers.models.load import LanguageModel, compute_dtype, load_tokenizer
 from trainers.models.resolve import resolve_base
 from trainers.process.failpoints import fail_at
+from trainers.process.machine import utc_now
 from trainers.run.checkpoint_manager import CheckpointManager
 from trainers.run.records import Records
 from trainers.run.scores import read_scores
@@ -202,6 +202,6 @@ def _row(spec: WorkerSpec, saved: Checkpoint, trainer_state: Mapping[str, Any]) 
         "path": str(saved.path.relative_to(spec.run_dir)),
         "attempt": saved.attempt,
         "num_bytes": sum(path.stat().st_size for path in saved.path.iterdir()),
-        "saved_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "saved_at": utc_now(),
         "peak_memory_gib": trainer_state["peak_memory_gib"],
     }

@@ -12,7 +12,6 @@ is exported has the template, stops where the tuned model does and is served as 
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from filelock import FileLock
 from datasets_src.chat.families import ALL_PADS, FAMILIES, choose_pad, fitting_families
 from datasets_src.chat.tokenise import TextFormat, auto_tokenizer, read_format
 from datasets_src.errors import UserError
+from datasets_src.files import write_atomically
 
 if TYPE_CHECKING:
     from transformers.tokenization_utils_base import PreTrainedTokenizerBase
@@ -165,11 +165,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write_links(folder: Path, links: Sequence[Path], texts: Mapping[str, str]) -> None:
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
-    for path in links:
-        (part / path.name).symlink_to(path.resolve())
-    for name, text in texts.items():
-        (part / name).write_text(text, encoding="utf-8")
-    part.rename(folder)
+    with write_atomically(folder) as part:
+        part.mkdir()
+        for path in links:
+            (part / path.name).symlink_to(path.resolve())
+        for name, text in texts.items():
+            (part / name).write_text(text, encoding="utf-8")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets_src.config import DataConfig
+from datasets_src.files import sha256_file
 from datasets_src.reading.readers import check_file, find_reader, split_sheet
 from datasets_src.task import Task, load_task, task_options
 
@@ -68,8 +69,7 @@ def file_hash(path: Path) -> str:
 
 @lru_cache(maxsize=64)
 def _file_hash(path: Path, size: int, mtime_ns: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_file(path)
 
 
 def _module_hash(task: Task) -> str:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from datasets_src.errors import UserError
+from datasets_src.files import fsync_path, part_path
 
 # What the system answers where storage is full or may not be written.
 STORAGE_FAULTS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
@@ -46,7 +47,7 @@ def staged(output_dir: Path, digest: str) -> Iterator[tuple[Path, Path]]:
         UserError: the storage cannot be written, or is full.
     """
     final = output_dir / "prepared" / digest[:16]
-    part = final.with_name(f".{final.name}.{socket.gethostname()}.{os.getpid()}.part")
+    part = part_path(final, f"{socket.gethostname()}.{os.getpid()}")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         _remove_left_over(final.parent)
@@ -72,11 +73,7 @@ def check_space(directory: Path, text_bytes: int) -> None:
 
 
 def _publish(part: Path, final: Path, digest: str) -> None:
-    descriptor = os.open(part, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    fsync_path(part)
     try:
         part.rename(final)
     except OSError as error:

@@ -8,7 +8,6 @@ from the first row's inputs, which stand once in the file's metadata: a schema i
 """
 
 import json
-import os
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from datasets_src.files import fsync_path
 from datasets_src.types import Example, TokenizedExample
 
 SCHEMA = pa.schema(
@@ -82,8 +82,7 @@ class SplitWriter:
         if self._num_waiting:
             self._flush(self._num_waiting)
         self._writer.close()
-        with self._path.open("rb") as file:
-            os.fsync(file.fileno())
+        fsync_path(self._path)
 
     def _flush(self, num_rows: int) -> None:
         table = pa.concat_tables(self._waiting)
