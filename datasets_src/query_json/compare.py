@@ -1,10 +1,10 @@
-"""What a reply has right of a query, field by field.
+"""Compares a parsed query with the gold query, field by field.
 
 compare(gold, reply, Tables(...), language="ca") -> {"strict": 0.0, "programme": 1.0, ...}
 
-After the authors' validate.py, with its faults mended: what is no JSON object has nothing right, a
-key that is missing is not a null that is right, organisations have no order, a nameless one is
-known by its type and place, and the language is detected, not guessed from substrings.
+Follows the authors' validate.py, with its faults fixed: a reply that is not a JSON object scores 0,
+a missing key is not a correct null, organisations are unordered, an unnamed one is identified by
+type and place, and the language is detected, not guessed from substrings.
 """
 
 from collections import Counter
@@ -23,7 +23,7 @@ from datasets_src.text.language import detect
 Object = Mapping[str, Any]
 
 FILTERS = ("programme", "funding_level", "year", "location", "location_level")
-# What makes a reply right, and what leaves it right but for the details of organisations.
+# Fields that `strict` and `relaxed` require; the latter ignores details of organisations.
 STRICT = (
     *("schema_valid", "doc_type", "quantity", *FILTERS),
     *("organisations_exact", "semantic", "language"),
@@ -39,7 +39,7 @@ PLAIN = Table()
 
 @dataclass(frozen=True)
 class Tables:
-    """What counts as the same."""
+    """The equivalence tables of each kind of name."""
 
     organisations: Table = PLAIN
     programmes: Table = PLAIN
@@ -51,9 +51,9 @@ class Tables:
 def compare(
     gold: Object, reply: Object | None, tables: Tables, *, language: str
 ) -> dict[str, float]:
-    """METRICS in [0, 1], less `doc_type` and `quantity` where the gold query says nothing of them.
+    """METRICS in [0, 1], without `doc_type` and `quantity` if the gold query lacks them.
 
-    `reply` is None where the reply is no JSON object: everything is 0 then.
+    `reply` is None for a reply that is not a JSON object; every metric is 0 then.
     """
     applicable = [name for name in METRICS if _applies(name, gold)]
     if reply is None:
@@ -69,7 +69,7 @@ def compare(
         "language": _language(gold, reply, language),
         "rewrite": _rewrite(gold["query_rewrite"], reply.get("query_rewrite", NEVER)),
     }
-    # Over all names, not only `applicable`: counting when the query does not is wrong too.
+    # Over all names, not only `applicable`: a metric where the query has none is wrong too.
     found["strict"] = min(found[name] for name in STRICT)
     found["relaxed"] = min(found[name] for name in RELAXED)
     return {name: found[name] for name in applicable}
@@ -81,7 +81,7 @@ def _applies(name: str, gold: Object) -> bool:
 
 
 def schema_fault(value: Object) -> str:
-    """Where a query breaks the schema, e.g. "filters.year", and how; "" where it does not."""
+    """The first violation of the schema, as "filters.year: message"; "" if valid."""
     try:
         Query.model_validate(value)
     except ValidationError as error:
@@ -100,12 +100,12 @@ def _same(gold: Object, reply: Object, name: str, table: Table) -> float:
 
 
 def _doc_type(gold: Object, reply: Object) -> float:
-    # IMPULSE's ten gold rows have none, so any is right there.
+    # IMPULSE's ten gold rows have none, so any value is right there.
     return 1.0 if gold.get("doc_type") is None else _same(gold, reply, "doc_type", PLAIN)
 
 
 def _quantity(query: Object) -> tuple[Any, Any]:
-    """Metric and parameters without nulls; a query that discovers has neither, or both null."""
+    """Metric and non-null parameters; both are absent or null in a discovery query."""
     params = query.get("metric_params") or {}
     if isinstance(params, dict):
         params = {name: fold(v) if isinstance(v, str) else v for name, v in params.items()}
@@ -122,13 +122,15 @@ def _filters(gold: Object, reply: Object, tables: Tables) -> dict[str, float]:
 
 def _year(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)  # 2023 for "2023": wrong by the schema, right as a year
+        value = str(value)  # 2023 for "2023": violates the schema, but is the right year
     return meaning(value) if isinstance(value, str) else None if value is None else NEVER
 
 
 def _organisations(gold: list[Object], reply: Any, tables: Tables) -> dict[str, float]:
-    """Whether each has its match, in any order: keys are equal where names are equivalent, so the
-    largest matching is what two multisets share."""
+    """Whether both sides have equivalent organisations, in any order.
+
+    Equivalent names have equal keys, so comparing multisets of keys finds the maximum matching.
+    """
     exact = relaxed = False
     if isinstance(reply, list) and len(reply) == len(gold):
         found = [_dict(item) for item in reply]
@@ -150,7 +152,7 @@ def _exact_keys(items: list[Object], tables: Tables) -> Counter[Any]:
 
 
 def _relaxed_keys(items: list[Object], tables: Tables) -> Counter[Any]:
-    """By name; by type and place where there is none, for all nameless ones would be one."""
+    """Keys by name, or by type and place for unnamed ones, which would all be equal otherwise."""
     return Counter(
         (tables.organisations.key(item.get("name", NEVER)),)
         if item.get("name", NEVER) is not None
@@ -163,7 +165,7 @@ def _relaxed_keys(items: list[Object], tables: Tables) -> Counter[Any]:
 
 
 def _semantic(gold: Object, reply: Object, topics: Table) -> float:
-    """Equal, of one class, or more than half of the larger side's words are shared."""
+    """1 if equal, equivalent, or sharing over half of the larger side's words; else 0."""
     gold_text, reply_text = gold["semantic_query"], reply.get("semantic_query", NEVER)
     if topics.key(gold_text) == topics.key(reply_text):
         return 1.0
@@ -176,16 +178,16 @@ def _semantic(gold: Object, reply: Object, topics: Table) -> float:
 def _language(gold: Object, reply: Object, language: str) -> float:
     """Whether the reply's own words are in the language of the query.
 
-    They are in `query_rewrite`, or for want of it in `semantic_query`. The gold text itself is
-    right, whatever the detector thinks of it.
+    They are in `query_rewrite`, or if that is missing in `semantic_query`. A text equal to the gold
+    one is right whatever the detector returns.
     """
     gold_text, reply_text = _own_words(gold), _own_words(reply)
     if reply_text is None:
         return float(gold_text is None)
     if gold_text is not None and fold(reply_text) == fold(gold_text):
         return 1.0
-    # "List of projects by Agència Montefría" is English: 15 of the 504 rewrites of the shipped
-    # set are taken for another language with the names in them, none without.
+    # "List of projects by Agència Montefría" is English: the detector is wrong on 15 of the 504
+    # rewrites of the shipped set with the names in them, on none without.
     return float(detect(reply_text, without=_names(gold) | _names(reply)) == language)
 
 
@@ -195,7 +197,7 @@ def _own_words(query: Object) -> str | None:
 
 
 def _names(query: Object) -> set[str]:
-    """Words of programmes, organisations and places."""
+    """Words in names of programmes, organisations and places."""
     filters, items = _dict(query.get("filters")), query.get("organisations")
     values = [filters.get("programme"), filters.get("location")]
     for item in map(_dict, items if isinstance(items, list) else ()):
@@ -204,7 +206,7 @@ def _names(query: Object) -> set[str]:
 
 
 def _rewrite(gold: str | None, reply: Any) -> float:
-    """F1 of the words; reworded rewrites are as good, so this decides nothing."""
+    """Word F1; reported only, since a reworded rewrite is as good."""
     if not (isinstance(gold, str) and isinstance(reply, str)):
         return float(gold is None and reply is None)
     left, right = Counter(all_words(gold)), Counter(all_words(reply))

@@ -1,9 +1,9 @@
-"""Equivalence tables: which names mean the same organisation, programme, type, place or topic.
+"""Equivalence tables: names of the same organisation, programme, type, place or topic.
 
 table = open_table("places.tsv", key="data.task_options.places_file", allow_ambiguous=False)
 table.key("Lérida") == table.key("lleida")
 
-    places.tsv             name    canonical name    (a header; further columns are not read)
+    places.tsv             name    canonical name    (a header; further columns are ignored)
                            lerida  lleida
     organisations.json     {"Universitat de Lleida": ["UdL", "University of Lleida"]}
     ror_mappings.json      {"mappings": {"udl": ["https://ror.org/050c3cw24"]}, …}
@@ -26,19 +26,19 @@ from datasets_src.query_json.schema import unique
 from datasets_src.text.folding import fold
 
 SHOWN = 5
-NEVER = object()  # the key of what is no name: equal to no name's key
+NEVER = object()  # the key of a non-name, equal to no name's key
 
 Edge = tuple[str, str]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Folded name -> its class; a name that is not in the table is a class of its own."""
+    """Folded name -> class; a name outside the table is its own class."""
 
     classes: Mapping[str, str] = field(default_factory=dict)
 
     def key(self, name: Any) -> Any:
-        """Equal for equivalent names; None for null; NEVER for anything but a text or null."""
+        """Equal for equivalent names; None for null; NEVER for anything else than text or null."""
         if name is None:
             return None
         if not isinstance(name, str):
@@ -49,9 +49,9 @@ class Table:
 
 @lru_cache(maxsize=64)
 def open_table(path: str, *, key: str, allow_ambiguous: bool) -> Table:
-    """The table in the file `path`, read once in a process; `key` is the option that named it.
+    """The table in the file `path`, read once per process; `key` is the option that names it.
 
-    A name that belongs to several classes is an error, or with `allow_ambiguous` its own class.
+    A name that belongs to several classes is an error, or its own class under `allow_ambiguous`.
 
     Raises:
         UserError: the file is missing or not a table, the edges have a cycle, or a name is in
@@ -65,7 +65,7 @@ def open_table(path: str, *, key: str, allow_ambiguous: bool) -> Table:
         spelling.setdefault(fold(name), name)
         spelling.setdefault(fold(target), target)
     if not edges:
-        raise UserError(f"{where}: holds no names; give a table with a header and at least one row")
+        raise UserError(f"{where}: has no names; give a table with a header and at least one row")
     ends = _resolve(edges, where, spelling)
     ambiguous = {name: found for name, found in ends.items() if len(found) > 1}
     if ambiguous and not allow_ambiguous:
@@ -88,7 +88,7 @@ def _tsv_edges(text: str, where: str) -> Iterator[Edge]:
         for number, line in enumerate(text.split("\n"), start=1)
         if line.strip() and not line.startswith("#")
     ]
-    for number, line in lines[1:]:  # behind the header
+    for number, line in lines[1:]:  # after the header
         cells = [cell.strip() for cell in line.split("\t")]
         if len(cells) < 2 or not (cells[0] and cells[1]):
             raise UserError(f"{where}:{number}: {line!r} is not two columns; write name<TAB>name")
@@ -101,7 +101,7 @@ def _json_edges(text: str, where: str) -> Iterator[Edge]:
         value = json.loads(text, object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: not JSON ({error}); {remedy}") from None
-    # IMPULSE's file for organisations has it the other way round: a name, and what it stands for.
+    # IMPULSE's file for organisations is inverted: name -> identifiers.
     inverse = isinstance(value, dict) and isinstance(value.get("mappings"), dict)
     table = value["mappings"] if inverse else value
     if not isinstance(table, dict):
@@ -118,7 +118,7 @@ def _json_edges(text: str, where: str) -> Iterator[Edge]:
 def _resolve(
     edges: Mapping[str, set[str]], where: str, spelling: Mapping[str, str]
 ) -> dict[str, set[str]]:
-    """The ends that the edges of each name lead to."""
+    """The classes of each name: the nodes without outgoing edges that it reaches."""
     merged_into = _merge_mutual(edges)
     targets = {
         name: {merged_into.get(t, t) for t in found} - {merged_into.get(name, name)}
@@ -132,7 +132,7 @@ def _resolve(
     except CycleError as error:
         circle = [spelling[name] for name in reversed(error.args[1])]
         raise UserError(
-            f"{where}: {' -> '.join(map(repr, circle))} goes in a circle, so none is canonical; "
+            f"{where}: {' -> '.join(map(repr, circle))} is a cycle, so none is canonical; "
             f"remove the line {circle[0]!r} -> {circle[1]!r}"
         ) from None
     ends: dict[str, set[str]] = {}
@@ -142,7 +142,7 @@ def _resolve(
 
 
 def _merge_mutual(edges: Mapping[str, set[str]]) -> dict[str, str]:
-    """Of names that list themselves and each other, the one that represents all."""
+    """Maps names that list themselves and each other to one representative."""
     merged_into: dict[str, str] = {}
     for name in sorted(n for n, found in edges.items() if n in found):
         for other in sorted(edges[name] - {name}):

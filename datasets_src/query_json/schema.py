@@ -1,4 +1,4 @@
-"""The JSON that a query is parsed into: its schema, and the strict reading of a reply.
+"""The JSON that a query is parsed into: its schema, and strict parsing of a reply.
 
 {"doc_type": "projects",
  "filters": {"programme": "ERC", "funding_level": null, "year": ">=2020", "location": null,
@@ -8,7 +8,7 @@
  "semantic_query": "climate change", "query_rewrite": "List of ERC projects from 2020 …",
  "meta": {"lang": "EN"}}
 
-`Query.model_json_schema()` is the same as JSON schema.
+`Query.model_json_schema()` returns it as a JSON schema.
 """
 
 import json
@@ -17,9 +17,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-# Characters: four times what 1,024 new tokens write. It bounds the time that a reply takes.
+# Characters, four times as many as 1,024 new tokens give; bounds the time per reply.
 MAX_REPLY = 20_000
-# A query is 3 deep. Python's own limit depends on who calls.
+# A query is 3 deep. Python's own limit depends on the caller's stack.
 MAX_DEPTH = 32
 
 Text = Annotated[str, Field(min_length=1)]
@@ -32,7 +32,7 @@ class _Part(BaseModel):
 
 
 class Filters(_Part):
-    """What narrows the search; every key is there, null where the query says nothing."""
+    """Search filters; every key is required, null if the query does not set it."""
 
     programme: Text | None
     funding_level: Text | None
@@ -42,7 +42,7 @@ class Filters(_Part):
 
 
 class Organisation(_Part):
-    """An organisation by its name, or any by type and place."""
+    """An organisation by name, or any of a type and place."""
 
     type: Kind | None
     name: Text | None
@@ -51,7 +51,7 @@ class Organisation(_Part):
 
 
 class MetricParams(_Part):
-    """Of a query that counts: the first `k`, of which field, by what."""
+    """Parameters of a counting query: top `k`, counted field, grouping field."""
 
     k: int | None = None
     field: Text | None = None
@@ -59,7 +59,7 @@ class MetricParams(_Part):
 
 
 class Meta(_Part):
-    """About the query itself; `id` is never part of what a model writes."""
+    """About the query itself; `id` is never part of a target."""
 
     id: str | int | None = None
     lang: Literal["CA", "ES", "EN", "ca", "es", "en"]
@@ -75,13 +75,13 @@ class Meta(_Part):
 
 
 class Query(_Part):
-    """A parsed query. Those that quantify have a `metric`, all others discover."""
+    """A parsed query: with a `metric` it quantifies, otherwise it discovers."""
 
     doc_type: Text | None = None
     metric: Text | None = None
     metric_params: MetricParams | None = None
     filters: Filters
-    # fail_fast: thousands of wrong ones would be told one by one.
+    # fail_fast: thousands of invalid items would each produce an error.
     organisations: list[Organisation] = Field(fail_fast=True)
     semantic_query: Text | None
     query_rewrite: Text | None
@@ -89,9 +89,9 @@ class Query(_Part):
 
 
 def read_object(text: str) -> dict[str, Any] | None:
-    """The JSON object that `text` is, alone or in one ``` fence; None where it is anything else.
+    """Parse a JSON object, alone or in one ``` fence; None if `text` is anything else.
 
-    Prose beside it, NaN, a key that stands twice and what Python cannot hold are no JSON.
+    Surrounding prose, NaN, duplicate keys and values that Python cannot represent are rejected.
     """
     if len(text) > MAX_REPLY:
         return None
@@ -112,18 +112,18 @@ def _unfence(text: str) -> str:
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON as a dict; ValueError where a key stands twice.
+    """A JSON object as a dict; ValueError for a duplicate key.
 
-    Which of the two counts depends on who reads (RFC 8259, section 4).
+    Which of the two values counts depends on the parser (RFC 8259, section 4).
     """
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("duplicate key")
     return found
 
 
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not valid JSON")
 
 
 def _is_deep(value: Any) -> bool:

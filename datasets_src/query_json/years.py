@@ -1,4 +1,4 @@
-"""What a year filter means, however it is written.
+"""Normalises year filters to a first and a last year.
 
 meaning(">=2020") == meaning("2020-") == (2020, None)
 meaning("2018-2020") == meaning("2018 – 2020") == (2018, 2020)
@@ -13,7 +13,7 @@ _RANGE = re.compile(r"([0-9]{4}) ?[-–—/] ?([0-9]{4})?")
 
 
 def meaning(text: str) -> Meaning:
-    """First and last year, None where it is open; the text itself where it says neither."""
+    """(first, last) year, None for an open end; the folded text if it is not a year filter."""
     text = " ".join(text.split())
     if found := _BOUND.fullmatch(text):
         sign, year = found[1], int(found[2])

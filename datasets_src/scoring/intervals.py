@@ -1,23 +1,23 @@
-"""95 % intervals of a mean over rows that come in groups, by bootstrap over the groups.
+"""95 % confidence intervals of a mean over grouped rows, by cluster bootstrap.
 
 mean_interval([1, 1, 0, 1, …], ["19", "19", "23", "23", …]) -> (0.319, 0.481)
 
-Paraphrases of one question, or questions on one text, are right or wrong together, so rows are no
-independent draws, but groups are. Groups are resampled with their rows (Field and Welsh,
-"Bootstrapping clustered data", JRSS B 69, 2007), the mean of a resample being its sum over its
-number of rows. The ends are percentiles, set further out as Student's t is beyond the normal
-distribution (Hesterberg, "What Teachers Should Know About the Bootstrap", The American
-Statistician 69, 2015: plain ones are too narrow for few groups).
+Paraphrases of one question, or questions on one text, are right or wrong together, so groups are
+independent draws but rows are not. Groups are resampled with their rows (Field and Welsh,
+"Bootstrapping clustered data", JRSS B 69, 2007); the mean of a resample is its sum over its number
+of rows. The ends are percentiles, widened by the ratio of Student's t to the normal distribution
+(Hesterberg, "What Teachers Should Know About the Bootstrap", The American Statistician 69, 2015:
+plain percentiles are too narrow for few groups).
 
-A bootstrap cannot see what no group shows: where all rows are right its interval has no width, and
-where k groups differ from the others, a resample has none of these with probability exp(-k). From
-k = 4 on that is less than the 2.5 % beyond an end. With fewer of them, or fewer than MIN_GROUPS in
-all, the interval is Wilson's for a share of as many draws as there are groups (JASA 22, 1927).
-Values in [0, 1] vary less than a share of the same mean, so it is wide rather than wrong. Values
-without such a bound, as losses, have Student's interval over the groups' means there.
+A bootstrap cannot estimate variation that is not in the sample: if all rows are right, its interval
+has zero width, and if k groups differ from the others, a resample has none of them with probability
+exp(-k). From k = 4 on that is less than the 2.5 % beyond an end. With fewer such groups, or fewer
+than MIN_GROUPS in all, the interval is Wilson's for a share of as many draws as there are groups
+(JASA 22, 1927). Values in [0, 1] vary less than a share of the same mean, so it is conservative.
+Unbounded values, such as losses, have Student's interval over the groups' means instead.
 
-In simulations of 8 to 68 groups (docs/scoring.md) these intervals hold the true mean in 92 of 100
-cases at least, plain percentiles in as few as 34.
+In simulations of 8 to 68 groups (docs/scoring.md) these intervals cover the true mean in at least
+92 % of cases, plain percentiles in as few as 34 %.
 """
 
 import math
@@ -40,9 +40,11 @@ CHUNK = 2_000_000  # draws in memory at a time
 def mean_interval(
     values: Sequence[float], groups: Sequence[str], *, bounded: bool = True
 ) -> Interval:
-    """Of the mean of `values`, row i being of `groups[i]`; it holds the mean.
+    """The interval of the mean of `values`; it contains the sample mean.
 
-    `bounded` values are in [0, 1].
+    Args:
+        groups: the group of each row.
+        bounded: the values are in [0, 1].
     """
     sums, sizes = by_group(values, groups)
     if not is_degenerate(sums, sizes):
@@ -53,7 +55,7 @@ def mean_interval(
 
 
 def by_group(values: Sequence[float] | Floats, groups: Sequence[str]) -> tuple[Floats, Floats]:
-    """Sum and number of the values of each group, in the order of the groups' names."""
+    """Sums and sizes, float64 [num_groups] each, of the groups in sorted order."""
     assert len(values) == len(groups) > 0, (len(values), len(groups))
     _, codes = np.unique(np.asarray(groups, dtype=object), return_inverse=True)
     weights = np.asarray(values, dtype=np.float64)
@@ -62,14 +64,14 @@ def by_group(values: Sequence[float] | Floats, groups: Sequence[str]) -> tuple[F
 
 
 def is_degenerate(sums: Floats, sizes: Floats) -> bool:
-    """Whether there are too few groups to resample, or too few that are unlike the others."""
+    """Whether too few groups exist, or differ from the median, for a bootstrap."""
     means = sums / sizes
     num_differing = np.count_nonzero(means != np.median(means))
     return bool(len(means) < MIN_GROUPS or num_differing < MIN_DIFFERING)
 
 
 def bootstrap_interval(sums: Floats, sizes: Floats) -> Interval:
-    """Expanded percentiles of the means of NUM_RESAMPLES resamples of the groups."""
+    """Widened percentiles of the means of NUM_RESAMPLES resamples of the groups."""
     num_groups = len(sums)
     rng = np.random.default_rng(SEED)
     per_chunk = max(1, CHUNK // num_groups)
@@ -86,7 +88,7 @@ def bootstrap_interval(sums: Floats, sizes: Floats) -> Interval:
 
 
 def wilson_interval(share: float, n: int) -> Interval:
-    """95 % score interval of a share of `n` draws; inside [0, 1] and never empty."""
+    """95 % score interval of a share of `n` draws, within [0, 1] and of positive width."""
     assert n > 0 and 0 <= share <= 1, (share, n)
     z2 = Z_95**2
     centre = share + z2 / (2 * n)
@@ -96,7 +98,7 @@ def wilson_interval(share: float, n: int) -> Interval:
 
 
 def student_interval(sums: Floats, sizes: Floats) -> Interval:
-    """95 % interval of the mean from the groups' means; of one group alone it has no width."""
+    """95 % interval of the mean from the groups' means; of zero width for one group."""
     mean, num_groups = float(sums.sum() / sizes.sum()), len(sums)
     if num_groups == 1:
         return mean, mean

@@ -1,20 +1,20 @@
-"""Whether A answers the same rows better than B: the difference, its interval, and a p-value.
+"""Paired test of two models on the same rows: difference, confidence interval and p-value.
 
 compare([1, 1, 0, …], [0, 1, 0, …], groups).summary_line("step-000275", "base")
 "step-000275 beats base by 0.434 [0.345, 0.522], p < 0.001 (136 rows in 68 groups)"
 
-Rows of a group rise and fall together (intervals.py), so it is groups that are resampled for the
-interval, and groups whose sign is flipped for p: if A and B were equally good, what a group gives
-to one of them it could as well have given to the other, so the sum of all differences is compared
-with the sums under other signs (Fisher, "The Design of Experiments", 1935; whole groups: Winkler et
-al., "Multi-level block permutation", NeuroImage 123, 2015; for language models: Dror et al., "The
-Hitchhiker's Guide to Testing Statistical Significance in NLP", ACL 2018). Under all signs where
-these are few; else under NUM_FLIPS of them, and p counts the signs as they are as one more (Phipson
-and Smyth, "Permutation p-values should never be zero", 2010).
+Rows of a group are correlated (intervals.py), so the interval resamples groups, and p comes from
+flipping the signs of groups: if A and B were equally good, the sign of a group's difference would
+be arbitrary, so the sum of all differences is compared with the sums under other signs (Fisher,
+"The Design of Experiments", 1935; whole groups: Winkler et al., "Multi-level block permutation",
+NeuroImage 123, 2015; for language models: Dror et al., "The Hitchhiker's Guide to Testing
+Statistical Significance in NLP", ACL 2018). Up to MAX_EXACT groups all signs are enumerated; beyond
+that NUM_FLIPS are drawn, and p counts the observed signs as one more draw (Phipson and Smyth,
+"Permutation p-values should never be zero", 2010).
 
-A is said to beat B where p is below ALPHA and the interval is above 0, which near the edge may
-not agree. The best of several checkpoints is the best on these very rows, so some of its lead
-over the second best is luck; no p-value here accounts for that choice.
+A beats B if p is below ALPHA and the interval is above 0; near the boundary only one may hold. The
+best of several checkpoints was selected on these same rows, so some of its lead over the second
+best is luck; no p-value here corrects for that selection.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -44,9 +44,9 @@ TOLERANCE = 1e-9  # sums equal but for rounding count as equal
 
 @dataclass(frozen=True)
 class Comparison:
-    """Mean of A less mean of B over `n` rows in `num_groups` groups, its 95 % interval, and p.
+    """Mean of A minus mean of B over `n` rows in `num_groups` groups, its 95 % interval, and p.
 
-    Where the lower value is the better one, it is B's less A's.
+    If lower values are better, it is B minus A.
     """
 
     difference: float
@@ -57,14 +57,14 @@ class Comparison:
 
     @property
     def winner(self) -> int:
-        """1 where A beats B, -1 where B beats A, 0 where they are not to be told apart."""
+        """1 if A beats B, -1 if B beats A, 0 if they are not distinguishable."""
         low, high = self.interval
         if self.p >= ALPHA or low <= 0 <= high:
             return 0
         return 1 if low > 0 else -1
 
     def summary_line(self, a: str, b: str) -> str:
-        """One sentence, A and B under these names."""
+        """The result in one sentence, with A and B under the given names."""
         low, high = self.interval
         difference, p = self.difference, self.p_text()
         if self.winner == 0:
@@ -80,14 +80,19 @@ class Comparison:
         )
 
     def p_text(self) -> str:
-        """ "p < 0.001", "p = 0.62" """
+        """E.g. "p < 0.001" or "p = 0.62"."""
         return "p < 0.001" if self.p < 0.001 else f"p = {self.p:.2g}"
 
 
 def compare(
     a: Sequence[float], b: Sequence[float], groups: Sequence[str], *, bounded: bool = True
 ) -> Comparison:
-    """Scores of A and B on the same rows, row i being of `groups[i]`; `bounded`: in [0, 1]."""
+    """Compare the scores of A and B on the same rows.
+
+    Args:
+        groups: the group of each row.
+        bounded: the scores are in [0, 1].
+    """
     assert len(a) == len(b), (len(a), len(b))
     differences = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
     sums, sizes = by_group(differences, groups)
@@ -113,7 +118,7 @@ def compare_rows(
     metric: str,
     greater_is_better: bool = True,
 ) -> Comparison | None:
-    """Of two files of predictions, by the ids that both have with `metric`; None without any.
+    """Compare two prediction files on the ids that have `metric` in both; None without any.
 
     A row is {"id": "s0007", "group": "19", "scores": {"execution_accuracy": 1.0}, …}.
     """
@@ -131,7 +136,7 @@ def compare_rows(
 
 
 def sign_flip_p(sums: Floats) -> float:
-    """Two-sided p of the groups' summed differences, all signs being equally likely."""
+    """Two-sided p-value of the groups' summed differences [num_groups] under random signs."""
     sums = sums[np.abs(sums) > TOLERANCE]
     num_groups, observed = len(sums), abs(sums.sum()) - TOLERANCE
     if num_groups <= MAX_EXACT:
@@ -148,9 +153,9 @@ def sign_flip_p(sums: Floats) -> float:
 
 
 def _wide_interval(differences: Floats, num_groups: int) -> Interval:
-    """Where a bootstrap says nothing: Wilson's of what A wins and of what B wins, put together.
+    """Replaces a degenerate bootstrap: Wilson intervals of A's and of B's wins, combined.
 
-    The least that A may win less the most that B may, and the other way round.
+    From A's lower minus B's upper end to A's upper minus B's lower end.
     """
     wins = wilson_interval(float(np.maximum(differences, 0).mean()), num_groups)
     losses = wilson_interval(float(np.maximum(-differences, 0).mean()), num_groups)

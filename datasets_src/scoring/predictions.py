@@ -1,11 +1,11 @@
-"""Scores replies that were made elsewhere, without a model. Two kinds of files:
+"""Scores existing replies without a model. A prediction file has one of two formats:
 
-{"id": "s0007", "reply": "SELECT nombre FROM rutas WHERE km < 9"}     to rows that we hold
+{"id": "s0007", "reply": "SELECT nombre FROM rutas WHERE km < 9"}     replies to validation rows
 {"prompt": "¿Cuántas rutas hay?", "reference": "SELECT COUNT(*) FROM rutas", "reply": "SELECT 9"}
 
-A row of the first kind names one of the validation rows; a run's own predictions/*.jsonl are such
-files. A row with a `reference` is loaded through the task (task.reference_row) and needs no data;
-id and group are optional there, and there is no training side to take a constant answer from.
+In the first format an id refers to a validation row; a run's own predictions/*.jsonl have it. A row
+with a `reference` is loaded through the task (task.reference_row) and needs no data; id and group
+are optional, and without training rows there is no constant baseline.
 """
 
 import time
@@ -37,8 +37,11 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Replies:
-    """A file of replies by id. `rows` are those of a file with references, under the same ids;
-    `targets` what a run has written beside its replies."""
+    """The replies of a file by id.
+
+    `rows` are the rows of a file with references, `targets` the targets that a run recorded with
+    its replies, both by id.
+    """
 
     path: Path
     key: str
@@ -49,17 +52,17 @@ class Replies:
 
 @dataclass(frozen=True)
 class EvalRows:
-    """Examples to score replies to, and those a constant answer may be taken from."""
+    """Validation examples to score replies on; training examples for the constant baseline."""
 
     validation: list[Example]
     train: list[Example]
     source: str
-    bad_rows: Mapping[str, Any]  # of the data, left out as they are in training
+    bad_rows: Mapping[str, Any]  # left out, as in training
 
 
 @dataclass(frozen=True)
 class ScoredReplies:
-    """One reply, dict of scores and reason for each example, and their line of scores.jsonl."""
+    """Reply, scores and reason of each example, and the summary line for scores.jsonl."""
 
     examples: list[Example]
     replies: list[str]
@@ -69,7 +72,7 @@ class ScoredReplies:
 
 
 def read_replies(path: Path, *, key: str = "--predictions") -> Replies:
-    """The replies of a file; UserError names the row that lacks something, or stands twice."""
+    """Read a prediction file. UserError: a row with a missing field or a duplicate id."""
     read = Replies(path, key, {})
     with_reference = False
     for number, row in enumerate(read_rows(path, key=key), start=1):
@@ -80,12 +83,14 @@ def read_replies(path: Path, *, key: str = "--predictions") -> Replies:
             identity = identity or str(number)
             if missing := [name for name in ("prompt", "reference", "reply") if name not in row]:
                 form = '{"prompt": "...", "reference": "...", "reply": "..."}'
-                raise UserError(f"{where}: no {' and no '.join(missing)}; write {form}")
+                raise UserError(f"{where}: missing {' and '.join(missing)}; write {form}")
             read.rows[identity] = row
         if not identity or not isinstance(row.get("reply"), str):
-            raise UserError(f'{where}: no id or no text; write {{"id": "7", "reply": "SELECT 1"}}')
+            raise UserError(
+                f'{where}: missing id or reply text; write {{"id": "7", "reply": "SELECT 1"}}'
+            )
         if identity in read.by_id:
-            raise UserError(f"{where}: id {identity} stands twice; keep one reply for each id")
+            raise UserError(f"{where}: duplicate id {identity}; keep one reply per id")
         read.by_id[identity] = row["reply"]
         if isinstance(row.get("target"), str):
             read.targets[identity] = row["target"]
@@ -93,9 +98,9 @@ def read_replies(path: Path, *, key: str = "--predictions") -> Replies:
 
 
 def load_sides(data: DataConfig, *, make_split: bool = True) -> EvalRows:
-    """The validation and training examples of `data`; bad rows are left out as in training.
+    """The validation and training examples of `data`, without bad rows, as in training.
 
-    Rows that give no split are split by group, or where `make_split` is off are on both sides.
+    Rows without a split are split by group, or with `make_split=False` are on both sides.
     """
     task = load_task(data.task)
     options = task_options(task, data.task_options)
@@ -123,7 +128,7 @@ def load_sides(data: DataConfig, *, make_split: bool = True) -> EvalRows:
 
 
 def load_references(task: Task, options: Section, replies: Replies) -> EvalRows:
-    """The examples of rows that bring their reference; each row is refused or becomes one."""
+    """The examples of a file with references; UserError unless each row becomes exactly one."""
     where = f"{replies.key}: {replies.path}"
 
     def rows() -> Iterable[dict[str, Any]]:
@@ -141,16 +146,17 @@ def load_references(task: Task, options: Section, replies: Replies) -> EvalRows:
     if sorted(ids) != sorted(replies.rows):
         lost = [identity for identity in replies.rows if identity not in ids]
         raise UserError(
-            f"{where}: the task makes no example, or several, of {len(lost) or 'some'} rows "
-            f"({named_ids(lost or ids)}); remove these rows"
+            f"{where}: {len(lost) or 'some'} rows do not become exactly one example each "
+            f"(ids {named_ids(lost or ids)}); remove them"
         )
     return EvalRows(examples, [], str(replies.path), record_of(None))
 
 
 def match_replies(replies: Replies, held: EvalRows, *, missing: Missing) -> list[Example]:
-    """The examples to be scored: all, or under `missing` = "skip" those with a reply.
+    """The examples to score: all, or with `missing="skip"` those that have a reply.
 
-    UserError: ids that no example has; under "refuse", examples without a reply.
+    Raises:
+        UserError: unknown ids, or with `missing="refuse"` examples without a reply.
     """
     ids = [example.id for example in held.validation]
     where, num = f"{replies.key}: {replies.path}", len(replies.by_id)
@@ -164,8 +170,8 @@ def match_replies(replies: Replies, held: EvalRows, *, missing: Missing) -> list
     if lost and missing == "refuse":
         raise UserError(
             f"{where}: {len(lost)} of the {len(ids)} validation rows of {held.source} have no "
-            f"reply (ids {named_ids(lost)}); add them, or count them as empty by --missing empty, "
-            "or leave them out by --missing skip"
+            f"reply (ids {named_ids(lost)}); add them, count them as empty with --missing empty, "
+            "or leave them out with --missing skip"
         )
     if missing != "skip":
         return held.validation
@@ -173,29 +179,29 @@ def match_replies(replies: Replies, held: EvalRows, *, missing: Missing) -> list
 
 
 def check_targets(replies: Replies, examples: Sequence[Example]) -> None:
-    """Refuse replies that a run has made to other references than these."""
+    """Raise UserError if a run made these replies for other targets."""
     given = replies.targets
     if changed := [e.id for e in examples if given.get(e.id, e.target) != e.target]:
         raise UserError(
             f"{replies.key}: {replies.path}: the targets of {len(changed)} of {len(examples)} rows "
-            f"(ids {named_ids(changed)}) were others when the run made these replies; give the "
-            "rows of that time with --data"
+            f"(ids {named_ids(changed)}) differ from those the run recorded; give the original "
+            "rows with --data"
         )
 
 
 def check_references(replies: Replies, others: Replies) -> None:
-    """Refuse two files that bring other references for one id."""
+    """Raise UserError if two files have different references for an id."""
     both = replies.rows.keys() & others.rows.keys()
     here, there = replies.rows, others.rows
     if other := sorted(i for i in both if here[i]["reference"] != there[i]["reference"]):
         raise UserError(
-            f"{others.key}: {others.path}: {len(other)} references (ids {named_ids(other)}) are "
-            f"not those of {replies.path}; compare files of the same rows"
+            f"{others.key}: {others.path}: {len(other)} references (ids {named_ids(other)}) differ "
+            f"from {replies.path}; compare files of the same rows"
         )
 
 
 def score_file(task: Task, replies: Replies, examples: list[Example], metric: str) -> ScoredReplies:
-    """The replies to `examples`, scored; an example without one has an empty one."""
+    """Score the replies to `examples`; a missing reply counts as empty."""
     texts = [replies.by_id.get(example.id, "") for example in examples]
     started = time.monotonic()
     rows = score_replies(task, examples, texts)
@@ -220,7 +226,7 @@ def score_constant(
     metric: str,
     greater_is_better: bool = True,
 ) -> Score:
-    """The best constant answer on the same examples."""
+    """The constant baseline on the same examples."""
     reply, rows = best_constant(
         task, train, examples, metric=metric, greater_is_better=greater_is_better
     )
@@ -246,5 +252,5 @@ def score_rows(scored: ScoredReplies) -> list[dict[str, Any]]:
 
 
 def named_ids(ids: Sequence[str]) -> str:
-    """The first few of them."""
+    """The first few ids, comma-separated."""
     return ", ".join(ids[:_SHOWN]) + (", ..." if len(ids) > _SHOWN else "")

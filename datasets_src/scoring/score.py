@@ -1,4 +1,4 @@
-"""From replies to a line of scores.jsonl: a task's score, means with 95 % intervals, the baseline.
+"""From replies to a line of scores.jsonl: task scores, means with 95 % intervals, the baseline.
 
 score_replies(task, examples, ["SELECT 1", ...]) -> [{"execution_accuracy": 0.0, ...}, ...]
 explain_replies(task, examples, replies, rows)   -> ["other rows than the reference", ...]
@@ -20,9 +20,9 @@ NUM_CONSTANT_CANDIDATES = 8
 def score_replies(
     task: Task, examples: Sequence[Example], replies: Sequence[str]
 ) -> list[dict[str, float]]:
-    """One dict a pair, in their order: METRIC, and those of `task.METRICS` that apply to the row.
+    """One dict per pair, in order: METRIC and the other `task.METRICS` that apply to the row.
 
-    A task that can score many at once faster has `score_all(examples, replies)`.
+    A task that scores many pairs faster at once defines `score_all(examples, replies)`.
     """
     assert len(examples) == len(replies), (len(examples), len(replies))
     if isinstance(task, BatchScorer):
@@ -41,7 +41,7 @@ def explain_replies(
     replies: Sequence[str],
     rows: Sequence[Mapping[str, float]],
 ) -> list[str]:
-    """What is wrong with each reply, in a few words; "" for a right one."""
+    """Why each reply is wrong, in a few words; "" for a right one."""
     whys = [task.why(*triple) for triple in zip(examples, replies, rows, strict=True)]
     assert all(isinstance(why, str) for why in whys), task.__name__
     return whys
@@ -60,11 +60,12 @@ def summarise(
     constant_reply: str | None = None,
     greater_is_better: bool = True,
 ) -> Score:
-    """One line of scores.jsonl from the scores of `rows`, of which there is at least one.
+    """One line of scores.jsonl from the scores of at least one row.
 
-    Besides those of the task, a row may have its EVAL_LOSS.
+    In addition to the task's metrics, a row may have EVAL_LOSS.
 
-    UserError: `metric` applies to none of the rows.
+    Raises:
+        UserError: `metric` applies to none of the rows.
     """
     assert len(rows) == len(examples) > 0, (name, len(rows), len(examples))
     groups = [example.group for example in examples]
@@ -72,7 +73,7 @@ def summarise(
     columns = {key: column for key in names if (column := _column(rows, groups, key))[0]}
     if metric not in columns:
         raise UserError(
-            f"{metric} applies to none of the {len(rows)} rows, so nothing can be chosen by it; "
+            f"{metric} applies to none of the {len(rows)} rows, so it cannot choose a checkpoint; "
             f"choose one of {', '.join(columns)}"
         )
     return Score(
@@ -100,7 +101,7 @@ def _interval(metric: str, values: Sequence[float], groups: Sequence[str]) -> In
 def _column(
     rows: Sequence[Mapping[str, float]], groups: Sequence[str], metric: str
 ) -> tuple[list[float], list[str]]:
-    """Values and groups of the rows that have the metric."""
+    """Values and groups of the rows with the metric."""
     pairs = [(row[metric], g) for row, g in zip(rows, groups, strict=True) if metric in row]
     return [value for value, _ in pairs], [group for _, group in pairs]
 
@@ -111,7 +112,7 @@ def _slices(
     examples: Sequence[Example],
     rows: Sequence[Mapping[str, float]],
 ) -> dict[str, Slice]:
-    """`metric` by each value of each of the task's slices, if it has any."""
+    """`metric` for each value of each of the task's slices, if any."""
     if not isinstance(task, Sliced):
         return {}
     values: dict[tuple[str, str], list[float]] = {}
@@ -139,9 +140,9 @@ def best_constant(
     metric: str,
     greater_is_better: bool = True,
 ) -> tuple[str, list[dict[str, float]]]:
-    """The reply that scores best on `validation` when given to every row, and its scores.
+    """The constant reply that scores best on all of `validation`, and its scores.
 
-    Candidates are the most frequent targets of `train`; on a tie the more frequent one wins.
+    Candidates are the most frequent targets of `train`; the more frequent one wins a tie.
     """
     assert train and validation, (len(train), len(validation))
     counts = Counter(example.target for example in train)

@@ -1,4 +1,4 @@
-"""How the rows of a reply stand to those of the reference: multisets of rows, names ignored.
+"""Compares the rows of a reply with those of the reference as multisets; column names are ignored.
 
 relate([Result(1, ((1,), (2,)))], [Result(1, ((2,), (1,)))]) -> ("match", False)
 """
@@ -12,17 +12,18 @@ from typing import Any, Literal
 
 Row = tuple[Any, ...]
 Relation = Literal["match", "column_order", "superset", "other_rows"]
-# Sums in another order differ by 1e-15 of their size a step; anything coarser could be meant.
+# Floating-point sums in another order differ by about 1e-15 of their size per addition; a larger
+# difference may be a real one.
 TOLERANCE = 1e-9
-MAX_STEPS = 3_000_000  # cells looked at while columns are paired: about 0.5 s
+MAX_STEPS = 3_000_000  # cells compared while columns are paired: about 0.5 s
 
 
 @dataclass(frozen=True)
 class Result:
-    """Rows of one run, of cells from JSON.
+    """Rows of one executed query; cells are JSON values.
 
-    `caseless`: which of several spellings stands for a group is left open, so case cannot count.
-    `names` are those of the columns, "" where one has none.
+    `caseless`: the engine may return any spelling of a group, so case is ignored.
+    `names` are the column names, "" for an unnamed column.
     """
 
     num_columns: int
@@ -32,11 +33,11 @@ class Result:
 
 
 def relate(expected: Sequence[Result], found: Sequence[Result]) -> tuple[Relation, bool]:
-    """The strictest relation that holds for all pairs, and whether their order agrees too.
+    """The strictest relation that holds for all pairs, and whether the row order is equal too.
 
-    "match": the same rows as often. "column_order": the same but for one permutation of the
-    columns, common to all pairs. "superset": all the expected rows, of which there is one at
-    least, and others. Else "other_rows".
+    "match": equal multisets of rows. "column_order": equal after one permutation of the columns,
+    the same for all pairs. "superset": all expected rows (at least one) and others. Otherwise
+    "other_rows".
     """
     pairs = list(zip(expected, found, strict=True))
     if len({side.num_columns for pair in pairs for side in pair}) > 1 or any(
@@ -53,7 +54,7 @@ def relate(expected: Sequence[Result], found: Sequence[Result]) -> tuple[Relatio
 
 
 def _normalised_rows(pairs: Sequence[tuple[Result, Result]]) -> tuple[list[Row], list[Row]]:
-    """All rows of a side, each behind the number of its pair; equal cells are equal in Python."""
+    """All rows of each side, with their pair's number first; equal cells are equal in Python."""
     left: list[Row] = []
     right: list[Row] = []
     for number, (one, other) in enumerate(pairs):
@@ -71,9 +72,9 @@ def _folded(cell: Any) -> Any:
 
 
 def _same_numbers(left: Sequence[Row], right: Sequence[Row]) -> dict[float, float]:
-    """Number -> the least of those that are the same but for rounding.
+    """Maps a number to the smallest one that equals it up to rounding.
 
-    Neighbours within the tolerance are the same where one of them is a float: integers are exact.
+    Neighbours within the tolerance are equal if at least one is a float; integers are exact.
     """
     numbers = {c for rows in (left, right) for row in rows for c in row[1:] if isinstance(c, float)}
     if not numbers:
@@ -88,11 +89,11 @@ def _same_numbers(left: Sequence[Row], right: Sequence[Row]) -> dict[float, floa
 
 
 def _columns_permuted(left: Sequence[Row], right: Sequence[Row]) -> bool:
-    """Whether one permutation of the columns behind the first makes the rows the same multiset.
+    """Whether one permutation of the columns after the first makes the rows the same multiset.
 
-    Each column of `left`, the most distinctive first, takes the first free column of `right` with
-    which the rows agree so far; nothing is taken back. So a yes is always true, while a no may be
-    wrong where columns hold the same values and their pairing hangs on a later column.
+    Greedy, without backtracking: each column of `left`, the most distinctive first, takes the first
+    free column of `right` with which the rows agree so far. True is always correct; False may be
+    wrong if columns hold the same values and their pairing depends on a later column.
     """
     columns_left, columns_right = list(zip(*left, strict=True)), list(zip(*right, strict=True))
     signatures_left, signatures_right = _signatures(columns_left), _signatures(columns_right)
@@ -119,10 +120,10 @@ def _columns_permuted(left: Sequence[Row], right: Sequence[Row]) -> bool:
 
 
 def _signatures(columns: Sequence[Row]) -> list[frozenset[Any]]:
-    """What a column holds in each pair, whatever the order of its rows."""
+    """The multiset of (pair, value) of each column, independent of row order."""
     return [frozenset(Counter(zip(columns[0], c, strict=True)).items()) for c in columns[1:]]
 
 
 def _classes(classes: Sequence[int], column: Row, ids: dict[Any, int]) -> list[int]:
-    """Rows that agree in all columns so far get the same number, on both sides."""
+    """Class ids of rows: rows of either side that agree in all columns so far share one."""
     return [ids.setdefault(key, len(ids)) for key in zip(classes, column, strict=True)]

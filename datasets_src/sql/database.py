@@ -1,4 +1,4 @@
-"""The same tables in SQLite and in DuckDB, built once from a source and kept by its content.
+"""The same tables in SQLite and in DuckDB, built once per source and cached by its content hash.
 
 open_database("datasets_src/shipped/senderos/senderos.sql", case_insensitive=False)
 -> Database(directory=~/.cache/gallipato/db-1f0c.../)      with db.sqlite and db.duckdb
@@ -23,7 +23,7 @@ from datasets_src.files import write_atomically
 from datasets_src.sql.functions import COLLATION, add_functions
 from datasets_src.sql.sources import Tables, read_tables, source_files
 
-BUILD_VERSION = 1  # part of the hash: raise it when the files written here change
+BUILD_VERSION = 1  # part of the hash: raise it when the format of the built files changes
 _TYPES = {
     pa.int64(): ("INTEGER", "BIGINT"),
     pa.float64(): ("REAL", "DOUBLE"),
@@ -36,7 +36,7 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class Database:
-    """A directory with `db.sqlite` and `db.duckdb`; never written again."""
+    """A directory with `db.sqlite` and `db.duckdb`, immutable once built."""
 
     directory: Path
 
@@ -55,9 +55,14 @@ def cache_root() -> Path:
 
 
 def open_database(source: str | Path, *, case_insensitive: bool) -> Database:
-    """Both databases of `source`, built where the cache has none of this content.
+    """Both databases of `source`, built if the cache lacks this content.
 
-    `case_insensitive`: text columns compare as SQL Server's do. UserError: missing or broken.
+    Args:
+        source: any source that sql/sources.py reads.
+        case_insensitive: text columns compare as SQL Server's do.
+
+    Raises:
+        UserError: the source is missing or cannot be read.
     """
     path = Path(source)
     files = source_files(path)
@@ -76,7 +81,7 @@ def open_database(source: str | Path, *, case_insensitive: bool) -> Database:
 
 @lru_cache(maxsize=64)
 def _digest(signature: tuple[tuple[str, int, int], ...], kind: str) -> str:
-    """sha256 over the bytes of the files; their sizes and times only key this cache."""
+    """sha256 of the files' bytes; the sizes and modification times only key this cache."""
     digest = hashlib.sha256(f"{BUILD_VERSION} {kind}".encode())
     base = Path(signature[0][0]).parent
     for name, size, _ in signature:
@@ -88,8 +93,8 @@ def _digest(signature: tuple[tuple[str, int, int], ...], kind: str) -> str:
 
 
 def _build(source: Path, directory: Path, *, case_insensitive: bool) -> None:
-    """Write both files beside the final name and rename: a killed build leaves nothing there."""
-    with write_atomically(directory) as part:
+    """Write both files to a temporary directory and rename it, so a killed build leaves none."""
+    with write_atomically(directory) as part:  # we hold the lock
         part.mkdir()
         tables = read_tables(source)
         _write_sqlite(tables, part / "db.sqlite", case_insensitive=case_insensitive)
@@ -136,7 +141,7 @@ def _write_sqlite(tables: Tables, path: Path, *, case_insensitive: bool) -> None
 
 
 def _sqlite_column(table: pa.Table, field: pa.Field, case_insensitive: bool) -> str:
-    """Where all values are ASCII, SQLite's own NOCASE gives the same order and is 30x faster."""
+    """Column DDL. For ASCII-only values SQLite's NOCASE gives the same order and is 30x faster."""
     ddl = f"{_quote(field.name)} {_TYPES[field.type][0]}"
     if not case_insensitive or field.type != pa.string():
         return ddl

@@ -1,8 +1,8 @@
-"""What SQLite lacks of other dialects: text compared without case, and a few scalar functions.
+"""Functions of other dialects that SQLite lacks: case-insensitive text and a few scalars.
 
     'ÁVILA' = 'ávila' is true under dialect tsql, and UPPER('ñu') is 'ÑU'
 
-SQLite's own NOCASE, LIKE, LOWER and UPPER know ASCII only (sqlite.org/datatype3.html#collation).
+SQLite's own NOCASE, LIKE, LOWER and UPPER handle only ASCII (sqlite.org/datatype3.html#collation).
 """
 
 import re
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-# Only columns that hold other letters than ASCII get this one: it calls Python for each pair.
+# Only columns with non-ASCII text use it: it calls Python for each comparison.
 COLLATION = "GALLIPATO_NOCASE"
 
 
@@ -24,9 +24,9 @@ def compare_without_case(left: str, right: str) -> int:
 
 
 def like_regex(pattern: str, escape: str, *, has_classes: bool) -> str:
-    """A LIKE pattern as a regular expression: % and _ are wild, `escape` makes them plain.
+    """A LIKE pattern as a regular expression: % and _ are wildcards, `escape` makes them literal.
 
-    `has_classes`: [a-c] and [^a-c] are one character of a set, as in SQL Server.
+    `has_classes`: [a-c] and [^a-c] match one character of a set, as in SQL Server.
     """
     parts, position = [], 0
     while position < len(pattern):
@@ -56,7 +56,7 @@ def _like_pattern(pattern: str, escape: str) -> re.Pattern[str]:
 
 
 def _like(pattern: Any, text: Any, escape: str = "") -> int | None:
-    """SQL Server's LIKE, to which case is nothing."""
+    """SQL Server's LIKE, which ignores case."""
     if pattern is None or text is None:
         return None
     regex = _like_pattern(str(pattern).casefold(), escape.casefold())
@@ -68,7 +68,7 @@ def _text(function: Callable[[str], Any]) -> Callable[[Any], Any]:
 
 
 def _part(start: int, end: int) -> Callable[[Any], int | None]:
-    """A number out of an ISO date, e.g. characters 0-4 are the year."""
+    """Reads a number from an ISO date, e.g. the year from characters 0-4."""
 
     def part(value: Any) -> int | None:
         digits = "" if value is None else str(value)[start:end]
@@ -92,7 +92,7 @@ def _right(text: Any, num_chars: Any) -> str | None:
 
 
 def add_functions(connection: sqlite3.Connection, dialect: str) -> None:
-    """Give `connection` the functions that SQL transpiled from `dialect` may call."""
+    """Register on `connection` the functions that SQL transpiled from `dialect` may call."""
     connection.create_collation(COLLATION, compare_without_case)
     if dialect == "sqlite":
         return

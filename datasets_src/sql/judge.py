@@ -1,11 +1,11 @@
-"""Runs replies and gold queries and says how they stand to each other.
+"""Execution accuracy: runs replies and gold queries and compares their results.
 
 judge(pool, [Case(gold="SELECT 1", reply="SELECT 1.0", bindings=({},))])
 -> [Verdict(status="match", ordered=True)]
 
-A reply matches when its rows equal the gold query's for every binding of the placeholders, in
-every engine in which both run. An engine that has no word for what the reply says is left out
-where the other one has.
+A reply matches if its rows equal the gold query's for every binding of the placeholders, in every
+engine that runs both. An engine that does not support the reply's syntax is skipped if the other
+one does.
 """
 
 from collections import defaultdict
@@ -16,16 +16,16 @@ from datasets_src.sql.compare import Result, relate
 from datasets_src.sql.sandbox import ENGINES, TIME_LIMIT_S, Engine, Outcome, WorkerPool
 from datasets_src.sql.text import Binding, bound_texts
 
-Texts = tuple[str, ...]  # one for each binding, or one for all
+Texts = tuple[str, ...]  # one for each binding, or one if no placeholder occurs
 Results = dict[Engine, Outcome]
-# In each of two engines, so that a reply that takes no longer is in time.
+# Per engine, of which there are at most two: a reply as slow as its gold query is within the limit.
 GOLD_LIMIT_S = TIME_LIMIT_S / 2
-MAX_GOLD_CELLS = 4_000_000  # of cached results, some 400 MB
+MAX_GOLD_CELLS = 4_000_000  # in cached results, about 400 MB
 
 
 @dataclass(frozen=True)
 class Case:
-    """A reply beside the query it should equal."""
+    """A reply and the gold query that it should be equivalent to."""
 
     gold: str
     reply: str
@@ -34,14 +34,14 @@ class Case:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`status`: a relation of compare.py where the reply ran, else how its run ended."""
+    """`status`: a relation of compare.py if the reply ran, otherwise the status of its Outcome."""
 
     status: str
     ordered: bool
 
 
 class GoldQueryError(Exception):
-    """Gold queries that run in no engine: `cases` are their indices, `details` what was said."""
+    """Gold queries that no engine runs: `cases` are their indices, `details` the errors."""
 
     def __init__(self, cases: list[int], details: list[str]) -> None:
         super().__init__(details[0])
@@ -50,9 +50,10 @@ class GoldQueryError(Exception):
 
 
 def judge(pool: WorkerPool, cases: Sequence[Case]) -> list[Verdict]:
-    """A verdict a case, in their order; each distinct gold and reply is run once.
+    """One verdict per case, in order; each distinct gold query and reply runs once.
 
-    Raises GoldQueryError before any reply is run.
+    Raises:
+        GoldQueryError: a gold query fails in every engine; raised before any reply runs.
     """
     gold_texts = [bound_texts(case.gold, case.bindings, pool.dialect) for case in cases]
     golds = _run_golds(pool, gold_texts)
@@ -76,7 +77,7 @@ def judge(pool: WorkerPool, cases: Sequence[Case]) -> list[Verdict]:
 
 
 def _run_reply(pool: WorkerPool, texts: Texts, engines: Sequence[Engine]) -> Results:
-    """One engine after the other, together within the time limit, up to the first fault."""
+    """Runs one engine after the other up to the first failure; they share the time limit."""
     found: Results = {}
     left_s = TIME_LIMIT_S
     for engine in engines:
@@ -88,7 +89,7 @@ def _run_reply(pool: WorkerPool, texts: Texts, engines: Sequence[Engine]) -> Res
 
 
 def _run_golds(pool: WorkerPool, wanted: Sequence[Texts]) -> dict[Texts, Results]:
-    """The outcomes of gold queries that are "ok", from the pool's cache where they are there."""
+    """The "ok" outcomes of the gold queries, from the pool's cache where it has them."""
     missing = [texts for texts in dict.fromkeys(wanted) if texts not in pool.gold]
 
     def run(texts: Texts) -> Results:
@@ -119,7 +120,7 @@ def _why(outcomes: Results) -> str:
 
 
 def _verdict(found: Results, gold: Results) -> Verdict:
-    """Over all engines in which both ran."""
+    """Over all engines that ran both queries."""
     statuses = [outcome.status for outcome in found.values()]
     if bad := next((s for s in statuses if s not in ("ok", "unsupported")), None):
         return Verdict(bad, False)
@@ -130,7 +131,7 @@ def _verdict(found: Results, gold: Results) -> Verdict:
     replied: list[Result] = []
     for engine in engines:
         wanted, results = gold[engine].results, found[engine].results
-        num = max(len(wanted), len(results))  # a text without a placeholder stands for all
+        num = max(len(wanted), len(results))  # a text without a placeholder counts for all
         expected += [wanted[i % len(wanted)] for i in range(num)]
         replied += [results[i % len(results)] for i in range(num)]
     return Verdict(*relate(expected, replied))

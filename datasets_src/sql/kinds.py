@@ -1,9 +1,9 @@
-"""What a part of a query holds, as far as its form and the names of columns tell.
+"""Infers the type of an expression in a query from its syntax and the columns' types.
 
 kind_of(the tree of `AVG(etapas) + 1`, {"etapas": "integer"}) -> "number"
 
-It decides where SQL Server and PostgreSQL do otherwise than the engines here: `+` of texts, the
-average of integers, what a cast to an integer does with a fraction.
+The transpiler needs it where SQL Server and PostgreSQL differ from SQLite and DuckDB: `+` of texts,
+the average of integers, and how a cast to an integer rounds.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ _ARITHMETIC = (exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod)
 
 
 def kind_of(node: exp.Expr | None, kinds: Kinds) -> str | None:
-    """One of "text", "integer", "number" (any other), "date", or None where that is not known."""
+    """One of "text", "integer", "number" (any other number), "date", or None if unknown."""
     if isinstance(node, exp.Literal):
         return "text" if node.is_string else "integer" if node.is_int else "number"
     if isinstance(node, exp.Column):
@@ -62,7 +62,7 @@ def _kind_of_type(data_type: exp.DataType) -> str | None:
 
 
 def _joined(kinds: set[str | None], node: exp.Expr | None = None) -> str | None:
-    """Text beside anything is text in a sum; a number beside an integer is a number."""
+    """A sum with a text is text; an integer with a number is a number."""
     if isinstance(node, exp.Add) and "text" in kinds:
         return "text"
     if kinds == {"integer", "number"}:

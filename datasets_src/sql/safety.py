@@ -1,11 +1,11 @@
-"""One read-only SELECT, or it is not run.
+"""Accepts one read-only SELECT and rejects everything else before it runs.
 
 parse_select("SELECT 1", "tsql") -> its tree
 parse_select("DROP TABLE rutas", "tsql") raises QueryRejected with status "unsafe"
 
-This is the first of three walls: the engines are opened read-only with an authoriser, and the
-process that holds them may write no file (worker.py). Parsing what a model wrote may take long or
-overflow the stack: only the worker process calls this.
+This is the first of three layers of defence: the engines are also opened read-only with an
+authoriser, and their process may write no file (worker.py). Parsing model output may take long or
+overflow the stack, so only the worker process calls this.
 """
 
 import logging
@@ -41,7 +41,7 @@ _WRITES = re.compile(
     r"|\bexec(ute)?\s+\w",
     re.IGNORECASE,
 )
-# Statements that a dialect's grammar lacks, e.g. ATTACH under tsql.
+# Statements that a dialect's grammar lacks, e.g. ATTACH in tsql.
 _OTHER_STATEMENT = re.compile(
     r"\s*(attach|detach|install|load|export|import|vacuum|reindex|copy|grant|revoke|insert|drop"
     r"|call|checkpoint|pragma)\b",
@@ -50,7 +50,7 @@ _OTHER_STATEMENT = re.compile(
 
 
 class QueryRejected(Exception):
-    """SQL that is not run. `status`: "invalid", "unsafe" or "unsupported" (see worker.py)."""
+    """SQL that is not executed. `status`: "invalid", "unsafe" or "unsupported" (see worker.py)."""
 
     def __init__(self, status: str, detail: str) -> None:
         super().__init__(detail)
@@ -58,9 +58,11 @@ class QueryRejected(Exception):
 
 
 def parse_select(sql: str, dialect: str) -> exp.Expr:
-    """The tree of the only statement in `sql`, which reads and does nothing else.
+    """The syntax tree of the single read-only statement in `sql`.
 
-    Raises QueryRejected: "invalid" where it is no SELECT, "unsafe" where it is more than one.
+    Raises:
+        QueryRejected: "invalid" if it is not a SELECT; "unsafe" if it is more than one statement
+            or one that does more than read.
     """
     code = code_of(sql, dialect)
     if found := _WRITES.search(code):
@@ -104,4 +106,4 @@ def _refuse_table(table: exp.Table) -> None:
     elif re.search(r"[/\\*]|\.\w+$", table.name):
         raise QueryRejected("unsafe", f"{table.name} looks like a file")
     elif re.fullmatch(r"(?i)(pragma|duckdb)_\w+", table.name):
-        raise QueryRejected("unsafe", f"{table.name} tells of the engine, not of the data")
+        raise QueryRejected("unsafe", f"{table.name} describes the engine, not the data")

@@ -1,4 +1,4 @@
-"""Worker processes that run SQL of a model; nothing it writes can raise or hang here.
+"""Worker processes that execute model-written SQL; no SQL can raise or hang in the caller.
 
 pool = pool_for(database, "tsql")
 pool.run(["SELECT COUNT(*) FROM dbo.Rutas"], "sqlite")
@@ -25,31 +25,32 @@ from datasets_src.sql.compare import Result
 from datasets_src.sql.database import Database
 
 Engine = Literal["sqlite", "duckdb"]
-# A dialect runs in its own engine where that is one of ours, else in both, rewritten.
+# SQLite and DuckDB SQL runs in its own engine; other dialects are transpiled and run in both.
 ENGINES: dict[str, tuple[Engine, ...]] = {
     "sqlite": ("sqlite",),
     "duckdb": ("duckdb",),
     "tsql": ("sqlite", "duckdb"),
     "postgres": ("sqlite", "duckdb"),
 }
-# Of the processor, and kept by the kernel, so that a busy machine does not change a score.
+# CPU time, enforced by the kernel, so that a busy machine does not change a score.
 TIME_LIMIT_S = 1.0
-# After it, what waits without working is hung; no function that does is allowed (safety.py).
+# Wall time after which a worker that waits instead of computing counts as hung; no allowed function
+# waits (safety.py).
 WALL_LIMIT_S = 120.0
 START_LIMIT_S = 120.0
-MAX_SQL_CHARS = 20_000  # the parser's time grows with the text
+MAX_SQL_CHARS = 20_000  # bounds the parser's time
 _ROOT = Path(__file__).resolve().parents[2]
-# A worker gets nothing of the parent's environment that could be a secret.
+# The only environment variables a worker inherits, so that it gets no secrets.
 _PASSED_ENV = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "XDG_CACHE_HOME", "TMPDIR", "VIRTUAL_ENV")
 _STATUS_OF_EXIT = {-signal.SIGPROF: "timed_out", -signal.SIGKILL: "too_large"}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the run of some texts went: "ok", with a result for each of them, or the first fault.
+    """The outcome of a request: "ok" with one result per text, or the status of the first failure.
 
-    "invalid", "unsafe", "timed_out", "too_large" (rows, characters or memory), or "unsupported":
-    the engine has no word for it, which says nothing about the SQL.
+    Failures are "invalid", "unsafe", "timed_out", "too_large" (rows, characters or memory) and
+    "unsupported": the engine lacks the syntax, which says nothing about the SQL's validity.
     """
 
     status: str
@@ -60,14 +61,14 @@ class Outcome:
 
 @dataclass
 class _Worker:
-    """One process and its pipes; `process` is None where it must be started."""
+    """One process and its pipes; `process` is None until it is started."""
 
     command: list[str]
     process: subprocess.Popen[bytes] | None = None
     is_ready: bool = False
 
     def spawn(self) -> None:
-        """Start the process, and do not wait for it."""
+        """Start the process without waiting until it is ready."""
         env = {name: os.environ[name] for name in _PASSED_ENV if name in os.environ}
         path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
         env |= {"PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"}
@@ -82,7 +83,7 @@ class _Worker:
         )
 
     def stop(self) -> str:
-        """Kill the process; its last word on stderr, or how it ended."""
+        """Kill the process; returns its last line of stderr, or its exit code."""
         process, self.process = self.process, None
         if process is None:
             return ""
@@ -92,7 +93,7 @@ class _Worker:
         return lines[-1] if lines else f"exit code {process.returncode}"
 
     def send_request(self, request: dict[str, Any]) -> Outcome:
-        """One request. A process that it ends, or wears out, is replaced at once."""
+        """Run one request. A process that dies or must restart is replaced immediately."""
         self._wait_ready()
         assert self.process is not None and self.process.stdin is not None
         try:
@@ -115,7 +116,7 @@ class _Worker:
 
     def _wait_ready(self) -> None:
         if self.process is not None and self.process.poll() is not None:
-            self.stop()  # it died while nobody asked it anything
+            self.stop()  # it died while idle
         if self.process is None:
             self.spawn()
         if not self.is_ready and not self._read_line(START_LIMIT_S):
@@ -125,7 +126,7 @@ class _Worker:
         self.is_ready = True
 
     def _outcome_of_exit(self, limit_s: float, *, is_hung: bool) -> Outcome:
-        """What the end of the process says of the SQL."""
+        """The outcome of a request during which the process exited or hung."""
         assert self.process is not None
         process = self.process
         if not is_hung:
@@ -137,7 +138,10 @@ class _Worker:
         return Outcome(status, (), detail, limit_s)
 
     def _read_line(self, limit_s: float) -> bytes | None:
-        """The next line of its output, b"" where it has ended, None if it waits and is silent."""
+        """The next line of its output, b"" at end of file, None if it hangs.
+
+        It hangs if it writes nothing for `limit_s` and is not runnable then.
+        """
         assert self.process is not None and self.process.stdout is not None
         descriptor = self.process.stdout.fileno()
         ready = select.poll()  # not select.select, which takes no descriptor above 1023
@@ -156,21 +160,23 @@ class _Worker:
 
 
 def _is_runnable(pid: int) -> bool:
-    """Whether it runs, or would if others left it a processor: late, but not hung.
+    """Whether the process runs or waits for a CPU, so that it is starved but not hung.
 
-    That has an end too: of the processor it may use so much, for a request or to start.
+    Its CPU-time limit bounds this as well, for a request as for the start.
     """
     return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("R")
 
 
 @dataclass
 class WorkerPool:
-    """Workers on one database and dialect, each serving one thread at a time."""
+    """Worker processes for one database and dialect; each serves one thread at a time."""
 
     num_workers: int
     dialect: str
     executor: ThreadPoolExecutor
-    gold: dict[Any, Any] = field(default_factory=dict)  # results of gold queries, see judge.py
+    gold: dict[Any, Any] = field(
+        default_factory=dict
+    )  # cached results of gold queries, see judge.py
     _idle_workers: "queue.SimpleQueue[_Worker]" = field(default_factory=queue.SimpleQueue)
     _workers: list[_Worker] = field(default_factory=list)
 
@@ -182,9 +188,12 @@ class WorkerPool:
         *,
         max_rows: int | None = None,
     ) -> Outcome:
-        """Run `texts` in `engine`, all in `limit_s`; never raises because of them.
+        """Run `texts` in `engine`; never raises because of their content.
 
-        With `max_rows` the first so many rows are the result; else too many are "too_large".
+        Args:
+            limit_s: CPU seconds for all texts together.
+            max_rows: truncate each result to this many rows; None makes more than worker.MAX_ROWS
+                rows "too_large".
         """
         num_chars = max(map(len, texts))
         if num_chars > MAX_SQL_CHARS:
@@ -198,14 +207,14 @@ class WorkerPool:
             self._idle_workers.put(worker)
 
     def close(self) -> None:
-        """Stop the workers; threads still waiting for one end with the process."""
+        """Stop the workers; threads that still wait for one end with the process."""
         self.executor.shutdown(wait=False, cancel_futures=True)
         for worker in self._workers:
             worker.stop()
 
 
 def new_pool(database: Database, dialect: str, *, num_workers: int) -> WorkerPool:
-    """A pool whose workers start when first asked."""
+    """A pool whose workers start on their first request."""
     pool = WorkerPool(num_workers, dialect, ThreadPoolExecutor(num_workers))
     module = "datasets_src.sql.worker"
     for _ in range(num_workers):
@@ -220,7 +229,7 @@ _lock = threading.Lock()
 
 
 def pool_for(database: Database, dialect: str) -> WorkerPool:
-    """The pool of this process for a database, kept until the process ends."""
+    """This process's pool for a database, kept until the process ends."""
     key = (os.getpid(), str(database.directory), dialect)
     with _lock:
         if key not in _pools:
@@ -231,9 +240,9 @@ def pool_for(database: Database, dialect: str) -> WorkerPool:
 
 @atexit.register
 def close_pools() -> None:
-    """Stop all workers of this process; the next score starts new ones."""
+    """Stop all workers of this process; the next request starts new ones."""
     with _lock:
         for (pid, _, _), pool in _pools.items():
-            if pid == os.getpid():  # a fork's copy is not its own to stop
+            if pid == os.getpid():  # a forked child must not stop its parent's workers
                 pool.close()
         _pools.clear()

@@ -1,9 +1,9 @@
-"""Reads the tables of a database from whatever the user has, as Arrow tables.
+"""Reads the tables of a user's database as Arrow tables.
 
 read_tables(Path("senderos.sql")) -> {"rutas": pa.Table, "especies": pa.Table, ...}
 
-A source is an SQLite file, an SQL dump, a folder of Parquet or CSV tables (one table a file, named
-as the file), or a Python script with `build_sqlite(path)`.
+A source is an SQLite file, an SQL dump, a folder of Parquet or CSV files (one table per file, named
+after it), or a Python script that defines `build_sqlite(path)`.
 """
 
 import datetime
@@ -32,7 +32,7 @@ _RUN_SCRIPT = (
 
 
 def source_files(path: Path) -> list[Path]:
-    """The files whose bytes decide what `path` holds, sorted; UserError where it is no source."""
+    """The sorted files whose bytes determine the tables; UserError if `path` is not a source."""
     if not path.exists():
         raise UserError(
             f"data.task_options.database: {path} does not exist; give a path to {KINDS}"
@@ -49,25 +49,25 @@ def source_files(path: Path) -> list[Path]:
         return _script_files(path)
     if path.suffix in (".sqlite", ".sqlite3", ".db", ".sql"):
         return [path]
-    raise UserError(f"data.task_options.database: {path} is of no known kind; give {KINDS}")
+    raise UserError(f"data.task_options.database: {path} has an unsupported suffix; give {KINDS}")
 
 
 def _script_files(path: Path) -> list[Path]:
-    """The script and all beside and below it, since it may read any of that."""
+    """All files in the script's folder and below, since the script may read any of them."""
     files = [file for file in path.parent.rglob("*") if file.is_file()]
     files = sorted(file for file in files if "__pycache__" not in file.parts)
     size_gib = sum(file.stat().st_size for file in files) / 2**30
     if size_gib > MAX_SCRIPT_FOLDER_GIB:
         raise UserError(
-            f"data.task_options.database: the folder of {path} holds {size_gib:.1f} GiB, more than "
-            f"{MAX_SCRIPT_FOLDER_GIB:g}; it is copied to run the script: give the script a folder "
-            "of its own"
+            f"data.task_options.database: the folder of {path} holds {size_gib:.1f} GiB, limit "
+            f"{MAX_SCRIPT_FOLDER_GIB:g}; it is copied to run the script, so give the script a "
+            "folder of its own"
         )
     return files
 
 
 def read_tables(path: Path) -> Tables:
-    """All tables of a source that `source_files` accepted; UserError where it is broken."""
+    """All tables of a source that `source_files` accepted; UserError if it cannot be read."""
     try:
         if path.is_dir():
             tables = _read_folder(path)
@@ -79,10 +79,12 @@ def read_tables(path: Path) -> Tables:
             tables = _read_sqlite(path)
     except (sqlite3.Error, pa.ArrowException, UnicodeDecodeError) as error:
         raise UserError(
-            f"data.task_options.database: {path} cannot be read ({error}); give a whole {KINDS}"
+            f"data.task_options.database: {path} cannot be read ({error}); give an intact {KINDS}"
         ) from error
     if not tables:
-        raise UserError(f"data.task_options.database: {path} has no table; give one that has")
+        raise UserError(
+            f"data.task_options.database: {path} has no table; give a database with at least one"
+        )
     return tables
 
 
@@ -97,7 +99,7 @@ def _read_folder(path: Path) -> Tables:
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """One of int64, float64, string, binary, date32 and timestamp: what both engines hold."""
+    """Cast to int64, float64, string, binary, date32 or timestamp: types that both engines have."""
     kind = column.type
     if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
         return column.cast(pa.int64())
@@ -117,7 +119,7 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _read_script(path: Path) -> Tables:
-    """Run `build_sqlite(path)` of the script, in a copy of its folder since it may write there."""
+    """Run the script's `build_sqlite(path)` in a copy of its folder, since it may write there."""
     with tempfile.TemporaryDirectory(prefix="gallipato-db-") as scratch:
         copy, built = Path(scratch) / "source", Path(scratch) / "built.sqlite"
         for file in _script_files(path):
@@ -132,7 +134,7 @@ def _read_script(path: Path) -> Tables:
             reason = (done.stderr.strip().splitlines() or ["it wrote no database"])[-1]
             raise UserError(
                 f"data.task_options.database: build_sqlite of {path} failed ({reason}); "
-                f"mend the script: it must write an SQLite file at the path it is given"
+                "fix the script: it must write an SQLite file to the path it is given"
             )
         return _read_sqlite(built)
 
@@ -175,7 +177,7 @@ def _tables_of(connection: sqlite3.Connection) -> Tables:
 
 
 def _column(values: list[Any], declared: str) -> pa.Array:
-    """SQLite types are per value: the narrowest Arrow type that holds all of them."""
+    """The narrowest Arrow type that holds all values; SQLite types each value on its own."""
     kinds = {type(value) for value in values if value is not None}
     if not kinds:
         return pa.array(values, _declared_type(declared.upper()))
@@ -191,7 +193,7 @@ def _column(values: list[Any], declared: str) -> pa.Array:
 
 
 def _declared_type(declared: str) -> pa.DataType:
-    """Affinity of a column without a value (sqlite.org/datatype3.html, 3.1)."""
+    """Type affinity of a column without values (sqlite.org/datatype3.html, 3.1)."""
     if "INT" in declared:
         return pa.int64()
     if any(name in declared for name in ("REAL", "FLOA", "DOUB", "NUMERIC", "DECIMAL")):
@@ -200,7 +202,7 @@ def _declared_type(declared: str) -> pa.DataType:
 
 
 def _dates(values: list[str | None], declared: str) -> pa.Array:
-    """Texts of a column declared DATE or DATETIME as such, where every one of them is."""
+    """Values of a column declared DATE or DATETIME, parsed if all of them parse, else as text."""
     if "DATE" not in declared and "TIMESTAMP" not in declared:
         return pa.array(values, pa.string())
     is_date = declared == "DATE"

@@ -1,10 +1,10 @@
-"""SQL as text, before any parser: where it ends, what is bound into it, when two are the same.
+"""SQL as text, before parsing: split at `;`, bind placeholders, normalise for exact match.
 
 first_statement("SELECT ';'; DROP TABLE t", "sqlite") -> ("SELECT ';'", " DROP TABLE t")
 bind("SELECT * FROM t WHERE id = <id>", {"<id>": 7}, "sqlite") -> "SELECT * FROM t WHERE id = 7"
 
-Quotes and comments that do not end reach to the end of the text, so every pattern here is linear in
-the length of what a model wrote. Block comments do not nest, as in the SQL standard's core.
+An unterminated quote or comment extends to the end of the text, so every pattern here is linear in
+the length of the reply. Block comments do not nest, as in core standard SQL.
 """
 
 import re
@@ -31,14 +31,14 @@ _PIECES = {
     dialect: re.compile(f"(?P<comment>{_COMMENT})|(?P<quoted>{quotes})", re.DOTALL)
     for dialect, quotes in _QUOTES.items()
 }
-# But for one whose ends would make the mark of a comment.
+# Except a blank without which its neighbours would form a comment mark.
 _BLANK_AT_PUNCTUATION = re.compile(r"(?<![-*/]) (?=[(),=<>+*/-])|(?<=[(),=<>+*/-]) (?![-*/])")
-# How a quote that opens with this ends; that quote is doubled inside it, but for dollar quotes.
+# Opening -> closing quote, if they differ; the closing one is doubled inside, except dollar quotes.
 _CLOSES = {"[": "]", "e": "'", "E": "'", "$": ""}
 
 
 def pieces(sql: str, dialect: str) -> Iterator[tuple[Kind, str]]:
-    """`sql` cut at its quotes and comments; joined, the pieces are `sql` again."""
+    """`sql` split at its quotes and comments; the pieces joined give `sql`."""
     end = 0
     for found in _PIECES[dialect].finditer(sql):
         if found.start() > end:
@@ -50,7 +50,7 @@ def pieces(sql: str, dialect: str) -> Iterator[tuple[Kind, str]]:
 
 
 def first_statement(sql: str, dialect: str) -> tuple[str, str]:
-    """What stands before and behind the first `;` outside of quotes and comments."""
+    """The text before and after the first `;` outside quotes and comments."""
     position = 0
     for kind, piece in pieces(sql, dialect):
         if kind == "code" and ";" in piece:
@@ -61,12 +61,12 @@ def first_statement(sql: str, dialect: str) -> tuple[str, str]:
 
 
 def code_of(sql: str, dialect: str) -> str:
-    """`sql` with a blank for each quoted piece and comment."""
+    """`sql` with each quoted piece and comment replaced by a blank."""
     return "".join(piece if kind == "code" else " " for kind, piece in pieces(sql, dialect))
 
 
 def normalise(sql: str, dialect: str) -> str:
-    """Case and white space outside of quotes do not count, nor do comments."""
+    """`sql` without comments, in lower case and with minimal white space outside quotes."""
     merged: list[str] = [""]  # code at even places, quoted pieces at odd ones
     for kind, piece in pieces(sql, dialect):
         if kind == "quoted":
@@ -80,7 +80,7 @@ def normalise(sql: str, dialect: str) -> str:
 
 
 def literal(value: Any) -> str:
-    """`value` as an SQL literal; a negative number in parentheses, since `--` is a comment."""
+    """`value` as an SQL literal; negative numbers in parentheses, since `--` starts a comment."""
     if value is None:
         return "NULL"
     if isinstance(value, bool | int | float):
@@ -90,11 +90,11 @@ def literal(value: Any) -> str:
 
 
 def bind(sql: str, binding: Binding, dialect: str) -> str:
-    """Put literals in the place of placeholders; inside quotes only the value's text.
+    """Replace placeholders by literals, or inside quotes by the value's text.
 
-    Comments stay as they are, and a value that looks like a placeholder is not bound again.
+    Comments are unchanged, and a value that looks like a placeholder is not replaced again.
     """
-    names = sorted(binding, key=len, reverse=True)  # so that $10 is not taken for $1
+    names = sorted(binding, key=len, reverse=True)  # so that $10 is not read as $1
     if not any(name in sql for name in names):
         return sql
     pattern = re.compile("|".join(map(re.escape, names)))
@@ -116,6 +116,6 @@ def _replacement(text: Mapping[str, str], found: re.Match[str]) -> str:
 
 
 def bound_texts(sql: str, bindings: Sequence[Binding], dialect: str) -> tuple[str, ...]:
-    """`sql` under each binding, or one text where it has no placeholder."""
+    """`sql` with each binding applied, or one text if it has no placeholder."""
     texts = tuple(bind(sql, binding, dialect) for binding in bindings) or (sql,)
     return texts[:1] if len(set(texts)) == 1 else texts

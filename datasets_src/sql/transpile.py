@@ -1,9 +1,9 @@
-"""A checked SELECT of any dialect, rewritten for the engine that will run it.
+"""Transpiles a checked T-SQL or PostgreSQL SELECT for the engine that will run it.
 
 for_engine(parse_select("SELECT TOP 5 [name] FROM dbo.Taxonomia", "tsql"), ...)
 -> 'SELECT "name" FROM "Taxonomia" LIMIT 5'
 
-sqlglot does most of it; here is what it leaves, or does otherwise than SQL Server and PostgreSQL.
+sqlglot does most of it; this module adds what sqlglot omits or translates with another meaning.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,19 +16,19 @@ from datasets_src.sql.kinds import Kinds, kind_of
 from datasets_src.sql.safety import QueryRejected
 
 _COMPARISONS = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.In, exp.Between)
-# What SQLite lacks, or sqlglot writes for it so that it means something else (months of 30 days).
+# SQLite lacks these, or sqlglot's translation changes their meaning (months of 30 days).
 _NOT_FOR_SQLITE = (
     exp.TryCast, exp.DateDiff, exp.DateAdd, exp.DateSub, exp.Interval, exp.LastDay,
     exp.TimestampTrunc, exp.DateTrunc, exp.JSONExtract, exp.JSONExtractScalar,
     exp.ExplodingGenerateSeries, exp.GenerateSeries,
 )  # fmt: skip
-_PARTS = ("YEAR", "MONTH", "DAY")  # of a date; what functions.py gives SQLite
+_PARTS = ("YEAR", "MONTH", "DAY")  # of a date, which functions.py defines in SQLite
 
 
 def for_engine(tree: exp.Expr, *, dialect: str, engine: str, kinds: Kinds) -> str:
     """The SQL that `engine` ("sqlite" or "duckdb") runs for `tree` of dialect tsql or postgres.
 
-    It changes `tree`, since a copy takes as long as parsing again.
+    Modifies `tree`, since copying it takes as long as parsing it again.
 
     Raises:
         QueryRejected: "unsupported" if the engine has no equivalent.
@@ -44,7 +44,7 @@ def for_engine(tree: exp.Expr, *, dialect: str, engine: str, kinds: Kinds) -> st
 
 
 def _rewrite_all(tree: exp.Expr, rewrites: Sequence[Callable[[exp.Expr], exp.Expr]]) -> None:
-    """Every node, children before their parents; the root stays, whatever its rewrite."""
+    """Rewrite every node, children before parents; the root node is never replaced."""
     for node in reversed(list(tree.walk())):
         new = node
         for rewrite in rewrites:
@@ -54,7 +54,7 @@ def _rewrite_all(tree: exp.Expr, rewrites: Sequence[Callable[[exp.Expr], exp.Exp
 
 
 def _rewrites(dialect: str, engine: str, kinds: Kinds) -> list[Callable[[exp.Expr], exp.Expr]]:
-    """In their order; each is called on what the one before it made of a node."""
+    """The rewrites in order; each takes the node that the previous one returned."""
     rewrites: list[Callable[[exp.Expr], exp.Expr]] = []
     if dialect == "tsql":
         rewrites += [_from_tsql, lambda node: _integer_average(node, kinds)]
@@ -73,14 +73,14 @@ def _rewrites(dialect: str, engine: str, kinds: Kinds) -> list[Callable[[exp.Exp
 
 
 def _drop_qualifiers(tree: exp.Expr) -> None:
-    """dbo.rutas and public.rutas are rutas: there is one schema here."""
+    """dbo.rutas and public.rutas become rutas, since there is one schema."""
     for node in tree.find_all(exp.Table, exp.Column):
         node.set("db", None)
         node.set("catalog", None)
 
 
 def _from_tsql(node: exp.Expr) -> exp.Expr:
-    """N'..', varchar(MAX), hints, collations, recursion; LEN and CHARINDEX as SQL Server's."""
+    """N'..', varchar(MAX), hints, collations, recursion; SQL Server's LEN and CHARINDEX."""
     if isinstance(node, exp.Table):
         node.set("hints", None)
     elif isinstance(node, exp.With):
@@ -106,26 +106,26 @@ def _from_tsql(node: exp.Expr) -> exp.Expr:
 
 
 def _names_itself(cte: exp.Expr) -> bool:
-    """SQL Server has no word RECURSIVE."""
+    """Whether a CTE is recursive; SQL Server has no keyword RECURSIVE."""
     return any(table.name.lower() == cte.alias.lower() for table in cte.find_all(exp.Table))
 
 
 def _integer_average(node: exp.Expr, kinds: Kinds) -> exp.Expr:
-    """The average of integers is an integer in SQL Server."""
+    """In SQL Server the average of integers is an integer."""
     if isinstance(node, exp.Avg) and kind_of(node.this, kinds) == "integer":
         return exp.cast(exp.Trunc(this=node.copy()), "bigint")
     return node
 
 
 def _concatenate_texts(tree: exp.Expr, kinds: Kinds) -> None:
-    """text + text is text || text; the innermost first, since each makes the next one a text."""
+    """text + text becomes text || text, innermost first: each result makes the next one text."""
     for node in reversed(list(tree.find_all(exp.Add))):
         if kind_of(node, kinds) == "text":
             node.replace(exp.DPipe(this=node.this, expression=node.expression))
 
 
 def _from_postgres(node: exp.Expr) -> exp.Expr:
-    """A backslash escapes in LIKE, and SIMILAR TO has the wildcards of LIKE."""
+    """In PostgreSQL a backslash escapes in LIKE, and SIMILAR TO has the wildcards of LIKE."""
     if isinstance(node, exp.Like | exp.ILike) and not isinstance(node.parent, exp.Escape):
         if "\\" in node.expression.name:
             return exp.Escape(this=node.copy(), expression=exp.Literal.string("\\"))
@@ -136,7 +136,7 @@ def _from_postgres(node: exp.Expr) -> exp.Expr:
 
 
 def _bounded_text(node: exp.Expr) -> exp.Expr:
-    """A cast to varchar(3) keeps three characters; neither engine here does that."""
+    """A cast to varchar(3) keeps three characters, which neither SQLite nor DuckDB does."""
     if not isinstance(node, exp.Cast) or not node.to.is_type(*exp.DataType.TEXT_TYPES):
         return node
     if not node.to.expressions:
@@ -146,12 +146,12 @@ def _bounded_text(node: exp.Expr) -> exp.Expr:
 
 
 def _integer_cast(node: exp.Expr, kinds: Kinds, dialect: str, engine: str) -> exp.Expr:
-    """SQL Server and SQLite cut a fraction off, PostgreSQL and DuckDB round it."""
-    cuts, engine_cuts = dialect == "tsql", engine == "sqlite"
+    """SQL Server and SQLite truncate a fraction, PostgreSQL and DuckDB round it."""
+    truncates, engine_truncates = dialect == "tsql", engine == "sqlite"
     if not isinstance(node, exp.Cast) or kind_of(node.this, kinds) != "number":
         return node
-    if node.to.is_type(*exp.DataType.INTEGER_TYPES) and cuts != engine_cuts:
-        node.set("this", (exp.Trunc if cuts else exp.Round)(this=node.this))
+    if node.to.is_type(*exp.DataType.INTEGER_TYPES) and truncates != engine_truncates:
+        node.set("this", (exp.Trunc if truncates else exp.Round)(this=node.this))
     elif (
         engine == "sqlite"
         and node.to.is_type(exp.DataType.Type.DECIMAL)
@@ -162,7 +162,7 @@ def _integer_cast(node: exp.Expr, kinds: Kinds, dialect: str, engine: str) -> ex
 
 
 def _with_ties(node: exp.Expr) -> exp.Expr:
-    """TOP 3 WITH TIES as a rank: DuckDB has QUALIFY, but no ties."""
+    """TOP 3 WITH TIES as a rank, since DuckDB has QUALIFY but not WITH TIES."""
     limit = node.args.get("limit")
     options = limit.args.get("limit_options") if limit else None
     if not isinstance(node, exp.Select) or limit is None or not options:
@@ -177,7 +177,7 @@ def _with_ties(node: exp.Expr) -> exp.Expr:
 
 
 def _joined_lateral(node: exp.Expr) -> exp.Expr:
-    """CROSS APPLY and OUTER APPLY, for which sqlglot writes a join without its ON."""
+    """CROSS APPLY and OUTER APPLY, which sqlglot translates to a join without ON."""
     if isinstance(node, exp.Join) and isinstance(node.this, exp.Lateral):
         applied = node.this.args.get("cross_apply")
         if applied is not None:
@@ -188,7 +188,7 @@ def _joined_lateral(node: exp.Expr) -> exp.Expr:
 
 
 def _like_class(node: exp.Expr) -> exp.Expr:
-    """[a-c] in a LIKE of SQL Server, which only a regular expression can say."""
+    """[a-c] in SQL Server's LIKE, which needs a regular expression in DuckDB."""
     is_escaped = isinstance(node, exp.Escape)
     like = node.this if is_escaped else node
     if not isinstance(like, exp.Like | exp.ILike) or (
@@ -205,12 +205,12 @@ def _like_class(node: exp.Expr) -> exp.Expr:
 
 
 def _like_without_case(node: exp.Expr) -> exp.Expr:
-    """LIKE ignores case in SQL Server, not in DuckDB, whatever the collation."""
+    """LIKE ignores case in SQL Server, but not in DuckDB under any collation."""
     return exp.ILike(**node.args) if type(node) is exp.Like else node
 
 
 def _for_sqlite(node: exp.Expr) -> exp.Expr:
-    """Functions that SQLite's grammar refuses, under the names functions.py gives them."""
+    """Functions that SQLite's grammar rejects, renamed as functions.py registers them."""
     options = node.args if isinstance(node, exp.LimitOptions) else {}
     if isinstance(node, _NOT_FOR_SQLITE) or options.get("with_ties") or options.get("percent"):
         raise QueryRejected("unsupported", f"{node.key} in SQLite")
@@ -224,7 +224,10 @@ def _for_sqlite(node: exp.Expr) -> exp.Expr:
 
 
 def _without_case(node: exp.Expr, kinds: Kinds) -> exp.Expr:
-    """Computed text has no collation in SQLite; a bare column keeps its own, and its index."""
+    """Adds a collation to computed text, which has none in SQLite.
+
+    A bare column keeps its own collation, and so its index.
+    """
     if not isinstance(node, _COMPARISONS) or isinstance(node.this, exp.Column):
         return node
     other = node.args.get("expression")

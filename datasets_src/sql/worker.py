@@ -1,4 +1,4 @@
-"""The process that runs SQL of a model: one JSON line in, one JSON line out.
+"""The process that executes model-written SQL: one JSON line in, one JSON line out.
 
 python -m datasets_src.sql.worker ~/.cache/gallipato/db-1f0c... tsql
 < {"texts": ["SELECT COUNT(*) AS n FROM rutas"], "engine": "sqlite", "limit_s": 1.0,
@@ -6,14 +6,15 @@ python -m datasets_src.sql.worker ~/.cache/gallipato/db-1f0c... tsql
 > {"status": "ok", "results": [[["n"], [[64]], false]], "detail": "", "cpu_s": 0.004,
    "needs_restart": false}
 
-With `max_rows` the first so many rows are the result, else more than MAX_ROWS are too many.
+With `max_rows` each result is truncated to that many rows; with null, more than MAX_ROWS rows are
+"too_large".
 
-Both databases are open read-only, no file may be written, and time and memory have an end that the
-kernel sets: past its time the process is killed by SIGPROF. That is an answer too, as a crash is;
-the parent (sandbox.py) reads it and starts another one.
+Both databases are opened read-only, no file may be written, and the kernel limits CPU time and
+memory: past its time limit the process is killed by SIGPROF. The parent (sandbox.py) reads the exit
+status as the outcome, as it does after a crash, and starts another worker.
 
-"unsupported" is SQL of another dialect for which the engine has no word, so that it says nothing
-about the SQL; "invalid" is what no engine would take.
+"unsupported" is SQL of another dialect whose syntax the engine lacks, which says nothing about its
+validity; "invalid" is SQL that no engine would accept.
 """
 
 import datetime
@@ -41,13 +42,13 @@ from datasets_src.sql.kinds import Kinds
 from datasets_src.sql.safety import QueryRejected, parse_select
 from datasets_src.sql.transpile import for_engine
 
-START_LIMIT_S = 120.0  # of the processor; sandbox.py waits as long for one that uses none
+START_LIMIT_S = 120.0  # CPU time; sandbox.py waits as long in wall time for an idle one
 MAX_ROWS = 10_000
-MAX_CELL_CHARS = 10_000  # longer texts are compared by their hash
-MAX_RESULT_CHARS = 4_000_000  # over all the texts of a request, a number counted as 8
-MEMORY_MIB = 512  # beyond what the idle process has
-DUCKDB_MEMORY_MIB = 384  # its buffers make room here, before the process ends at MEMORY_MIB
-RESTART_ABOVE_MIB = 256  # memory that an allocator keeps is not there for the next request
+MAX_CELL_CHARS = 10_000  # longer texts are compared by hash
+MAX_RESULT_CHARS = 4_000_000  # over all results of a request; a number counts as 8
+MEMORY_MIB = 512  # beyond the idle process
+DUCKDB_MEMORY_MIB = 384  # DuckDB evicts buffers here, before the process fails at MEMORY_MIB
+RESTART_ABOVE_MIB = 256  # memory that the allocator keeps is missing from the next request
 _ALLOWED = {
     sqlite3.SQLITE_SELECT,
     sqlite3.SQLITE_READ,
@@ -56,7 +57,7 @@ _ALLOWED = {
 }
 _SQL_ERRORS = (sqlite3.Error, sqlite3.Warning, duckdb.Error, ValueError, RecursionError)
 _MEMORY_ERRORS = (MemoryError, duckdb.OutOfMemoryException)
-# sqlite3 has one class for most faults.
+# sqlite3 has one exception class for most errors.
 _MISSING_IN_SQLITE = re.compile(
     r"no such function|syntax error|unrecognized token|incomplete input|no such collation"
 )
@@ -65,17 +66,17 @@ _KINDS = {
     **{"VARCHAR": "text", "BIGINT": "integer", "DOUBLE": "number"},
     **{"DATE": "date", "TIMESTAMP": "date"},
 }
-# Of the spellings that are equal without case, SQL Server may return any one here.
+# Nodes after which SQL Server may return any of the spellings that are equal without case.
 _ANY_SPELLING = (exp.Distinct, exp.Group, exp.SetOperation, exp.Max, exp.Min)
 
 
 class ResultTooLarge(Exception):
-    """More rows or characters than a result may have."""
+    """A result has more rows or characters than allowed."""
 
 
 @dataclass(frozen=True)
 class Engines:
-    """The connections of a process, and what rewriting needs to know of the tables."""
+    """A worker's connections, and the column types that transpiling needs."""
 
     dialect: str
     connections: dict[str, Any]
@@ -89,7 +90,7 @@ def _authorize(action: int, arg1: str | None, arg2: str | None, *_: str | None) 
 
 
 def open_sqlite(path: Path, dialect: str) -> sqlite3.Connection:
-    """A read-only connection that can do nothing but SELECT."""
+    """A read-only connection that only allows SELECT."""
     uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None)
     add_functions(connection, dialect)
@@ -102,7 +103,7 @@ def open_sqlite(path: Path, dialect: str) -> sqlite3.Connection:
 
 
 def open_duckdb(path: Path, dialect: str) -> duckdb.DuckDBPyConnection:
-    """A read-only connection without files, extensions or settings."""
+    """A read-only connection without access to files, extensions or settings."""
     config: dict[str, str | bool | int | float | list[str]] = {
         "threads": "1",
         "memory_limit": f"{DUCKDB_MEMORY_MIB}MiB",
@@ -121,7 +122,7 @@ def open_duckdb(path: Path, dialect: str) -> duckdb.DuckDBPyConnection:
 
 
 def open_engines(database: Database, dialect: str) -> Engines:
-    """Both engines, or the only one whose own dialect it is."""
+    """Both engines, or for an engine's own dialect only that engine."""
     connections: dict[str, Any] = {}
     if dialect != "duckdb":
         connections["sqlite"] = open_sqlite(database.sqlite, dialect)
@@ -132,7 +133,7 @@ def open_engines(database: Database, dialect: str) -> Engines:
 
 
 def _kinds(connection: duckdb.DuckDBPyConnection) -> Kinds:
-    """Of the columns that hold the same in every table that has them."""
+    """Types of the columns that have the same type in every table."""
     found = connection.execute(
         "SELECT lower(column_name), min(data_type), max(data_type) "
         "FROM information_schema.columns GROUP BY 1"
@@ -141,7 +142,7 @@ def _kinds(connection: duckdb.DuckDBPyConnection) -> Kinds:
 
 
 def plain_value(value: Any) -> Any:
-    """A JSON value by which cells are compared: 2.0 is 2, bytes and dates are text."""
+    """The JSON value by which a cell is compared: 2.0 becomes 2, bytes and dates become text."""
     if value is None or isinstance(value, bool | int):
         return None if value is None else int(value) if -(2**127) < value < 2**127 else hex(value)
     if isinstance(value, float | decimal.Decimal):
@@ -163,7 +164,11 @@ def plain_value(value: Any) -> Any:
 def read_rows(
     cursor: Any, remaining_chars: int, max_rows: int | None = None
 ) -> tuple[list[list[Any]], int]:
-    """The rows of a cursor, and how many characters are left; else ResultTooLarge."""
+    """The rows of a cursor, fetched in batches, and the remaining character budget.
+
+    Raises:
+        ResultTooLarge: more than MAX_ROWS rows, or the budget is used up.
+    """
     rows: list[list[Any]] = []
     while batch := cursor.fetchmany(256):
         for row in batch[: None if max_rows is None else max_rows - len(rows)]:
@@ -181,7 +186,7 @@ def read_rows(
 def iter_results(
     engines: Engines, texts: list[str], engine: str, max_rows: int | None = None
 ) -> Iterator[list[Any]]:
-    """For each text the names of its columns, its rows, and whether their case is left open."""
+    """For each text its column names, its rows, and whether their case is unspecified."""
     connection, dialect = engines.connections[engine], engines.dialect
     remaining_chars = MAX_RESULT_CHARS
     for sql in texts:
@@ -197,7 +202,7 @@ def iter_results(
 
 
 def _tsql_names(tree: exp.Expr) -> list[str]:
-    """What SQL Server calls the columns, "" where it gives no name; [] where a `*` hides them."""
+    """SQL Server's column names, "" for an unnamed one; [] if a `*` leaves them unknown."""
     selects = tree.selects if isinstance(tree, exp.Query) else []
     return [] if any(s.is_star for s in selects) else [s.output_name for s in selects]
 
@@ -205,7 +210,7 @@ def _tsql_names(tree: exp.Expr) -> list[str]:
 def run_request(
     engines: Engines, texts: list[str], engine: str, max_rows: int | None = None
 ) -> dict[str, Any]:
-    """Run `texts` up to the first that fails, and say how it went."""
+    """Run `texts` up to the first that fails; returns status, results and detail."""
     status, found, detail = "ok", [], ""
     try:
         found = list(iter_results(engines, texts, engine, max_rows))
@@ -237,12 +242,12 @@ def _status_of(error: BaseException, *, is_own: bool) -> str:
 
 
 def address_space_mib() -> float:
-    """Of this process, now."""
+    """Current address space of this process, in MiB."""
     return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() / 2**20
 
 
 def limit_process() -> float:
-    """No file may be written, no core dumped, and memory has an end; returns its MiB now."""
+    """Forbid file writes and core dumps and limit memory; returns the current MiB."""
     idle_mib = address_space_mib()
     end = int(idle_mib + MEMORY_MIB) << 20
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
@@ -252,11 +257,11 @@ def limit_process() -> float:
 
 
 def main(directory: str, dialect: str) -> None:
-    """Answer requests until the parent closes the pipe."""
+    """Serve requests until the parent closes the pipe."""
     signal.setitimer(signal.ITIMER_PROF, START_LIMIT_S)
     engines = open_engines(Database(Path(directory)), dialect)
     for engine in engines.connections:
-        run_request(engines, ["SELECT 1"], engine)  # what is loaded at the first call
+        run_request(engines, ["SELECT 1"], engine)  # load what the first call imports
     idle_mib = limit_process()
     signal.setitimer(signal.ITIMER_PROF, 0)
     print(json.dumps({"status": "ready"}), flush=True)

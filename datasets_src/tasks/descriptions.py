@@ -1,13 +1,13 @@
-"""A species description rewritten to a user's wish, with what the database says of the species.
+"""Rewriting a species description to a user's request, given database rows about the species.
 
 {"id": "f0007", "group": "nutria:Ribalta", "wish": "Añade en cuántas rutas se ha visto",
  "description": "La nutria de Ribalta mide 24 cm.", "science": "Mamífero. Longitud: 24 cm.",
  "context": "[{\"rutas\": 12}]", "target": "La nutria … Se ha visto en 12 rutas.", "split": "train"}
 
-The plain form is BioSenda's (github.com/alberalm/Hackathon-PNAV), byte for byte. Of its nine rows
-for one species and wish the science and the context are the same; `field_order: shared_first` puts
-these first and the wish last, so that they are computed once. `context` is JSON as the model sees
-it; "" or [{"": null}] where the database knows nothing.
+The plain form is BioSenda's (github.com/alberalm/Hackathon-PNAV), byte for byte. Its nine rows for
+one species and wish share science and context; `field_order: shared_first` puts these first and the
+wish last, so that the shared prefix is computed once. `context` is JSON as the model sees it; "" or
+[{"": null}] if the database has nothing.
 """
 
 import json
@@ -23,18 +23,18 @@ from datasets_src.text.spanish_numbers import numbers_in, numbers_in_json
 from datasets_src.types import Example, Message
 
 FIELDS = {
-    "wish": "what the user asks for",
-    "description": "the text to adapt",
+    "wish": "the user's request",
+    "description": "the text to rewrite",
     "science": "the scientific description",
-    "context": "rows of the database as JSON",
-    "target": "the adapted text",
+    "context": "database rows as JSON",
+    "target": "the rewritten text",
 }
 METRIC = "chrf"
 METRICS = (
     *("chrf", "exact", "levenshtein", "length_ratio"),
     *("unchanged_copy", "reference_copy", "numbers_kept", "no_invented_numbers"),
 )
-# A target may have several lines, so a line break ends no reply; the next heading does.
+# A target may have several lines, so the reply ends at the next heading, not at a line break.
 STOP = ("\n###",)
 HEADINGS = {
     "wish": "### Prompt:::",
@@ -54,12 +54,13 @@ class Options(Section):
     """`data.task_options` of this task."""
 
     field_order: Literal["authors", "shared_first"] = Field(
-        "authors", description="order of the prompt's fields; shared_first computes fewer tokens"
+        "authors",
+        description="order of the prompt's fields: as published, or shared first (computed once)",
     )
 
 
 def load(rows: Iterable[Mapping[str, Any]], options: Options) -> Iterator[Example]:
-    """Examples of mapped rows. UserError: a row whose wish, description or target is no text."""
+    """Examples from mapped rows. UserError: wish, description or target is not a non-empty text."""
     for row in rows:
         yield Example(
             id=row["id"],
@@ -76,24 +77,24 @@ def load(rows: Iterable[Mapping[str, Any]], options: Options) -> Iterator[Exampl
 def _text(row: Mapping[str, Any], name: str) -> str:
     value = row[name]
     if name == "context" and not isinstance(value, str):
-        # As the authors' files have it.
+        # The indentation of the authors' files.
         return json.dumps(value, indent=2)
     may_be_empty = name in ("science", "context")
     if not isinstance(value, str) or not (value.strip() or may_be_empty):
         raise UserError(
-            f"data.train_file: row {row['id']}: `{name}` is {value!r}, not a text; "
+            f"data.train_file: row {row['id']}: `{name}` is {value!r}, expected text; "
             "fill it in or remove the row"
         )
     return value
 
 
 def to_messages(example: Example) -> list[Message]:
-    """One user turn: the fields under their headings."""
+    """One user turn with the fields under their headings."""
     return [{"role": "user", "content": "\n\n".join(_fields(example))}]
 
 
 def to_text(example: Example) -> tuple[str, str]:
-    """BioSenda's prompt, and the text with the line break that ends it there."""
+    """BioSenda's prompt, and the target with the line break that ends it there."""
     return "\n\n".join([*_fields(example), CUE, ""]), f"{example.target}\n"
 
 
@@ -103,9 +104,9 @@ def _fields(example: Example) -> list[str]:
 
 
 def score(example: Example, reply: str) -> dict[str, float]:
-    """METRICS of one reply; `numbers_kept` only where the reference has a number.
+    """METRICS of one reply; `numbers_kept` only if the reference has a number.
 
-    `reference_copy` does not depend on the reply: it is what `unchanged_copy` should be.
+    `reference_copy` does not depend on the reply: `unchanged_copy` should equal it.
     """
     target, in_reply, in_target = example.target, numbers_of(reply), numbers_of(example.target)
     invented = in_reply - in_target - _given_numbers(example)
@@ -124,12 +125,12 @@ def score(example: Example, reply: str) -> dict[str, float]:
 
 
 def numbers_of(text: str) -> set[str]:
-    """Distinct numbers of a text."""
+    """The distinct numbers in a text."""
     return set(numbers_in(text[:MAX_CHARS]))
 
 
 def _given_numbers(example: Example) -> set[str]:
-    """Numbers of the inputs. The JSON counts as it is meant and as it reads: 12.345 is either."""
+    """Numbers in the inputs; JSON is read as JSON and as text, where 12.345 differs."""
     texts = (example.inputs[name] for name in HEADINGS)
     return {n for text in texts for n in numbers_in(text)} | {
         *numbers_in_json(example.inputs["context"])
@@ -137,13 +138,13 @@ def _given_numbers(example: Example) -> set[str]:
 
 
 def why(example: Example, reply: str, scores: Mapping[str, float]) -> str:
-    """What is wrong with a reply that is not the reference, "" for one that is."""
+    """What is wrong with the reply; "" if it equals the reference."""
     if scores[METRIC] == 1:
         return ""
     if not reply.strip():
         return "empty"
     if scores["unchanged_copy"] and not scores["reference_copy"]:
-        return "the text unchanged"
+        return "text left unchanged"
     in_reply, in_target = numbers_of(reply), numbers_of(example.target)
     faults = []
     if missing := in_target - in_reply:
@@ -159,12 +160,12 @@ def _first_few(numbers: set[str]) -> str:
 
 
 def slices(example: Example) -> dict[str, str]:
-    """By what the reference does to the text, and whether the database knows something."""
+    """By how the reference changes the text, and whether the context has a value."""
     return {"change": change_of(example), "context": "rows" if _has_rows(example) else "none"}
 
 
 def change_of(example: Example) -> str:
-    """ "copy", "prefix" or "suffix" (the text with something before or behind it), "rewrite"."""
+    """ "copy", "prefix" or "suffix" (text added before or after), "rewrite"."""
     text, target = fold(example.inputs["description"]), fold(example.target)
     if text == target:
         return "copy"
@@ -174,7 +175,7 @@ def change_of(example: Example) -> str:
 
 
 def _has_rows(example: Example) -> bool:
-    """Whether the context holds a value that is not null."""
+    """Whether the context has a non-null value."""
     try:
         rows = json.loads(example.inputs["context"])
     except ValueError:

@@ -4,22 +4,22 @@
  "context": "Cría del alcotán en Monteviejo: 10.5555/zoo.2023.935\\nGenética de la nutria en …",
  "dois": ["10.5555/zoo.2023.935"], "split": "train"}
 
-`dois` is a list or a text; an empty one, or "not found", says that no article answers. Two things
-can be learnt, and what is held out differs (`answer_from`):
+`dois` is a list or a text; empty or "not found" means that no article answers. `answer_from` sets
+what is learnt, and with it what is held out:
 
-context   Choosing among the works that a search found, which stand in the prompt, as in the
-          retrieval variants of github.com/jordieres/LLM-FineTuning_GDJF_2024. That can be done
-          for articles never seen, so the split is by `group`: the articles that a row is about.
-memory    Recalling DOIs from the question alone, as in their fine-tuning. Nobody recalls what was
-          never shown, so a split by articles measures nothing: articles are on both sides, each
-          row is a group, a split column does not count, and held out are wordings.
+context   Selecting among retrieved works in the prompt, as in the retrieval variants of
+          github.com/jordieres/LLM-FineTuning_GDJF_2024. This generalises to unseen articles, so
+          the split is by `group`: the articles that a row is about.
+memory    Recalling DOIs from the question alone, as in their fine-tuning. An article absent from
+          training cannot be recalled, so a split by articles measures nothing: articles are on
+          both sides, each row is a group, a split column is ignored, and wordings are held out.
 
-The rows in datasets_src/shipped/biblioteca can be used both ways. jobs/configs/doi.yaml asks from
-memory: in its minute the pocket model learns a hundred subjects by heart, not to choose.
+The rows in datasets_src/shipped/biblioteca support both. jobs/configs/doi.yaml uses memory: in its
+minute of training the pocket model memorises a hundred subjects but does not learn to select.
 
-`doi_exact` chooses the checkpoint: by `doi_f1` a reply that lists the whole context is nearly half
-right. A reply without a DOI is right only where there is none to give and it says so in words: an
-empty reply says nothing.
+`doi_exact` chooses the checkpoint: by `doi_f1` a reply that lists the whole context scores nearly
+half. A reply without a DOI is right only if there is none to give and it says so in words; an empty
+reply does not count as abstention.
 """
 
 import re
@@ -37,9 +37,9 @@ from datasets_src.text.dois import Found, find_dois
 from datasets_src.types import Example, Message
 
 FIELDS = {
-    "question": "what the user asks",
-    "context": "the works to choose from, as a text or a list of texts (unused from memory)",
-    "dois": "the DOIs that answer: a list or a text; none, or `not found`",
+    "question": "the user's question",
+    "context": "the works to choose from, a text or a list of texts (unused for memory)",
+    "dois": "the DOIs that answer, a list or a text; empty or `not found` if none does",
 }
 METRIC = "doi_exact"
 METRICS = ("doi_exact", "doi_f1", "well_formed", "no_invented", "abstention", "answered")
@@ -61,7 +61,7 @@ _ONE_OR_MORE = {
     ),
     "bare": ("", ""),
 }
-# How a reply says that there is nothing, in English, Spanish and Catalan.
+# Phrases of abstention in English, Spanish and Catalan.
 _ABSTAINS = re.compile(
     r"\b(not (be )?found|(can|could)(no| no|')t find|no (article|paper|work|doi|result)|nothing|"
     r"none\b|(don't|do not) know|no (se )?(ha|he|hay|encontr|consta|existe|aparece|lo sé|hi ha)|"
@@ -74,33 +74,35 @@ class Options(Section):
     """`data.task_options` of this task."""
 
     answer_from: Literal["context", "memory"] = Field(
-        "context", description="choose among the works in the prompt, or recall; see the task"
+        "context", description="select among the works in the prompt, or recall from memory"
     )
     answer_form: Literal["authors", "spanish", "bare"] = Field(
-        "authors", description="an English sentence, a Spanish one, or the DOIs alone"
+        "authors", description="target: an English sentence, a Spanish one, or only the DOIs"
     )
     field_order: Literal["authors", "shared_first"] = Field(
-        "authors", description="question, then works; shared_first computes equal works once"
+        "authors", description="question, then works; shared_first: works first, computed once"
     )
     known_file: str | None = Field(
-        None, description="text of any kind with all DOIs that exist; default: those in the context"
+        None, description="text file with all existing DOIs; default: those in the context"
     )
     require_overlap: bool = Field(
-        True, description="refuse a row with an answer whose question has no word of its context"
+        True,
+        description="reject a row with an answer whose question shares no word with its context",
     )
 
 
 def check(options: Options) -> None:
-    """UserError where `known_file` cannot be read or has no DOI."""
+    """Raise UserError if `known_file` cannot be read or has no DOI."""
     if options.known_file is not None:
         _known_in(options.known_file)
 
 
 def load(rows: Iterable[Mapping[str, Any]], options: Options) -> Iterator[Example]:
-    """Examples of mapped rows.
+    """Examples from mapped rows.
 
-    UserError, at once: what `check` finds; on the way: a row without a question, with DOIs that
-    are none or not in the context to choose from, or whose question was made of another row.
+    Raises:
+        UserError: immediately, what `check` finds; while iterating, a row without a question, with
+            invalid DOIs, with a DOI that its context lacks, or with another row's question.
     """
     check(options)
     return (_example(row, options) for row in rows)
@@ -130,30 +132,33 @@ def _example(row: Mapping[str, Any], options: Options) -> Example:
 
 
 def _fault(question: str, context: str, dois: list[str], options: Options) -> str:
-    """What is wrong with a row, and how to mend it; "" for a good one."""
+    """What is wrong with a row and how to fix it; "" if nothing is."""
     if not question:
         return "`question` is empty; fill it in or remove the row"
     lost = set(dois) - set(find_dois(context).dois)
     if context and lost and options.answer_from == "context":
         return (
-            f"{min(lost)} is not in the context, so that answering it is inventing it; add it "
+            f"{min(lost)} is not in the context, so the model would learn to invent it; add it "
             "there, or set task_options: {answer_from: memory}"
         )
     if dois and context and options.require_overlap and not _overlap(question, context):
         return (
-            f"the question has no word of its context, as if it were of another row: "
+            f"the question shares no word with its context, so it may belong to another row: "
             f"{question[:60]!r}; correct it, or set task_options: {{require_overlap: false}}"
         )
     return ""
 
 
 def _overlap(question: str, context: str) -> bool:
-    """Of 1,601 questions that the authors' converter made, none was about its own row."""
+    """Whether they share a content word.
+
+    Of 1,601 questions from the authors' converter, none was about its own row.
+    """
     return any(is_in(word, context) for word in content_words(question))
 
 
 def _text(value: Any) -> str:
-    """A text, or the lines of a list of them."""
+    """A text, or a list of texts joined by line breaks."""
     return "\n".join(map(str, value)).strip() if isinstance(value, list) else str(value).strip()
 
 
@@ -162,8 +167,8 @@ def _reference(value: Any, where: str) -> list[str]:
     found = find_dois(text)
     if found.num_malformed or (text and not found.dois and not _ABSTAINS.search(text)):
         raise UserError(
-            f"{where}: `dois` is {text!r}, of which a part is no DOI (10.NNNN/suffix); correct it, "
-            "or write `not found`"
+            f"{where}: `dois` is {text!r}, not only DOIs (10.NNNN/suffix); correct it, or write "
+            "`not found`"
         )
     return list(found.dois)
 
@@ -174,7 +179,7 @@ def _answer(dois: list[str], form: str) -> str:
 
 
 def to_messages(example: Example) -> list[Message]:
-    """One user turn: the question and, under `answer_from: context`, the works."""
+    """One user turn: the question and, with `answer_from: context`, the works."""
     question, context = example.inputs["question"], example.inputs["context"]
     parts = (
         [question, context] if example.inputs["field_order"] == "authors" else [context, question]
@@ -183,7 +188,7 @@ def to_messages(example: Example) -> list[Message]:
 
 
 def to_text(example: Example) -> tuple[str, str]:
-    """The same under headings, and the answer on one line."""
+    """The same fields under headings, and the answer on one line."""
     headed = {"### Question:": example.inputs["question"], "### Works:": example.inputs["context"]}
     parts = [f"{head}\n{text}\n" for head, text in headed.items() if text]
     if example.inputs["field_order"] == "shared_first":
@@ -192,12 +197,12 @@ def to_text(example: Example) -> tuple[str, str]:
 
 
 def score(example: Example, reply: str) -> dict[str, float]:
-    """Those of METRICS that apply: `doi_exact` and `doi_f1` always, and
+    """The METRICS that apply: `doi_exact` and `doi_f1` always, and
 
-    well_formed   where the reply claims a DOI: whether each is 10.NNNN/suffix
-    no_invented   where it gives one and it is known which exist: the share of those that do
-    abstention    where there is none to give: whether the reply says so
-    answered      where there is one to give: whether the reply gives any
+    well_formed   if the reply claims a DOI: whether each is 10.NNNN/suffix
+    no_invented   if it gives one and the existing ones are known: the share that exists
+    abstention    if no DOI answers: whether the reply says so
+    answered      if a DOI answers: whether the reply gives any
     """
     found, expected = find_dois(reply), set(example.inputs["dois"])
     given = set(found.dois)
@@ -217,25 +222,25 @@ def score(example: Example, reply: str) -> dict[str, float]:
 
 
 def why(example: Example, reply: str, scores: Mapping[str, float]) -> str:
-    """Why `doi_exact` is not 1, in a few words."""
+    """Why `doi_exact` is below 1, in a few words; "" if it is 1."""
     if scores["doi_exact"] == 1:
         return ""
     found, expected = find_dois(reply), set(example.inputs["dois"])
     given = set(found.dois)
     if not expected:
-        return f"gives {len(given)} DOIs, there is none to give" if given else "does not say none"
+        return f"gives {len(given)} DOIs where none answers" if given else "does not say none"
     if not given and not found.num_malformed:
-        return "says that there is none" if _abstains(reply, found) else "no DOI"
+        return "abstains" if _abstains(reply, found) else "no DOI"
     faults = {
         f"{len(expected - given)} of {len(expected)} DOIs missing": expected - given,
-        f"{len(given - expected)} others given": given - expected,
+        f"{len(given - expected)} wrong ones": given - expected,
         f"{found.num_malformed} malformed": found.num_malformed,
     }
     return ", ".join(text for text, there in faults.items() if there)
 
 
 def slices(example: Example) -> dict[str, str]:
-    """By how many DOIs answer."""
+    """By the number of DOIs that answer."""
     return {"answer": ("none", "one", "several")[min(2, len(example.inputs["dois"]))]}
 
 
@@ -251,13 +256,15 @@ def _known(example: Example) -> frozenset[str]:
 
 @lru_cache(maxsize=4)
 def _known_in(file: str) -> frozenset[str]:
-    """DOIs of a file: a list, or rows of any kind in text, of which the rest does not count."""
+    """All DOIs found in a text file of any format."""
     key, path = "data.task_options.known_file", Path(file).expanduser()
     try:
         known = frozenset(find_dois(path.read_text(encoding="utf-8")).dois)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise UserError(f"{key}: {path} cannot be read ({reason}); give a UTF-8 text") from error
+        raise UserError(
+            f"{key}: {path} cannot be read ({reason}); give a UTF-8 text file"
+        ) from error
     if not known:
-        raise UserError(f"{key}: {path} has no DOI; give e.g. a text with one on each line")
+        raise UserError(f"{key}: {path} has no DOI; give e.g. a text file with one per line")
     return known

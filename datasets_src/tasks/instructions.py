@@ -1,9 +1,9 @@
-"""An instruction, maybe with an input, and the answer: Alpaca's columns, scored as text.
+"""Instruction following with Alpaca's columns (instruction, optional input, output).
 
 {"id": "1", "instruction": "¿Qué artículo habla de perros?", "input": "Art. 12. …", "output": "…"}
 
-Where rows may lack the input, columns: {input: '*'}. The plain form is Alpaca's with Spanish
-headings.
+If rows may lack the input, set columns: {input: '*'}. The plain form is Alpaca's with Spanish
+headings; replies are scored as text.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,9 +18,9 @@ from datasets_src.text.measures import chrf, exact, token_f1
 from datasets_src.types import Example, Message
 
 FIELDS = {
-    "instruction": "what the user asks",
-    "input": "the text it is asked of; may be empty",
-    "output": "the answer",
+    "instruction": "the user's instruction",
+    "input": "the text it applies to; may be empty",
+    "output": "the reference answer",
 }
 METRIC = "chrf"
 METRICS = ("chrf", "token_f1", "exact")
@@ -31,19 +31,19 @@ class Options(Section):
     """`data.task_options` of this task."""
 
     field_order: alpaca.Order = Field(
-        "authors", description="instruction before input, or shared_first: input before instruction"
+        "authors", description="instruction, then input; shared_first: input first"
     )
 
 
 def load(rows: Iterable[Mapping[str, Any]], options: Options) -> Iterator[Example]:
-    """Examples of mapped rows. UserError: a row without instruction or output."""
+    """Examples from mapped rows. UserError: a row without instruction or output."""
     for raw in rows:
         row = {**raw, "input": alpaca.optional(raw["input"], "input")}
         for name in FIELDS:
             value = row[name]
             if not isinstance(value, str) or not (value.strip() or name == "input"):
                 raise UserError(
-                    f"data.train_file: row {row['id']}: `{name}` is {value!r}, not a text; "
+                    f"data.train_file: row {row['id']}: `{name}` is {value!r}, expected text; "
                     "fill it in or remove the row"
                 )
         yield Example(
@@ -60,7 +60,7 @@ def load(rows: Iterable[Mapping[str, Any]], options: Options) -> Iterator[Exampl
 
 
 def to_messages(example: Example) -> list[Message]:
-    """One user turn: instruction and input with a line break between them."""
+    """One user turn: instruction and input, separated by a line break."""
     given = example.inputs
     content = alpaca.join(given["instruction"], given["input"], order=given["field_order"])
     return [{"role": "user", "content": content}]
@@ -83,7 +83,7 @@ def score(example: Example, reply: str) -> dict[str, float]:
 
 
 def why(example: Example, reply: str, scores: Mapping[str, float]) -> str:
-    """How far a reply is from the output, "" for one that is the output."""
+    """The reply's chrF; "" if it equals the output."""
     if scores[METRIC] == 1:
         return ""
     return f"chrF {scores[METRIC]:.2f}" if reply.strip() else "empty"

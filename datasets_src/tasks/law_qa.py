@@ -1,13 +1,13 @@
-"""Questions on a law, answered in short with the articles that say so.
+"""Short answers to questions about a law, citing the articles that support them.
 
 {"id": "l0007", "group": "FM:12", "question": "¿A qué hora cierran los refugios de Ribalta?",
  "context": "Art. 12 FM. Los refugios de Ribalta cierran a las 22 horas.",
  "answer": "A las 22 horas (art. 12 FM).", "split": "train"}
 
-`context` is the law as the model may read it, "" for answers by heart (where rows have none,
-columns: {context: '*'}). A question with options "a) … b) …" is a choice if its answer names one.
-An answer that holds one of `abstentions` says that the law has none. The form of the
-prompt is in text/alpaca.py, that of citations in text/law_articles.py.
+`context` holds the articles to read; "" asks from memory (if rows have no such column, set
+columns: {context: '*'}). A question with options "a) … b) …" is multiple choice if its answer names
+one. An answer that contains one of `abstentions` states that the law has no answer. The prompt
+format is in text/alpaca.py, the citation format in text/law_articles.py.
 """
 
 import json
@@ -28,14 +28,14 @@ from datasets_src.text.measures import fold, token_f1
 from datasets_src.types import Example, Message
 
 FIELDS = {
-    "question": "what is asked, maybe with options a) b) c)",
+    "question": "the question, optionally with options a) b) c)",
     "context": "the articles to read; may be empty",
-    "answer": "the answer, citing its articles",
+    "answer": "the reference answer, citing its articles",
 }
 METRIC = "token_f1"
 METRICS = ("token_f1", "citation_f1", "article_exists", "choice_accuracy", "abstention")
 STOP = alpaca.STOP
-# Laws of Ecuador, by the code they are cited with.
+# Laws of Ecuador by citation code.
 LAWS = {
     "CRE": [
         *("Constitución de la República del Ecuador", "Constitución de la República"),
@@ -66,28 +66,31 @@ class Options(Section):
     """`data.task_options` of this task."""
 
     field_order: alpaca.Order = Field(
-        "authors", description="question before law, or shared_first: law before question"
+        "authors", description="question, then law; shared_first: law first"
     )
     articles_file: str | None = Field(
         None,
-        description='JSON of the articles there are: {"CRE": ["1-444"]}, or ["1-60", "61 bis"]',
+        description='JSON file of existing articles: {"CRE": ["1-444"]} or ["1-60", "61 bis"]',
     )
-    laws: dict[str, list[str]] = Field(LAWS, description="code of a law -> names it is cited by")
+    laws: dict[str, list[str]] = Field(
+        LAWS, description="citation code of a law -> its other names"
+    )
     abstentions: tuple[str, ...] = Field(
-        ABSTENTIONS, min_length=1, description="phrases by which an answer says there is none"
+        ABSTENTIONS, min_length=1, description="phrases with which an answer abstains"
     )
 
 
 def check(options: Options) -> None:
-    """Raise UserError where the file of articles is missing or of another form."""
+    """Raise UserError if `articles_file` is missing or malformed."""
     _known(options)
 
 
 def load(rows: Iterable[Mapping[str, Any]], options: Options) -> Iterator[Example]:
-    """Examples of mapped rows.
+    """Examples from mapped rows.
 
-    UserError, at once: what `check` finds; on the way: a row without question or answer, or one
-    whose answer cites an article that is neither in the file nor in its context.
+    Raises:
+        UserError: immediately, what `check` finds; while iterating, a row without question or
+            answer, or whose answer cites an article in neither the file nor its context.
     """
     shared = {
         "field_order": options.field_order,
@@ -113,7 +116,9 @@ def _known(options: Options) -> dict[str, list[str]]:
     known = {"": value} if isinstance(value, list) else value
     lists = list(known.values()) if isinstance(known, dict) else []
     if not lists or not all(isinstance(x, list) and x for x in lists):
-        raise UserError(f'{where}: no lists of articles; write e.g. {{"CRE": ["1-444", "61 bis"]}}')
+        raise UserError(
+            f'{where}: not lists of articles; write e.g. {{"CRE": ["1-444", "61 bis"]}}'
+        )
     return {str(law): [str(entry) for entry in entries] for law, entries in known.items()}
 
 
@@ -122,7 +127,7 @@ def _example(row: Mapping[str, Any], shared: Mapping[str, Any]) -> Example:
     for name in FIELDS:
         if not isinstance(row[name], str) or not (row[name].strip() or name == "context"):
             raise UserError(
-                f"data.train_file: row {row['id']}: `{name}` is {row[name]!r}, not a text; "
+                f"data.train_file: row {row['id']}: `{name}` is {row[name]!r}, expected text; "
                 "fill it in or remove the row"
             )
     example = Example(
@@ -141,7 +146,7 @@ def _example(row: Mapping[str, Any], shared: Mapping[str, Any]) -> Example:
 
 
 def to_messages(example: Example) -> list[Message]:
-    """One user turn: question and law with a line break between them."""
+    """One user turn: question and law, separated by a line break."""
     given = example.inputs
     content = alpaca.join(given["question"], given["context"], order=given["field_order"])
     return [{"role": "user", "content": content}]
@@ -155,11 +160,11 @@ def to_text(example: Example) -> tuple[str, str]:
 
 
 def score(example: Example, reply: str) -> dict[str, float]:
-    """METRICS of one reply, those that apply to the row.
+    """The METRICS that apply to the row.
 
-    `citation_f1` where the reference cites; `article_exists` where articles are known: 1 if all
-    that the reply cites exist and, where the reference cites, there is one; `choice_accuracy` for
-    multiple choice; `abstention` where the reference abstains.
+    `citation_f1` if the reference cites. `article_exists` if articles are known: 1 if all cited
+    articles exist and, if the reference cites, the reply does too. `choice_accuracy` for multiple
+    choice. `abstention` if the reference abstains.
     """
     in_reply, in_target = _cited(example, fold(reply)), _cited(example, example.target)
     scores = {"token_f1": token_f1(_one_form(reply), _one_form(example.target))}
@@ -176,7 +181,7 @@ def score(example: Example, reply: str) -> dict[str, float]:
 
 
 def citation_f1(in_reply: Sequence[Citation], in_target: Sequence[Citation]) -> float:
-    """F1 of citations; one is right that agrees with one of the other side."""
+    """F1 of citations; a citation is right if it agrees with any of the other side."""
     right = sum(any(a.agrees(b) for b in in_target) for a in in_reply)
     found = sum(any(a.agrees(b) for a in in_reply) for b in in_target)
     if not right:
@@ -194,7 +199,7 @@ def _has_articles(example: Example) -> bool:
 
 
 def _unknown(example: Example, citations: Sequence[Citation]) -> list[Citation]:
-    """Those that are neither in the file nor in the context; none where neither has an article."""
+    """Citations in neither the file nor the context; empty if neither lists an article."""
     read = _cited(example, example.inputs["context"])
     if not read and not example.inputs["known"]:
         return []
@@ -207,7 +212,7 @@ def _unknown(example: Example, citations: Sequence[Citation]) -> list[Citation]:
 
 
 def _one_form(text: str) -> str:
-    """The word before an article's number in one form, so that F1 does not count it as another."""
+    """Normalise the word before an article's number, so that F1 ignores its form."""
     return re.sub(r"\bart(?:[ií]culo)?s?\b\.?", "art", fold(text), flags=re.IGNORECASE)
 
 
@@ -222,13 +227,13 @@ def _abstains(example: Example, text: str) -> bool:
 
 
 def why(example: Example, reply: str, scores: Mapping[str, float]) -> str:
-    """What is wrong with a reply that does not have the words of the reference, "" if it has."""
+    """What is wrong with the reply; "" if its token F1 is 1."""
     if scores[METRIC] == 1:
         return ""
     if not reply.strip():
         return "empty"
     if _abstains(example, reply) != _abstains(example, example.target):
-        return "says there is none" if _abstains(example, reply) else "answers where there is none"
+        return "abstains" if _abstains(example, reply) else "does not abstain"
     in_reply, in_target = _cited(example, fold(reply)), _cited(example, example.target)
     faults = []
     if scores.get("choice_accuracy") == 0:
@@ -246,7 +251,7 @@ def _listed(citations: Sequence[Citation]) -> str:
 
 
 def slices(example: Example) -> dict[str, str]:
-    """By the kind of answer."""
+    """By kind of answer."""
     if _abstains(example, example.target):
         return {"kind": "abstention"}
     return {"kind": "choice" if _choice(example, example.target) else "answer"}

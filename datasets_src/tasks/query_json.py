@@ -1,13 +1,13 @@
-"""A search query in Catalan, Spanish or English, parsed into JSON; scored field by field.
+"""Parsing a Catalan, Spanish or English search query into JSON; scored field by field.
 
 {"id": "c0007", "group": "in_year:brúixola:2019", "query": "projectes BRUIXOLA del 2019",
  "target": {"doc_type": "projects", "filters": {…}, "organisations": [], "semantic_query": null,
             "query_rewrite": "Llista de projectes Brúixola 2030 del 2019", "meta": {"lang": "CA"}}}
 
-IMPULSE's task (github.com/sirisacademic/aina-impulse); datasets_src/query_json/schema.py has the
-whole JSON. Its rows are the target themselves: columns: {query: meta.original_query, target: "*",
-id: meta.id}. The prompt is the authors' conversation, in which the system turn, the only part that
-rows share, stands first already.
+IMPULSE's task (github.com/sirisacademic/aina-impulse); the full schema is in
+datasets_src/query_json/schema.py. A row of its files is the target itself: columns: {query:
+meta.original_query, target: "*", id: meta.id}. The prompt is the authors' conversation; its system
+turn, the only part that rows share, already comes first.
 """
 
 import json
@@ -27,14 +27,14 @@ from datasets_src.query_json.schema import Query, read_object
 from datasets_src.text.folding import words
 from datasets_src.types import Example, Message
 
-FIELDS = {"query": "what the user asks", "target": "the parsed query: an object, or JSON text"}
-# Right in all that a search is run by. `relaxed` forgives a wrong type or place of an organisation,
-# which finds other projects, and a reply in another language.
+FIELDS = {"query": "the user's search query", "target": "the parsed query, an object or JSON text"}
+# All fields that a search uses are right. `relaxed` ignores the type and place of an organisation,
+# which change the search results, and the language of the reply.
 METRIC = "strict"
 METRICS = fields.METRICS
 STOP = ("\n\n",)
 TABLES = ("organisations", "programmes", "types", "places", "topics")
-# The authors' classes of errors, worst first.
+# The authors' error classes, worst first.
 ERRORS = {
     "language": "language mismatch",
     "programme": "wrong programme",
@@ -54,21 +54,24 @@ class Options(Section):
     """`data.task_options` of this task."""
 
     target_form: Literal["authors", "compact"] = Field(
-        "authors", description="JSON with indent=2 as IMPULSE's, or the same without white space"
+        "authors", description="target: JSON with indent=2 as in IMPULSE, or without white space"
     )
-    system_prompt_file: str | None = Field(None, description="text of the system turn")
-    organisations_file: str | None = Field(None, description="equivalent names, .tsv or .json")
-    programmes_file: str | None = Field(None, description="the same of programmes")
-    types_file: str | None = Field(None, description="the same of types of organisations")
-    places_file: str | None = Field(None, description="the same of places")
-    topics_file: str | None = Field(None, description="the same of semantic queries and words")
+    system_prompt_file: str | None = Field(None, description="text file of the system message")
+    organisations_file: str | None = Field(
+        None, description="equivalent organisation names, .tsv or .json"
+    )
+    programmes_file: str | None = Field(None, description="equivalent programmes")
+    types_file: str | None = Field(None, description="equivalent organisation types")
+    places_file: str | None = Field(None, description="equivalent places")
+    topics_file: str | None = Field(None, description="equivalent semantic queries and words")
     ambiguous_names: Literal["refuse", "apart"] = Field(
-        "refuse", description="a table's names of several classes: a fault, or equal to no other"
+        "refuse",
+        description="names in several classes of a table: an error, or a class of their own",
     )
 
 
 def check(options: Options) -> None:
-    """Raise UserError for every table and text that is missing or broken."""
+    """Raise UserError with every table and text file that is missing or malformed."""
     faults: list[str] = []
     checks: list[Callable[[], object]] = [partial(_system_prompt, options)]
     checks += [partial(_open, options.ambiguous_names, *named) for named in _paths(options).items()]
@@ -82,9 +85,11 @@ def check(options: Options) -> None:
 
 
 def load(rows: Iterable[Mapping[str, Any]], options: Options) -> Iterator[Example]:
-    """Examples of mapped rows; of a target only the keys of the schema are kept, and not meta.id.
+    """Examples from mapped rows; targets keep only the schema's keys, without meta.id.
 
-    UserError, at once: what `check` finds; on the way: a target that is not by the schema.
+    Raises:
+        UserError: immediately, what `check` finds; while iterating, a target that violates the
+            schema.
     """
     check(options)
     shared = {
@@ -102,7 +107,7 @@ def _example(
     query = row.get("query")
     if not isinstance(query, str) or not query.strip():
         raise UserError(
-            f"data.train_file: row {identity}: `query` is {query!r}, not a text; "
+            f"data.train_file: row {identity}: `query` is {query!r}, expected text; "
             "fill it in or remove the row"
         )
     target = _target(row.get("target"), identity)
@@ -120,7 +125,7 @@ def _target(value: Any, identity: str) -> dict[str, Any]:
     where = f"data.train_file: row {identity}: `target`"
     given = read_object(value) if isinstance(value, str) else value
     if not isinstance(given, dict):
-        raise UserError(f"{where} is no JSON object; write one, or remove the row")
+        raise UserError(f"{where} is not a JSON object; write one, or remove the row")
     kept = {name: given[name] for name in given if name in Query.model_fields}
     if isinstance(kept.get("meta"), dict):
         kept["meta"] = {name: v for name, v in kept["meta"].items() if name != "id"}
@@ -145,12 +150,12 @@ def _system_prompt(options: Options) -> str:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise UserError(
             f"data.task_options.system_prompt_file: {path} cannot be read ({reason}); give a UTF-8 "
-            "text file with what the model shall be told"
+            "text file with the system message"
         ) from error
 
 
 def _paths(options: Options) -> dict[str, str]:
-    """Absolute paths; workers start in other directories."""
+    """Absolute paths, since workers start in other directories."""
     named = ((name, getattr(options, f"{name}_file")) for name in TABLES)
     return {name: str(Path(path).expanduser().resolve()) for name, path in named if path}
 
@@ -160,7 +165,7 @@ def _open(ambiguous_names: str, name: str, path: str) -> Table:
 
 
 def to_messages(example: Example) -> list[Message]:
-    """The system turn, where there is one, and the query as it was typed."""
+    """The system turn, if any, and the query as typed."""
     turns = [Message(role="user", content=example.inputs["query"])]
     if example.inputs["system"]:
         turns.insert(0, Message(role="system", content=example.inputs["system"]))
@@ -168,14 +173,14 @@ def to_messages(example: Example) -> list[Message]:
 
 
 def to_text(example: Example) -> tuple[str, str]:
-    """The same without a chat template; an empty line ends the JSON, which holds none."""
+    """The same without a chat template; an empty line, which JSON lacks, ends the target."""
     system = example.inputs["system"]
     head = f"{system}\n\n" if system else ""
     return f"{head}### Query: {example.inputs['query']}\n### JSON:\n", f"{example.target}\n\n"
 
 
 def score(example: Example, reply: str) -> dict[str, float]:
-    """METRICS of one reply; see `compare`. Never raises on a reply."""
+    """METRICS of one reply, see `compare`. No reply raises."""
     opened = {
         name: _open(example.inputs["ambiguous_names"], name, path)
         for name, path in example.inputs["tables"].items()
@@ -189,7 +194,7 @@ def score(example: Example, reply: str) -> dict[str, float]:
 
 
 def why(example: Example, reply: str, scores: Mapping[str, float]) -> str:
-    """The authors' classes of errors, the worst three first; "" where `strict` is 1."""
+    """The worst three of the authors' error classes; "" if `strict` is 1."""
     if scores[METRIC] == 1.0:
         return ""
     given = read_object(reply)
@@ -202,12 +207,12 @@ def why(example: Example, reply: str, scores: Mapping[str, float]) -> str:
     if "wrong semantic query" in wrong and _holds_filter(gold, given):
         wrong[wrong.index("wrong semantic query")] = "extra filter in the semantic query"
     if fault := schema_fault(given):
-        wrong.append(f"not by the schema ({fault})")
-    return ", ".join(wrong[:3]) or "a quantity that nobody asked for"
+        wrong.append(f"violates the schema ({fault})")
+    return ", ".join(wrong[:3]) or "a quantity although the query has none"
 
 
 def _holds_filter(gold: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
-    """Whether the reply's semantic query is the gold one and words of a filter or organisation."""
+    """Whether the reply's semantic query adds words of a filter or organisation to the gold one."""
     theirs = given.get("semantic_query")
     if not isinstance(theirs, str):
         return False
@@ -219,7 +224,7 @@ def _holds_filter(gold: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
 
 
 def slices(example: Example) -> dict[str, str]:
-    """Language, whether it counts, and what it holds, e.g. "filters+topic"."""
+    """By language, discover or quantify, and shape, e.g. "filters+topic"."""
     gold = _gold(example.target)
     parts = {
         "filters": any(value is not None for value in gold["filters"].values()),

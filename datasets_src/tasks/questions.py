@@ -1,25 +1,25 @@
-"""A passage and how many reading questions are wanted; scored by what the instruction asks for.
+"""Generating reading comprehension questions on a passage; scored by the instruction's rules.
 
 {"id": "q0001", "group": "Ribalta", "passage": "Biografía\\nElvira Ribalta nació en Soto en 1931 …",
  "questions": ["¿Dónde nació Ribalta?", "¿Verdadero o falso? Ribalta estudió botánica."],
  "split": "train"}
 
-`questions` is a list, a numbered text, or the messages of a conversation, which `passage` may be
-too. How many are asked for, and how many of them true/false, is what the reference has. The forms
-are those of github.com/FrancoArtico/question-generator-LLM.
+`questions` is a list, a numbered text, or the messages of a conversation; `passage` may be messages
+too. The reference determines how many questions the prompt requests, and how many of them
+true/false. The prompt format is that of github.com/FrancoArtico/question-generator-LLM.
 
-There is no single right reply, so `quality` is obedience: the product, over the rules below, of
-how far a reply keeps each, as a share of how far the row's reference keeps it (1 at most). So a
-reference is always worth 1, and no more is asked of a reply than was shown.
+There is no single right reply, so `quality` measures compliance: the product over the rules below
+of the reply's value divided by the reference's, at most 1 each. A reference therefore scores 1, and
+a reply need not be better than its reference.
 
-count_obeyed         whether exactly as many questions are asked as wanted
-true_false_share     where true/false is wanted: 1 less the share of the questions too many or few
-question_form        share with "¿" and "?" (Spanish) or "?" (Catalan, English); true/false has it
-no_near_duplicates   share that no earlier question asks with the same words
-no_leaked_answers    questions beside questions and what gives answers: lines, options, verdicts
-answerable           share whose words the passage bears out (datasets_src/text/answerable.py)
+count_obeyed         whether the number of questions is exactly the requested one
+true_false_share     if true/false is requested: 1 minus the share of surplus or missing ones
+question_form        share with "¿" and "?" (Spanish) or "?" (Catalan, English); true/false counts
+no_near_duplicates   share that repeats no earlier question's words
+no_leaked_answers    questions / (questions + leaked answers: lines, options, verdicts)
+answerable           share whose words the passage supports (datasets_src/text/answerable.py)
 
-Two are only reported: no_exact_duplicates, and opener_diversity, distinct openings by questions.
+Two are only reported: no_exact_duplicates, and opener_diversity, distinct openings per question.
 """
 
 import hashlib
@@ -43,8 +43,8 @@ from datasets_src.text.question_lists import Question, read_list
 from datasets_src.types import Example, Message
 
 FIELDS = {
-    "passage": "the text to read, or the messages of a conversation that asks about it",
-    "questions": "the reference: a list, a numbered text, or the same messages",
+    "passage": "the text to read, or the messages of a conversation about it",
+    "questions": "the reference questions: a list, a numbered text, or the same messages",
 }
 METRIC = "quality"
 METRICS = (
@@ -54,13 +54,13 @@ METRICS = (
 STOP = ("\n\n",)
 REPORTED = ("no_exact_duplicates", "opener_diversity")
 _BROKEN_RULE = {
-    "true_false_share": "other kinds of question",
-    "question_form": "not in the form of questions",
-    "no_near_duplicates": "asks the same twice",
-    "no_leaked_answers": "gives answers",
-    "answerable": "asks what the passage does not tell",
+    "true_false_share": "wrong number of true/false questions",
+    "question_form": "not formatted as questions",
+    "no_near_duplicates": "repeats a question",
+    "no_leaked_answers": "leaks answers",
+    "answerable": "not answerable from the passage",
 }
-# Of a reply; more is counted, not compared. Comparing all pairs of a thousand takes a second.
+# Further questions are counted, not compared: comparing all pairs of a thousand takes a second.
 _MAX_COMPARED = 200
 _MAX_CHARS = 50_000
 
@@ -96,20 +96,24 @@ _LEADING_INSTRUCTION = re.compile(r"\s*Genera exactamente [^:]{1,200} sobre el s
 class Options(Section):
     """`data.task_options` of this task."""
 
-    language: Literal["es", "ca", "en"] = Field("es", description="of instruction and questions")
+    language: Literal["es", "ca", "en"] = Field(
+        "es", description="language of the prompt and of the questions"
+    )
     field_order: Literal["authors", "shared_first"] = Field(
         "authors",
-        description="instruction, then passage; shared_first computes equal passages once",
+        description="instruction, then passage; shared_first: passage first, computed once",
     )
     answer_form: Literal["authors", "list"] = Field(
-        "authors", description="a sentence and the numbered questions, or these alone"
+        "authors",
+        description="target: a sentence and the numbered questions, or only the questions",
     )
 
 
 def load(rows: Iterable[Mapping[str, Any]], options: Options) -> Iterator[Example]:
-    """Examples of mapped rows. A row without a group of its own is grouped by its passage.
+    """Examples from mapped rows. A row without a group is grouped by its passage.
 
-    UserError, on the way: a row without a passage, or whose reference asks nothing.
+    Raises:
+        UserError: while iterating, a row without a passage or without reference questions.
     """
     return (_example(row, options) for row in rows)
 
@@ -121,8 +125,8 @@ def _example(row: Mapping[str, Any], options: Options) -> Example:
     if not passage or not questions or num_listed not in (None, len(questions)):
         name = "questions" if passage else "passage"
         raise UserError(
-            f"data.train_file: row {row['id']}: `{name}` is {str(row[name])[:60]!r}, in which "
-            f"{len(questions)} questions are found; correct it or remove the row"
+            f"data.train_file: row {row['id']}: `{name}` is {str(row[name])[:60]!r}, with "
+            f"{len(questions)} questions found; correct it or remove the row"
         )
     if num_listed and options.answer_form == "authors":
         text = _INSTRUCTIONS[options.language][-1] + text
@@ -142,19 +146,19 @@ def _example(row: Mapping[str, Any], options: Options) -> Example:
 
 
 def _reference(given: Any) -> tuple[str, int | None]:
-    """The reply to learn; of a list of questions also their number."""
+    """The target text, and for a list of questions their number."""
     if isinstance(given, list) and all(isinstance(item, str) for item in given):
         return "\n".join(f"{i}. {text.strip()}" for i, text in enumerate(given, 1)), len(given)
     return _turn(given, "assistant"), None
 
 
 def _digest(passage: str) -> str:
-    """Of its words: rows of one passage are one group however it is spaced."""
+    """Hash of its words: white space does not split a passage into several groups."""
     return hashlib.sha256(" ".join(passage.casefold().split()).encode()).hexdigest()[:16]
 
 
 def _turn(value: Any, role: str) -> str:
-    """A text, or what `role` says last in a conversation."""
+    """A text, or the last message of `role` in a conversation."""
     if isinstance(value, list):
         turns = [turn for turn in value if isinstance(turn, dict) and turn.get("role") == role]
         value = turns[-1].get("content") if turns else ""
@@ -162,12 +166,12 @@ def _turn(value: Any, role: str) -> str:
 
 
 def to_messages(example: Example) -> list[Message]:
-    """One user turn: the authors' instruction and the passage, in the order that is set."""
+    """One user turn: the authors' instruction and the passage, in the configured order."""
     return [{"role": "user", "content": _prompt(example)}]
 
 
 def to_text(example: Example) -> tuple[str, str]:
-    """The same turn, an empty line, the reply, and an empty line at which it is cut."""
+    """The same turn and an empty line; the reply and the empty line that ends it."""
     return f"{_prompt(example)}\n\n", f"{example.target}\n\n"
 
 
@@ -182,13 +186,13 @@ def _prompt(example: Example) -> str:
     )
     if not first:
         return f"{inputs['passage']}\n\n{instruction}."
-    # The authors put an article below the instruction where they ask for true/false, else beside.
+    # The authors put the passage on a new paragraph for true/false, otherwise on the same line.
     gap = "\n\n" if inputs["num_true_false"] else " "
     return f"{instruction}:{gap}{inputs['passage']}"
 
 
 def score(example: Example, reply: str) -> dict[str, float]:
-    """METRICS (`true_false_share` where any is wanted); all 0 where the reply asks nothing."""
+    """METRICS (`true_false_share` where any is wanted); all 0 if the reply has no question."""
     kept = _rule_shares(example, reply)
     quality = 1.0
     for name, value in _rule_shares(example, example.target).items():
@@ -198,7 +202,7 @@ def score(example: Example, reply: str) -> dict[str, float]:
 
 
 def why(example: Example, reply: str, scores: Mapping[str, float]) -> str:
-    """The first rule that a reply breaks and its reference does not."""
+    """The rules that the reply keeps less than its reference; "" if none."""
     if scores["quality"] == 1:
         return ""
     wanted = example.inputs["num_questions"]
@@ -211,14 +215,14 @@ def why(example: Example, reply: str, scores: Mapping[str, float]) -> str:
 
 
 def slices(example: Example) -> dict[str, str]:
-    """By how many questions are wanted and of which kind."""
+    """By requested number and kind of questions."""
     num_true_false = example.inputs["num_true_false"]
     kind = "with true/false" if num_true_false else "open"
     return {"wanted": str(example.inputs["num_questions"]), "kind": kind}
 
 
 def _rule_shares(example: Example, reply: str) -> dict[str, float]:
-    """How far a reply keeps each rule."""
+    """The value of each rule for a reply."""
     inputs = example.inputs
     return dict(
         _rules(

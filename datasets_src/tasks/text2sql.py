@@ -1,24 +1,24 @@
-"""Questions over a database, answered by one SELECT; scored by running it.
+"""Text-to-SQL: questions about a database, answered by one SELECT; scored by execution.
 
 {"id": "s0001", "group": "rutas_cortas:fáciles:9", "question": "Rutas fáciles de menos de 9 km",
  "sql": "SELECT nombre FROM rutas WHERE dificultad = 'fácil' AND km < 9", "split": "train"}
 
 The plain form is BioSenda's, word for word (github.com/alberalm/Hackathon-PNAV). It begins with the
-schema, which all rows share, and ends with the question, so no other order of its fields shares
-more, and the chat form has the same one.
+schema, which all rows share, and ends with the question, so no other order shares a longer prefix;
+the chat form has the same order.
 
-A reply is what a deployment would run: what a ``` fence holds, up to the first `;` outside of
-quotes and comments (while it is generated, the plain form stops at any `;`). What stands behind it
-is never run, here or there, so it counts for nothing: "SELECT 1; DROP TABLE rutas" is "SELECT 1",
-and only "DROP TABLE rutas" is unsafe.
+What is scored is what a deployment would run: the content of a ``` fence, up to the first `;`
+outside quotes and comments (during generation, the plain form stops at any `;`). The rest is never
+run, here or there, and is ignored: "SELECT 1; DROP TABLE rutas" is "SELECT 1", and only
+"DROP TABLE rutas" is unsafe.
 
-`execution_accuracy` is 1 where the reply's rows are the reference's for every bound value. Where it
-is 0, at most one of these is 1 and says how far off the reply is:
-    column_order   the same rows but for the order of the columns, the same one for all values
+`execution_accuracy` is 1 if the reply's rows equal the reference's for every bound value. If it is
+0, at most one of these is 1 and classifies the error:
+    column_order   equal rows with the columns permuted, the same way for all values
     superset       as many columns, all rows of the reference, and more
-    invalid        no SELECT that runs
+    invalid        not a SELECT that runs
     unsafe         anything but one read-only SELECT; it is not run
-    timed_out      more than 1 s of the processor for all bound values
+    timed_out      more than 1 s of CPU time for all bound values
     too_large      more than 10,000 rows, 4 million characters or 512 MiB
 """
 
@@ -39,20 +39,20 @@ from datasets_src.sql.sandbox import MAX_SQL_CHARS, pool_for
 from datasets_src.sql.text import Dialect, first_statement, normalise
 from datasets_src.types import Example, Message
 
-FIELDS = {"question": "what the user asks", "sql": "the query that answers it"}
+FIELDS = {"question": "the user's question", "sql": "the SELECT that answers it"}
 METRIC = "execution_accuracy"
 _FAILURES = ("column_order", "superset", "invalid", "unsafe", "timed_out", "too_large")
 METRICS = ("execution_accuracy", "ordered_match", "exact_match", "valid_sql", *_FAILURES)
 STOP = (";",)
-MAX_REPLY_CHARS = 100_000  # as many as are looked at
+MAX_REPLY_CHARS = 100_000  # the rest is ignored
 _MAX_NAMED = 5
 _RAN = ("match", "column_order", "superset", "other_rows")
 _WHY = {
-    "column_order": "right but for the order of the columns",
-    "superset": "the rows of the reference, and others",
+    "column_order": "right except for the order of the columns",
+    "superset": "the rows of the reference and others",
     "invalid": "does not run",
     "unsafe": "not one read-only SELECT",
-    "timed_out": "takes more than 1 s",
+    "timed_out": "takes more than 1 s of CPU time",
     "too_large": "too many rows, or too much memory",
 }
 _FENCE = re.compile(r"```(?:\w*[ \t]*\n)?(.*?)(?:```|\Z)", re.DOTALL)
@@ -63,18 +63,20 @@ class Options(Section):
     """`data.task_options` of this task."""
 
     database: str | None = Field(
-        None, description="SQLite file, SQL dump, folder of tables, or script with build_sqlite"
+        None,
+        description="SQLite file, SQL dump, folder of tables, or script that defines build_sqlite",
     )
-    dialect: Dialect = Field("sqlite", description="dialect of the SQL that the model writes")
-    schema_file: str | None = Field(None, description="text of the prompt that says what tables")
+    dialect: Dialect = Field("sqlite", description="dialect of the generated SQL")
+    schema_file: str | None = Field(None, description="text file that describes the tables")
     placeholders: dict[str, list[str | int | float] | str] = Field(
-        default_factory=dict, description="placeholder -> values, or a JSON file that lists them"
+        default_factory=dict,
+        description="placeholder -> values, or a JSON file with the list of values",
     )
-    max_bound_values: int = Field(25, ge=1, description="values tried for each placeholder")
+    max_bound_values: int = Field(25, ge=1, description="number of values to run each query with")
 
 
 def check(options: Options) -> None:
-    """Raise UserError for every path that is missing or broken; builds the database once."""
+    """Raise UserError with every missing or unreadable path; builds the database if needed."""
     faults: list[str] = []
     for check_part in (_schema, _bindings, _database):
         try:
@@ -86,9 +88,10 @@ def check(options: Options) -> None:
 
 
 def load(rows: Iterable[Mapping[str, Any]], options: Options) -> Iterator[Example]:
-    """Examples of mapped rows. A row without id or group gets its number and its id.
+    """Examples from mapped rows. The id defaults to the row number, the group to the id.
 
-    UserError, at once: what `check` finds; on the way: a row without question or sql.
+    Raises:
+        UserError: immediately, what `check` finds; while iterating, a row without question or sql.
     """
     check(options)
     shared = {
@@ -105,7 +108,7 @@ def _example(index: int, row: Mapping[str, Any], shared: Mapping[str, Any]) -> E
     for name in FIELDS:
         if not isinstance(row.get(name), str) or not row[name].strip():
             raise UserError(
-                f"data.train_file: row {identity}: `{name}` is {row.get(name)!r}, not a text; "
+                f"data.train_file: row {identity}: `{name}` is {row.get(name)!r}, expected text; "
                 "fill it in or remove the row"
             )
     target, rest = first_statement(row["sql"].strip(), shared["dialect"])
@@ -120,7 +123,7 @@ def _example(index: int, row: Mapping[str, Any], shared: Mapping[str, Any]) -> E
         id=identity,
         group=str(group),
         inputs={"question": row["question"], **shared},
-        target=target.strip(),  # without the closing `;`, which the plain form adds itself
+        target=target.strip(),  # without the final `;`, which the plain form adds
         split=None if split is None else str(split),
     )
 
@@ -135,15 +138,15 @@ def _schema(options: Options) -> str:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise UserError(
             f"data.task_options.schema_file: {path} cannot be read ({reason}); give a UTF-8 text "
-            "file with the tables as the model shall see them"
+            "file that describes the tables to the model"
         ) from error
 
 
 def _database(options: Options) -> str:
-    """The absolute path, built; workers start in other directories."""
+    """The absolute path, since workers start in other directories; builds the database."""
     if options.database is None:
         raise UserError(
-            "data.task_options.database: not set, so no reply can be scored; "
+            "data.task_options.database: not set, but scoring executes SQL; "
             "set task_options: {database: PATH}"
         )
     path = Path(options.database).expanduser().resolve()
@@ -152,7 +155,7 @@ def _database(options: Options) -> str:
 
 
 def _bindings(options: Options) -> list[dict[str, Any]]:
-    """The i-th binding takes the i-th value of each placeholder; shorter lists repeat."""
+    """Binding i takes value i of each placeholder; shorter lists repeat."""
     values = {name: _values(name, given) for name, given in options.placeholders.items()}
     num = min(options.max_bound_values, max(map(len, values.values()), default=0))
     return [
@@ -163,7 +166,7 @@ def _bindings(options: Options) -> list[dict[str, Any]]:
 def _values(name: str, given: list[str | int | float] | str) -> list[str | int | float]:
     where = f"data.task_options.placeholders: {name}"
     if not name:
-        raise UserError(f"{where}a placeholder is empty; name the text to replace, e.g. <idtaxon>")
+        raise UserError(f"{where}a placeholder is empty; give the text to replace, e.g. <idtaxon>")
     values: Any = given
     if isinstance(given, str):
         try:
@@ -175,7 +178,9 @@ def _values(name: str, given: list[str | int | float] | str) -> list[str | int |
             ) from error
     is_list = isinstance(values, list) and len(values) > 0
     if not is_list or not all(isinstance(value, str | int | float) for value in values):
-        raise UserError(f"{where}: not a list of texts or numbers; give e.g. [11569, 12147]")
+        raise UserError(
+            f"{where}: not a non-empty list of texts or numbers; give e.g. [11569, 12147]"
+        )
     return list(values)
 
 
@@ -196,7 +201,7 @@ def to_text(example: Example) -> tuple[str, str]:
 
 
 def clean_reply(reply: str, dialect: str) -> str:
-    """The SQL of a reply that a deployment would run."""
+    """The part of a reply that a deployment would run."""
     reply = reply[:MAX_REPLY_CHARS]
     if fence := _FENCE.search(reply):
         begins_with_sql = _SELECT.match(reply) is not None
@@ -205,14 +210,15 @@ def clean_reply(reply: str, dialect: str) -> str:
 
 
 def score(example: Example, reply: str) -> dict[str, float]:
-    """All of METRICS for one reply; see `score_all`."""
+    """METRICS of one reply, see `score_all`."""
     return score_all([example], [reply])[0]
 
 
 def score_all(examples: Sequence[Example], replies: Sequence[str]) -> list[dict[str, float]]:
-    """METRICS for each pair, run in parallel, equal replies once. Never raises on a reply.
+    """METRICS of each pair, executed in parallel, equal replies once. No reply raises.
 
-    UserError: gold queries that run in no engine, named by id, or a database that is gone.
+    Raises:
+        UserError: gold queries that no engine runs, listed by id, or a missing database.
     """
     by_database: dict[tuple[str, str], list[int]] = defaultdict(list)
     for index, example in enumerate(examples):
@@ -246,7 +252,7 @@ def _scores(example: Example, reply: str, verdict: Verdict) -> dict[str, float]:
 
 
 def _is_exact(example: Example, reply: str) -> bool:
-    """Case, white space and comments do not count."""
+    """Exact match, ignoring case, white space and comments."""
     dialect = example.inputs["dialect"]
     sql = clean_reply(reply, dialect)
     return len(sql) <= MAX_SQL_CHARS and (
@@ -255,7 +261,7 @@ def _is_exact(example: Example, reply: str) -> bool:
 
 
 def why(example: Example, reply: str, scores: Mapping[str, float]) -> str:
-    """What keeps a reply from being right, in a few words; "" where it is."""
+    """Why the reply is wrong, in a few words; "" if it is right."""
     if scores[METRIC] == 1:
         return ""
     if not clean_reply(reply, example.inputs["dialect"]):

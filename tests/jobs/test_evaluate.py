@@ -121,8 +121,8 @@ def test_rows_we_do_not_hold_bring_their_reference(database: str, tmp_path: Path
     ("change", "arguments", "says"),
     [
         ({"reference": ""}, [], "replies.jsonl: row 2: `sql` is ''"),
-        ({"reply": None}, [], "row 2: no id or no text"),
-        ({"id": "1"}, [], "row 2: id 1 stands twice"),
+        ({"reply": None}, [], "row 2: missing id or reply text"),
+        ({"id": "1"}, [], "row 2: duplicate id 1"),
         ({}, ["--data", "rows.jsonl"], "--data: rows.jsonl, but the rows of"),
     ],
 )
@@ -136,7 +136,7 @@ def test_a_broken_file_of_references_is_one_line_and_exit_2(
     assert len(done.stderr.splitlines()) == 1
     no_prompt = write(tmp_path / "replies.jsonl", [row, {"reply": "x"}])
     done = evaluate("--predictions", no_prompt, "--option", database)
-    assert "row 2: no prompt and no reference; write" in done.stderr and done.returncode == 2
+    assert "row 2: missing prompt and reference; write" in done.stderr and done.returncode == 2
 
 
 def test_bad_rows_of_the_data_are_left_out_as_in_training(given: list[str], tmp_path: Path) -> None:
@@ -158,10 +158,10 @@ def test_bad_rows_of_the_data_are_left_out_as_in_training(given: list[str], tmp_
     ("replies", "says"),
     [
         ([{"id": 1, "reply": "SELECT 1"}, {"id": 88, "reply": "x"}], "1 of 2 ids (88)"),
-        ([{"id": 1, "reply": "a"}, {"id": "1", "reply": "b"}], "row 2: id 1 stands twice"),
-        ([{"id": 1, "reply": None}], "row 1: no id or no text"),
-        ([{"id": 1, "sql": "SELECT 1"}], "row 1: no id or no text"),
-        ([{"reply": "SELECT 1"}], "row 1: no id or no text"),
+        ([{"id": 1, "reply": "a"}, {"id": "1", "reply": "b"}], "row 2: duplicate id 1"),
+        ([{"id": 1, "reply": None}], "row 1: missing id or reply text"),
+        ([{"id": 1, "sql": "SELECT 1"}], "row 1: missing id or reply text"),
+        ([{"reply": "SELECT 1"}], "row 1: missing id or reply text"),
     ],
 )
 def test_a_broken_file_of_replies_is_one_line_and_exit_2(

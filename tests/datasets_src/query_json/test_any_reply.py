@@ -1,12 +1,12 @@
-"""No reply raises, however typed; every score is in [0, 1], soon."""
+"""No reply raises, whatever its types; every score is in [0, 1]; long replies take linear time."""
 
 import json
 import time
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import example as case
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets_src.tasks import query_json
@@ -63,13 +63,13 @@ REPLIES_OF_EVERY_TYPE = (
 
 
 @pytest.mark.parametrize("reply", REPLIES_OF_EVERY_TYPE, ids=range(len(REPLIES_OF_EVERY_TYPE)))
-def test_no_reply_raises_however_typed(reply: str) -> None:
+def test_no_reply_raises_whatever_its_types(reply: str) -> None:
     example = make()
     query_json.score(example, example.target)  # tables and detector are loaded
-    started = time.monotonic()
+    started = time.process_time()
     scores = query_json.score(example, reply)
     why = query_json.why(example, reply, scores)
-    assert time.monotonic() - started < 1.5
+    assert time.process_time() - started < 1.5
     assert scores["strict"] == 0.0 and why
     assert {name for name, value in scores.items() if value} <= {"valid_json"}
 
@@ -87,7 +87,7 @@ QUERIES = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=1500)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(reply=st.text() | st.one_of(JSON_VALUES, QUERIES).map(json.dumps))
 @case(reply=json.dumps(TARGET))
 def test_any_reply_has_finite_scores(reply: str) -> None:
@@ -98,7 +98,7 @@ def test_any_reply_has_finite_scores(reply: str) -> None:
     assert bool(query_json.why(example, reply, scores)) is (scores["strict"] < 1.0)
 
 
-@settings(max_examples=100, deadline=1500)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(key=st.sampled_from(list(TARGET)), value=JSON_VALUES)
 def test_any_value_under_any_key_has_finite_scores(key: str, value: Any) -> None:
     scores = query_json.score(make(), json.dumps(TARGET | {key: value}))

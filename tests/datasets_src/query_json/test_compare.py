@@ -1,4 +1,4 @@
-"""What counts as right, field by field."""
+"""Query comparison, field by field."""
 
 import json
 from typing import Any
@@ -52,7 +52,7 @@ def scores(change: dict[str, Any], gold: dict[str, Any] = GOLD) -> dict[str, flo
 
 
 def wrong(change: dict[str, Any], gold: dict[str, Any] = GOLD) -> set[str]:
-    """Metrics that are not 1, but for those that sum up."""
+    """Metrics below 1, without the aggregate ones."""
     found = scores(change, gold)
     assert found["strict"] <= found["relaxed"] or "quantity" in found
     return {name for name, value in found.items() if value < 1} - {"strict", "relaxed"}
@@ -68,11 +68,11 @@ def test_the_gold_query_is_right() -> None:
     assert set(scores({})) == set(METRICS) - {"quantity"}
 
 
-def test_no_object_has_nothing_right() -> None:
+def test_a_reply_that_is_not_an_object_scores_0() -> None:
     assert set(compare(GOLD, None, TABLES, language="ca").values()) == {0.0}
 
 
-def test_a_key_that_is_missing_is_not_a_null_that_is_right() -> None:
+def test_a_missing_key_is_not_a_correct_null() -> None:
     nulls = GOLD | {
         "filters": dict.fromkeys(GOLD["filters"]),
         "organisations": [],
@@ -117,7 +117,7 @@ def test_equivalent_values_are_right(change: dict[str, Any]) -> None:
         ({"meta": None}, {"schema_valid"}),
     ],
 )
-def test_each_fault_is_seen_where_it_is(change: dict[str, Any], names: set[str]) -> None:
+def test_each_fault_lowers_its_own_metric(change: dict[str, Any], names: set[str]) -> None:
     assert wrong(change) == names and scores(change)["strict"] == 0
 
 
@@ -129,17 +129,17 @@ def test_each_fault_is_seen_where_it_is(change: dict[str, Any], names: set[str])
         ("2018-2020", " 2018/2020 "),
     ],
 )
-def test_years_of_one_meaning(written: str, also: str) -> None:
+def test_equivalent_years(written: str, also: str) -> None:
     assert meaning(written) == meaning(also)
 
 
-def test_years_of_different_meanings() -> None:
+def test_different_years() -> None:
     texts = ["2023", ">=2023", "<=2023", ">2023", "2022-2023", "2023-2022", "the 90s", "2023-24"]
     assert len({meaning(text) for text in texts}) == len(texts)
     assert wrong({"filters": {"year": True}}, GOLD | {"filters": GOLD["filters"] | {"year": "1"}})
 
 
-def test_a_year_that_is_a_number_is_right_as_a_year() -> None:
+def test_a_numeric_year_is_right_but_violates_the_schema() -> None:
     gold = GOLD | {"filters": GOLD["filters"] | {"year": "2018"}}
     assert wrong({"filters": {"year": 2018}}, gold) == {"schema_valid"}
 
@@ -176,14 +176,14 @@ def test_each_fault_of_organisations(change: dict[str, Any], names: set[str]) ->
     assert wrong(change) == names
 
 
-def test_relaxed_forgives_details_of_organisations_and_the_language() -> None:
+def test_relaxed_ignores_details_of_organisations_and_the_language() -> None:
     english = "List of projects by the Universitat de Lleida on farm animals"
     for change in (organisations({"type": "company"}, {}), {"query_rewrite": english}):
         found = scores(change)
         assert (found["strict"], found["relaxed"]) == (0, 1)
 
 
-def test_counting_counts() -> None:
+def test_quantity_metrics() -> None:
     gold = GOLD | {"metric": "top", "metric_params": {"k": 5, "field": "organisation"}}
     assert scores({}, gold)["quantity"] == 1
     assert wrong({"metric_params": {"group_by": None, "field": "Organisation"}}, gold) == set()
@@ -239,7 +239,7 @@ def test_the_language_of_the_reply(rewrite: str | None, right: int) -> None:
     assert scores({"query_rewrite": rewrite})["language"] == right
 
 
-def test_a_reply_without_words_has_no_language_to_be_wrong_if_the_gold_has_none() -> None:
+def test_a_reply_without_words_is_right_if_the_gold_has_none() -> None:
     silent = GOLD | {"query_rewrite": None, "semantic_query": None}
     assert scores({}, silent)["language"] == 1
     assert scores({"query_rewrite": None, "semantic_query": None})["language"] == 0
@@ -263,7 +263,7 @@ def test_detect(text: str, language: str | None) -> None:
     assert detect(text) == language
 
 
-def test_names_have_no_language() -> None:
+def test_names_do_not_affect_the_language() -> None:
     text = "List of projects by Agència Blava"
     assert detect(text) == "ca" and detect(text, without={"agencia", "blava"}) == "en"
     assert detect("Agència Blava", without={"agencia", "blava"}) == "ca"

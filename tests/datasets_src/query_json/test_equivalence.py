@@ -1,4 +1,4 @@
-"""Which names are one: arrows followed to their end, circles and names of two classes refused."""
+"""Equivalence tables: edges are followed to their end; cycles and ambiguous names are errors."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ def fault(folder: Path, content: str | dict[str, Any]) -> str:
     return line
 
 
-def test_a_tsv_folds_names_and_follows_arrows(tmp_path: Path) -> None:
+def test_a_tsv_folds_names_and_follows_edges(tmp_path: Path) -> None:
     places = table(
         tmp_path,
         f"# comment\n\n{HEADER}Lérida\tlleida\tprovince\nLleida\tLleida\nIlerda\tLérida\r\n",
@@ -58,10 +58,10 @@ def test_names_that_list_themselves_and_each_other_are_one(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "lines", ["a\tb\nb\ta\n", "a\tb\nb\tc\nc\ta\n", "a\tb\nb\ta\na\ta\n", "z\ta\na\tb\nb\ta\n"]
 )
-def test_a_circle_is_named(lines: str, tmp_path: Path) -> None:
+def test_a_cycle_is_an_error(lines: str, tmp_path: Path) -> None:
     line = fault(tmp_path, HEADER + lines)
     assert "'a' -> 'b'" in line or "'b' -> 'a'" in line or "'c' -> 'a'" in line
-    assert "goes in a circle" in line and "remove the line" in line
+    assert "is a cycle" in line and "remove the line" in line
 
 
 def test_a_long_chain_is_followed(tmp_path: Path) -> None:
@@ -69,28 +69,28 @@ def test_a_long_chain_is_followed(tmp_path: Path) -> None:
     assert chain.key("n0") == chain.key("n5000") == "n5000"
 
 
-def test_a_name_of_two_classes_is_refused_or_stands_for_itself(tmp_path: Path) -> None:
+def test_an_ambiguous_name_is_an_error_or_its_own_class(tmp_path: Path) -> None:
     two = {"Hospital Clar": ["HC"], "Hotel Clar": ["hc"]}
     line = fault(tmp_path, two)
     assert "1 name is in more than one class: 'HC' (Hospital Clar, Hotel Clar)" in line
     assert line.endswith("task_options: {ambiguous_names: apart}")
-    apart = table(tmp_path, two, allow_ambiguous=True)
-    assert len({apart.key(name) for name in ("HC", "Hospital Clar", "Hotel Clar")}) == 3
-    assert apart.key("Hc") == apart.key("hc")
+    own_class = table(tmp_path, two, allow_ambiguous=True)
+    assert len({own_class.key(name) for name in ("HC", "Hospital Clar", "Hotel Clar")}) == 3
+    assert own_class.key("Hc") == own_class.key("hc")
 
 
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("", "holds no names"),
-        (HEADER, "holds no names"),
+        ("", "has no names"),
+        (HEADER, "has no names"),
         (HEADER + "lerida\n", ":2: 'lerida' is not two columns"),
         (HEADER + "lerida\t \n", "is not two columns"),
         ({"a": "b"}, "'a' has 'b', not a list of names"),
         ({"a": [1]}, "'a' has [1], not a list of names"),
     ],
 )
-def test_what_is_no_table_is_named(
+def test_a_malformed_table_is_an_error(
     content: str | dict[str, Any], says: str, tmp_path: Path
 ) -> None:
     assert says in fault(tmp_path, content)
@@ -101,11 +101,11 @@ def test_what_is_no_table_is_named(
     [
         ("[1]", "a list, not an object"),
         ('{"a": []', "not JSON"),
-        ('{"a": [], "a": ["b"]}', "a key stands twice"),
+        ('{"a": [], "a": ["b"]}', "duplicate key"),
         ("[" * 100_000, "not JSON"),
     ],
 )
-def test_what_is_no_json_table_is_named(text: str, says: str, tmp_path: Path) -> None:
+def test_a_malformed_json_table_is_an_error(text: str, says: str, tmp_path: Path) -> None:
     path = tmp_path / "t.json"
     path.write_text(text, encoding="utf-8")
     for name in (path, tmp_path / "nowhere.json"):

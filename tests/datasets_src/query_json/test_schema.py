@@ -1,4 +1,4 @@
-"""What is JSON, and what is a query by the schema."""
+"""Strict JSON parsing and validation of queries."""
 
 import json
 from typing import Any
@@ -50,11 +50,11 @@ def test_an_object_is_read_alone_or_in_a_fence(reply: str) -> None:
         *("[" * 100_000, '{"a":' * 100_000, '{"a": ' + "9" * 5000 + "}", "\ud800", "\x00"),
     ],
 )
-def test_anything_else_is_no_object(reply: str) -> None:
+def test_anything_else_is_rejected(reply: str) -> None:
     assert read_object(reply) is None
 
 
-def test_depth_and_length_end_somewhere_and_not_where_the_stack_does() -> None:
+def test_depth_and_length_limits_do_not_depend_on_the_stack() -> None:
     def deep(levels: int) -> str:
         return '{"a":' + "[" * (levels - 1) + "]" * (levels - 1) + "}"
 
@@ -91,7 +91,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("meta.resolvability", "Full"),
     ],
 )
-def test_what_is_by_the_schema(path: str, value: Any) -> None:
+def test_valid_values(path: str, value: Any) -> None:
     assert schema_fault(changed(path, value)) == ""
 
 
@@ -107,7 +107,7 @@ def test_what_is_by_the_schema(path: str, value: Any) -> None:
         ("metric_params.k", "5"),
     ],
 )
-def test_what_is_not_says_where(path: str, value: Any) -> None:
+def test_invalid_values_are_located(path: str, value: Any) -> None:
     query = {**QUERY, "metric_params": {"k": 5}}
     query = changed(path, value) if path in ("extra",) else changed_in(query, path, value)
     place = path.removesuffix(".resolvability")
@@ -120,7 +120,7 @@ def changed_in(query: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     return {**query, "metric_params": {"k": value}}
 
 
-def test_the_schema_is_json_schema_too() -> None:
+def test_the_schema_is_available_as_json_schema() -> None:
     schema = Query.model_json_schema()
     assert set(schema["required"]) == {
         *("filters", "organisations", "semantic_query", "query_rewrite", "meta")

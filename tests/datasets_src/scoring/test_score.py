@@ -1,4 +1,4 @@
-"""Means over the rows a metric applies to, slices, and the best constant: found, not assumed."""
+"""Means over the rows a metric applies to, slices, and the constant baseline."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -74,7 +74,7 @@ def test_slices_are_of_the_chosen_metric() -> None:
     }
 
 
-def test_a_metric_of_no_row_cannot_choose() -> None:
+def test_a_metric_that_applies_to_no_row_cannot_choose() -> None:
     rows = score_replies(TASK, EXAMPLES[6:8], ["d", "e"])
     assert "kept" not in rows[0]
     with pytest.raises(UserError, match=r"kept applies to none of the 2 rows.* one of equal$"):
@@ -106,7 +106,7 @@ def test_the_best_constant_is_the_one_that_scores_best_on_validation() -> None:
         {"equal": 1.0, "unknown": 0.0},
     ],
 )
-def test_a_task_that_breaks_its_word_is_found(scores: dict[str, float]) -> None:
+def test_a_task_that_breaks_the_contract_is_found(scores: dict[str, float]) -> None:
     broken = cast(
         Any, SimpleNamespace(METRIC="equal", METRICS=("equal", "kept"), score=lambda e, r: scores)
     )
@@ -114,8 +114,8 @@ def test_a_task_that_breaks_its_word_is_found(scores: dict[str, float]) -> None:
         score_replies(broken, [example(0, "a")], ["a"])
 
 
-def test_of_a_metric_to_be_low_the_constant_with_the_least_is_the_best() -> None:
-    """And one that it applies to nowhere is none, though nothing is less."""
+def test_the_constant_with_the_lowest_value_wins_if_lower_is_better() -> None:
+    """A constant to which the metric never applies does not win."""
     task = cast(Any, SimpleNamespace(METRIC="equal", METRICS=("equal", "long"), score=long))
     rows = [example(1, "no"), example(2, "no"), example(3, "yes, it is"), example(4, "yes")]
     assert best_constant(task, rows, rows, metric="long", greater_is_better=False)[0] == "yes"

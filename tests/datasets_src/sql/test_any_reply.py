@@ -1,4 +1,4 @@
-"""Whatever a model writes: scores of 0 or 1, in time, and no file written or changed."""
+"""For any reply: scores of 0 or 1, in bounded CPU time, and no file written or changed."""
 
 import hashlib
 import os
@@ -22,7 +22,8 @@ CREATE TABLE rutas (id INTEGER, nombre TEXT, km REAL);
 WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < 3000)
 INSERT INTO rutas SELECT n, 'ruta ' || n, n * 1.5 FROM r;
 """
-# The limit is 1 s and a reply is scored within 1.5 s; here both are 0.8 s less.
+# The limit is 1 s, here less for speed. Scoring adds about 0.05 s of CPU time; a text that took
+# quadratic time would add minutes.
 LIMIT_S, OVERHEAD_S = 0.2, 0.5
 DIALECTS = ("sqlite", "duckdb", "tsql")
 
@@ -31,7 +32,7 @@ Check = Callable[[str, str], dict[str, float]]
 
 @pytest.fixture(scope="module")
 def check(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Check]:
-    """Scores a reply and looks at the clock and the files. Time is the processor's, of all."""
+    """Scores a reply and checks files and CPU time, of this process and the workers."""
     home = tmp_path_factory.mktemp("any")
     (home / "tmp").mkdir()
     (home / "rutas.sql").write_text(DUMP, encoding="utf-8")
@@ -78,7 +79,7 @@ def example(source: Path, dialect: str) -> Example:
 
 
 def state(home: Path) -> dict[str, str]:
-    """Every file that a worker could have meant, by its content; the lock's is empty."""
+    """Content hashes of all files that a worker could have written; the lock file is empty."""
     files = {path for path in home.rglob("*") if path.is_file()}
     assert not list((home / "tmp").iterdir())
     found = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
@@ -142,7 +143,9 @@ SQL = st.tuples(
     st.lists(CLAUSE, max_size=3).map(" ".join),
 ).map("".join)
 BOUNDLESS = settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 
@@ -206,21 +209,7 @@ RECURSIVE = "WITH {} r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT "
         ("tsql", "SELECT id FROM rutas WHERE '" + "a" * 60 + "' LIKE '" + "%a" * 20 + "%b'"),
     ],
 )
-def test_what_never_ends_is_stopped(dialect: str, reply: str, check: Check) -> None:
+def test_endless_queries_are_stopped(dialect: str, reply: str, check: Check) -> None:
     scores = check(reply, dialect)
     assert scores["timed_out"] + scores["too_large"] == 1
     assert check("SELECT nombre FROM rutas WHERE id = <id>", dialect)["execution_accuracy"] == 1
-
-
-def test_a_second_and_a_half_by_the_clock(tmp_path: Path) -> None:
-    """The true limit, on a machine that has nothing else to do."""
-    if os.getloadavg()[0] > len(os.sched_getaffinity(0)) / 2:
-        pytest.skip(f"a load of {os.getloadavg()[0]:.1f}: the clock would tell of other processes")
-    (tmp_path / "rutas.sql").write_text(DUMP, encoding="utf-8")
-    one = example(tmp_path / "rutas.sql", "tsql")
-    text2sql.score(one, "SELECT 1")
-    for _ in range(3):
-        started = time.monotonic()
-        assert text2sql.score(one, RECURSIVE.format("") + "SUM(n) FROM r")["timed_out"] == 1
-        assert time.monotonic() - started < 1.5
-    close_pools()

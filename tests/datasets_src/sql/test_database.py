@@ -1,4 +1,4 @@
-"""Every kind of source gives the same tables in both engines; a broken one names its remedy."""
+"""Every kind of source gives the same tables in both engines; errors state a remedy."""
 
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
@@ -40,7 +40,7 @@ def make_source(kind: str, folder: Path) -> Path:
             "import pathlib, sqlite3\n"
             "here = pathlib.Path(__file__).parent\n"
             "def build_sqlite(path):\n"
-            "    (here / 'by-product.txt').write_text('beside the script')\n"
+            "    (here / 'by-product.txt').write_text('next to the script')\n"
             "    text = (here / 'dump.sql').read_text(encoding='utf-8')\n"
             "    sqlite3.connect(path).executescript(text)\n"
         )
@@ -80,7 +80,7 @@ def test_types_follow_the_values(tmp_path: Path) -> None:
     ]
 
 
-def test_the_cache_goes_by_content_and_a_killed_build_is_done_again(tmp_path: Path) -> None:
+def test_the_cache_is_keyed_by_content_and_a_killed_build_is_repeated(tmp_path: Path) -> None:
     source = make_source(".sql", tmp_path)
     first = open_database(source, case_insensitive=False)
     written = first.sqlite.stat().st_mtime_ns
@@ -97,7 +97,7 @@ def test_the_cache_goes_by_content_and_a_killed_build_is_done_again(tmp_path: Pa
     assert open_database(source, case_insensitive=False) != first
 
 
-def test_builders_at_once_make_one_database(tmp_path: Path) -> None:
+def test_concurrent_builds_make_one_database(tmp_path: Path) -> None:
     source = make_source(".sql", tmp_path)
     with ThreadPoolExecutor(4) as executor:
         made = executor.map(lambda _: open_database(source, case_insensitive=False), range(8))
@@ -108,7 +108,7 @@ def test_builders_at_once_make_one_database(tmp_path: Path) -> None:
     ("name", "content", "says"),
     [
         ("none.sqlite", None, "does not exist"),
-        ("rows.xml", b"<a/>", "of no known kind"),
+        ("rows.xml", b"<a/>", "has an unsupported suffix"),
         ("torn.sqlite", b"SQLite format 3\0 and no more", "cannot be read"),
         ("bad.sql", b"CREATE TABLE (", "cannot be read"),
         ("latin.sql", "SELECT 'á'".encode("latin-1"), "cannot be read"),

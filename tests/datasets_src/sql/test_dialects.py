@@ -1,4 +1,4 @@
-"""Queries as users of each dialect write them, and what they mean there."""
+"""Queries in each dialect and their meaning there."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -185,7 +185,7 @@ def pools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Worker
 
 
 def engines_that_find(pool: WorkerPool, sql: str, rows: list[tuple[Any, ...]]) -> set[str]:
-    """Those that run it, each with these rows; the others say that they cannot."""
+    """Each engine returns these rows or "unsupported"."""
     able: set[str] = set()
     for engine in ENGINES[pool.dialect]:
         outcome = pool.run([sql], engine)
@@ -238,14 +238,14 @@ def test_an_engine_runs_its_own_dialect_as_it_is_written(
         "SELECT '" + "x" * 30_000 + "'",
     ],
 )
-def test_what_no_engine_takes_is_invalid(
+def test_sql_that_no_engine_accepts_is_invalid(
     dialect: str, sql: str, pools: dict[str, WorkerPool]
 ) -> None:
     for engine in ENGINES[dialect]:
         assert pools[dialect].run([sql], engine).status == "invalid", engine
 
 
-def test_a_function_of_nowhere_is_unsupported_but_in_its_own_dialect(
+def test_an_unknown_function_is_unsupported_except_in_the_own_dialect(
     pools: dict[str, WorkerPool],
 ) -> None:
     found = {d: pool.run(["SELECT nada(1)"], ENGINES[d][0]).status for d, pool in pools.items()}

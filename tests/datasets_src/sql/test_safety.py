@@ -1,4 +1,4 @@
-"""Three walls: what does more than read is refused, by the parser, by the engine, by the kernel."""
+"""Three layers: parser, engine and kernel each reject anything but reading."""
 
 import hashlib
 import os
@@ -89,7 +89,7 @@ def digests(database: Database) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("dialect", ENGINES)
-def test_what_does_more_than_read_is_unsafe_and_changes_nothing(
+def test_anything_but_reading_is_unsafe_and_changes_nothing(
     dialect: str, pools: dict[str, WorkerPool], database: Database
 ) -> None:
     before = digests(database)
@@ -138,9 +138,7 @@ def test_prose_is_invalid_rather_than_unsafe() -> None:
         "BEGIN",
     ],
 )
-def test_sqlite_refuses_by_itself_what_the_parser_would_let_through(
-    sql: str, database: Database
-) -> None:
+def test_sqlite_rejects_what_the_parser_would_accept(sql: str, database: Database) -> None:
     connection = open_sqlite(database.sqlite, "sqlite")
     with pytest.raises(
         sqlite3.DatabaseError, match=r"not authorized|authorization denied|prohibited"
@@ -149,7 +147,7 @@ def test_sqlite_refuses_by_itself_what_the_parser_would_let_through(
     connection.close()
 
 
-def test_duckdb_refuses_by_itself_what_the_parser_would_let_through(
+def test_duckdb_rejects_what_the_parser_would_accept(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -175,7 +173,7 @@ def test_duckdb_refuses_by_itself_what_the_parser_would_let_through(
     assert [path.name for path in tmp_path.iterdir()] == ["there.csv"]
 
 
-def test_the_kernel_lets_a_worker_write_no_file(tmp_path: Path) -> None:
+def test_the_kernel_forbids_file_writes(tmp_path: Path) -> None:
     code = (
         "import sys; from datasets_src.sql.worker import limit_process; limit_process()\n"
         "with open(sys.argv[1], 'w') as file: file.write('x')"
@@ -186,7 +184,7 @@ def test_the_kernel_lets_a_worker_write_no_file(tmp_path: Path) -> None:
     assert done.returncode == 1 and "File too large" in done.stderr
 
 
-def test_the_kernel_ends_a_worker_that_takes_too_long_and_nothing_else(database: Database) -> None:
+def test_the_kernel_kills_a_worker_at_its_limit_and_nothing_else(database: Database) -> None:
     pool = new_pool(database, "sqlite", num_workers=1)
     pool.run(["SELECT 1"], "sqlite")
     process = pool._workers[0].process
@@ -197,9 +195,7 @@ def test_the_kernel_ends_a_worker_that_takes_too_long_and_nothing_else(database:
     pool.close()
 
 
-def test_a_worker_sees_no_secret_of_the_environment(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_inherits_no_secrets(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     pool = new_pool(database, "sqlite", num_workers=1)
     pool.run(["SELECT 1"], "sqlite")

@@ -1,4 +1,4 @@
-"""What every task must do, on the rows that ship for it: a new task is held to it by its config.
+"""The contract of every task, checked on the rows that ship for it; a config adds a new task.
 
 The rows of a task are those of jobs/configs/<task>.yaml, or of a config that names the task and
 rows within this repository (jobs/common/shipped.py).
@@ -21,9 +21,9 @@ from datasets_src.types import Example
 from jobs.common.shipped import ROOT, shipped_config
 from trainers.config.load import load_config
 
-MAX_SECONDS = 1.5  # for one reply, whatever it is
+MAX_CPU_S = 1.5  # for any one reply; SQL workers have their own limit
 NUM_ROWS = 40
-# What replies are cut and mixed from, besides any text: quotes, brackets, numbers that overflow.
+# Parts of replies, in addition to random text: quotes, brackets, numbers that overflow.
 PIECES = (
     "",
     "null",
@@ -44,7 +44,7 @@ pytestmark = pytest.mark.parametrize("name", known_tasks())
 
 @dataclass(frozen=True)
 class Shipped:
-    """A task with the first validation rows that ship for it."""
+    """A task with the first of its shipped validation rows."""
 
     task: Task
     examples: list[Example]
@@ -61,7 +61,7 @@ def shipped(name: str) -> Shipped:
     assert path is not None, f"no rows ship for {name}; add jobs/configs/{name}.yaml"
     config, _ = load_config(path, [])
     found = Shipped(load_task(name), load_sides(config.data).validation[:NUM_ROWS])
-    score_replies(found.task, found.examples, [e.target for e in found.examples])  # what is cached
+    score_replies(found.task, found.examples, [e.target for e in found.examples])  # fill the caches
     return found
 
 
@@ -71,7 +71,7 @@ def scored(task: Task, example: Example, reply: str) -> tuple[dict[str, float], 
     return scores, why
 
 
-def test_a_task_says_what_it_is(name: str) -> None:
+def test_a_task_declares_its_metrics_fields_and_options(name: str) -> None:
     task = load_task(name)
     assert task.METRIC in task.METRICS and len(set(task.METRICS)) == len(task.METRICS)
     assert task.FIELDS and all(isinstance(what, str) for what in task.FIELDS.values())
@@ -80,7 +80,7 @@ def test_a_task_says_what_it_is(name: str) -> None:
         assert field.description and not field.is_required(), "every option has a default"
 
 
-def test_examples_are_json_and_the_same_again(name: str) -> None:
+def test_examples_are_json_and_deterministic(name: str) -> None:
     found = shipped(name)
     again = shipped.__wrapped__(name)
     assert len(found.examples) >= 10 and found.examples == again.examples
@@ -89,8 +89,8 @@ def test_examples_are_json_and_the_same_again(name: str) -> None:
         assert example.id and example.group and example.target
 
 
-def test_prompts_hold_no_target_that_the_reply_must_have(name: str) -> None:
-    """Text and messages are made of the inputs; the target is the completion's."""
+def test_prompts_do_not_depend_on_the_target(name: str) -> None:
+    """Text and messages depend on the inputs only; the target is in the completion."""
     task, examples = shipped(name).task, shipped(name).examples
     for example in examples:
         prompt, completion = task.to_text(example)
@@ -102,7 +102,7 @@ def test_prompts_hold_no_target_that_the_reply_must_have(name: str) -> None:
         assert task.to_text(other)[0] == prompt and task.to_messages(other) == turns
 
 
-def test_a_reference_scored_against_itself_is_perfect(name: str) -> None:
+def test_a_reference_scores_1_against_itself(name: str) -> None:
     task, examples = shipped(name).task, shipped(name).examples
     targets = [example.target for example in examples]
     rows = score_replies(task, examples, targets)
@@ -110,15 +110,15 @@ def test_a_reference_scored_against_itself_is_perfect(name: str) -> None:
     assert explain_replies(task, examples, targets, rows) == [""] * len(rows)
 
 
-def test_an_empty_reply_is_wrong_and_it_is_said_why(name: str) -> None:
+def test_an_empty_reply_is_wrong_and_explained(name: str) -> None:
     task, examples = shipped(name).task, shipped(name).examples
     for example in examples:
         scores, why = scored(task, example, "")
         assert scores[task.METRIC] < 1 and why
 
 
-def test_scores_are_the_same_again_and_one_at_a_time(name: str) -> None:
-    """A score is a function of its row and reply, whatever is scored beside it."""
+def test_scores_are_deterministic_and_independent_of_the_batch(name: str) -> None:
+    """A score is a function of its row and reply only."""
     task, examples = shipped(name).task, shipped(name).examples
     turned = [example.target for example in [*examples[1:], examples[0]]]
     together = score_replies(task, examples, turned)
@@ -126,10 +126,10 @@ def test_scores_are_the_same_again_and_one_at_a_time(name: str) -> None:
     assert together[:8] == [task.score(e, r) for e, r in zip(examples[:8], turned[:8], strict=True)]
 
 
-def test_slices_are_texts_and_the_same_names_for_every_row(name: str) -> None:
+def test_slices_are_texts_with_the_same_names_for_every_row(name: str) -> None:
     task, examples = shipped(name).task, shipped(name).examples
     if not isinstance(task, Sliced):
-        pytest.skip(f"{name} has no slices, which a task may leave out")
+        pytest.skip(f"{name} has no slices, which are optional")
     slices = [task.slices(example) for example in examples]
     assert len({tuple(found) for found in slices}) == 1
     assert all(isinstance(value, str) and value for found in slices for value in found.values())
@@ -149,20 +149,17 @@ def test_any_reply_has_scores_in_time(name: str, data: st.DataObject) -> None:
     cut = st.integers(0, len(target)).map(lambda end: target[:end])
     mixed = st.lists(st.one_of(cut, st.sampled_from(PIECES), st.text(max_size=20))).map("".join)
     reply = data.draw(st.one_of(st.text(max_size=200), mixed))
-    started = time.monotonic()
+    started = time.process_time()
     scores, why = scored(task, example, reply)
-    if time.monotonic() - started > MAX_SECONDS:  # the machine may have been busy
-        started = time.monotonic()
-        assert scored(task, example, reply) == (scores, why)
-        assert time.monotonic() - started <= MAX_SECONDS, reply
+    assert time.process_time() - started <= MAX_CPU_S, reply
     assert all(math.isfinite(value) and 0 <= value <= 1 for value in scores.values())
     assert (why == "") == (scores[task.METRIC] == 1.0), (why, scores)
 
 
 @pytest.mark.parametrize("reply", ["[" * 50_000, "a b " * 20_000, "\n" * 50_000, "9" * 50_000])
-def test_a_reply_that_never_ends_has_scores_in_time(name: str, reply: str) -> None:
+def test_long_replies_are_scored_in_time(name: str, reply: str) -> None:
     found = shipped(name)
-    started = time.monotonic()
+    started = time.process_time()
     scores, why = scored(found.task, found.examples[0], reply)
-    assert time.monotonic() - started <= MAX_SECONDS
+    assert time.process_time() - started <= MAX_CPU_S
     assert scores[found.task.METRIC] < 1 and why

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datasets_src.errors import UserError
@@ -53,7 +53,7 @@ def make(**change: Any) -> Example:
     return next(descriptions.load([{**ROW, **change}], descriptions.Options(**options)))
 
 
-def test_prompt_of_the_authors() -> None:
+def test_authors_prompt() -> None:
     prompt, completion = descriptions.to_text(make())
     assert prompt == (
         "### Prompt:::\n\nDi en cuántas rutas está\n\n"
@@ -68,7 +68,7 @@ def test_prompt_of_the_authors() -> None:
     ]
 
 
-def test_what_rewordings_share_comes_first() -> None:
+def test_shared_first_puts_the_shared_fields_first() -> None:
     first = descriptions.to_text(make(field_order="shared_first"))[0]
     other = descriptions.to_text(make(field_order="shared_first", wish="Otro deseo"))[0]
     same = len(first.split("### Prompt:::")[0])
@@ -78,7 +78,7 @@ def test_what_rewordings_share_comes_first() -> None:
     assert sorted(first.split("\n\n")) == parts and first.endswith("### Nueva descripción:::\n\n")
 
 
-def test_context_that_is_no_text_is_written_as_the_authors_do() -> None:
+def test_context_that_is_not_text_is_dumped_like_the_authors() -> None:
     context = make(context=[{"c": "Ávila"}]).inputs["context"]
     assert context == '[\n  {\n    "c": "\\u00c1vila"\n  }\n]'
 
@@ -91,7 +91,7 @@ def test_context_that_is_no_text_is_written_as_the_authors_do() -> None:
         (
             ROW["description"],
             {"unchanged_copy": 1.0, "exact": 0.0, "numbers_kept": 0.5, "no_invented_numbers": 1.0},
-            "the text unchanged",
+            "text left unchanged",
         ),
         ("", {"chrf": 0.0, "length_ratio": 0.0, "numbers_kept": 0.0, "exact": 0.0}, "empty"),
         # 1200 and 3.125 are given, as is 3125, which is how 3.125 reads in a text; 99 is not
@@ -115,7 +115,7 @@ def test_why_of_a_reply_with_other_words() -> None:
     assert descriptions.why(make(), reply, scores) == f"chrF {scores['chrf']:.2f}"
 
 
-def test_numbers_kept_is_left_out_where_the_reference_has_none() -> None:
+def test_numbers_kept_needs_a_number_in_the_reference() -> None:
     example = make(target="La nutria nada.")
     assert set(descriptions.score(example, "3")) == {*descriptions.METRICS} - {"numbers_kept"}
 
@@ -129,7 +129,7 @@ def test_numbers_kept_is_left_out_where_the_reference_has_none() -> None:
         ("La nutria es corta.", "rewrite"),
     ],
 )
-def test_slices_say_what_the_reference_does(target: str, change: str) -> None:
+def test_slices_by_the_change_of_the_reference(target: str, change: str) -> None:
     for context, held in (('[{"": null}]', "none"), ("", "none"), ("[]", "none"), ("x", "rows")):
         example = make(target=target, context=context)
         assert descriptions.slices(example) == {"change": change, "context": held}
@@ -140,11 +140,11 @@ def test_slices_say_what_the_reference_does(target: str, change: str) -> None:
 def test_a_row_without_text_is_named(name: str) -> None:
     with pytest.raises(UserError, match=f"row 7: `{name}` is ' '"):
         make(**{name: " "})
-    with pytest.raises(UserError, match=f"row 7: `{name}` is 3, not a text"):
+    with pytest.raises(UserError, match=f"row 7: `{name}` is 3, expected text"):
         make(**{name: 3})
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(reply=st.text(st.characters(codec=None), max_size=200))
 def test_any_reply_has_scores(reply: str) -> None:
     scores = descriptions.score(make(), reply)
@@ -154,10 +154,10 @@ def test_any_reply_has_scores(reply: str) -> None:
 
 @pytest.mark.parametrize("reply", ["1.234,5 " * 40_000, "9" * 300_000, "\n###" * 90_000])
 def test_long_replies_are_scored_in_time(reply: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     scores = descriptions.score(make(), reply)
     descriptions.why(make(), reply, scores)
-    assert time.monotonic() - started < 1.5
+    assert time.process_time() - started < 1.5
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +181,7 @@ def means(examples: list[Example], replies: list[str]) -> dict[str, float]:
     return {k: sum(v) / len(v) for k, v in values.items()}
 
 
-def test_real_references_are_perfect_beside_themselves(real: list[Example]) -> None:
+def test_real_references_score_1_against_themselves(real: list[Example]) -> None:
     found = means(real, [example.target for example in real])
     assert len(real) == 279 and len({example.group for example in real}) == 30
     copies = {"unchanged_copy": 72 / 279, "reference_copy": 72 / 279}
@@ -195,6 +195,6 @@ def test_copy_baseline_of_the_real_rows(real: list[Example]) -> None:
     assert sum("numbers_kept" in descriptions.score(e, "") for e in real) == 177
 
 
-def test_what_real_references_do_to_the_text(real: list[Example]) -> None:
+def test_changes_of_the_real_references(real: list[Example]) -> None:
     changes = Counter(descriptions.change_of(example) for example in real)
     assert changes == {"rewrite": 102, "copy": 72, "suffix": 54, "prefix": 51}

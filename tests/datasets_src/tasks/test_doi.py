@@ -1,4 +1,4 @@
-"""The doi task as its users meet it: rows in, prompts and scores out, faults before training."""
+"""The doi task end to end: examples, prompts, scores, and errors before training."""
 
 import json
 import time
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datasets_src.errors import UserError
@@ -73,12 +73,12 @@ def test_answers_and_what_counts_as_a_reference(dois: Any, form: Any, target: st
         (
             "10.5555/a.1 or 10.5555/b-2",
             {**RIGHT, "doi_f1": 2 / 3, "doi_exact": 0.0},
-            "1 others given",
+            "1 wrong ones",
         ),
         (
             "10.5555/c",
             {**RIGHT, "doi_f1": 0.0, "doi_exact": 0.0, "no_invented": 0.0},
-            "1 of 1 DOIs missing, 1 others given",
+            "1 of 1 DOIs missing, 1 wrong ones",
         ),
         (
             "10.5555/a.1 and DOI 10.55",
@@ -86,7 +86,7 @@ def test_answers_and_what_counts_as_a_reference(dois: Any, form: Any, target: st
             "1 malformed",
         ),
         ("DOI 10.55/a", {**NO_DOI, "well_formed": 0.0}, "1 of 1 DOIs missing, 1 malformed"),
-        ("not found", NO_DOI, "says that there is none"),
+        ("not found", NO_DOI, "abstains"),
         ("", NO_DOI, "no DOI"),
     ],
 )
@@ -105,7 +105,7 @@ def test_scores_where_a_doi_answers(reply: str, expected: dict[str, float], reas
         *("Ningún trabajo trata de eso", "No lo sé", "No s'ha trobat cap article"),
     ],
 )
-def test_saying_that_there_is_none_is_right_only_where_there_is_none(reply: str) -> None:
+def test_abstention_is_right_only_if_no_doi_answers(reply: str) -> None:
     right = {"abstention": 1.0, "doi_f1": 1.0, "doi_exact": 1.0}
     assert doi.score(make([]), reply) == right
     assert doi.score(make("10.5555/a.1"), reply) == NO_DOI
@@ -116,18 +116,18 @@ def test_saying_that_there_is_none_is_right_only_where_there_is_none(reply: str)
     [
         ("", "does not say none"),
         ("Nutria", "does not say none"),
-        ("not found, but see 10.5555/a.1", "gives 1 DOIs, there is none to give"),
+        ("not found, but see 10.5555/a.1", "gives 1 DOIs where none answers"),
         ("not found: DOI 10.55", "does not say none"),
     ],
 )
-def test_silence_and_a_doi_are_no_abstention(reply: str, reason: str) -> None:
+def test_an_empty_reply_or_a_doi_is_not_abstention(reply: str, reason: str) -> None:
     example = make("not found")
     scores = doi.score(example, reply)
     assert scores["abstention"] == scores["doi_f1"] == scores["doi_exact"] == 0.0
     assert doi.why(example, reply, scores) == reason
 
 
-def test_from_memory_a_row_is_its_own_group_and_articles_may_be_on_both_sides() -> None:
+def test_for_memory_each_row_is_a_group_and_split_columns_are_ignored() -> None:
     options = doi.Options(answer_from="memory")
     (example,) = doi.load([row("10.5555/z", context="On nutria")], options)
     assert (example.group, example.split, example.inputs["context"]) == ("7", None, "")
@@ -149,22 +149,25 @@ def test_known_dois_may_come_from_a_file(tmp_path: Path) -> None:
     ("changes", "says"),
     [
         ({"dois": "10.5555/q"}, "row 7: 10.5555/q is not in the context"),
-        ({"dois": "see the paper"}, "row 7: `dois` is 'see the paper', of which a part is no DOI"),
-        ({"dois": "10.5555/a.1, 10.55/b"}, "of which a part is no DOI"),
+        (
+            {"dois": "see the paper"},
+            "row 7: `dois` is 'see the paper', not only DOIs (10.NNNN/suffix)",
+        ),
+        ({"dois": "10.5555/a.1, 10.55/b"}, "not only DOIs (10.NNNN/suffix)"),
         ({"dois": "10.5555/a.1", "question": " "}, "row 7: `question` is empty"),
         (
             {"dois": "10.5555/a.1", "question": "What is big data?"},
-            "row 7: the question has no word of its context, as if it were of another row: 'What",
+            "row 7: the question shares no word with its context, so it may belong to another row",
         ),
     ],
 )
-def test_rows_that_cannot_be_used_are_named(changes: dict[str, Any], says: str) -> None:
+def test_unusable_rows_are_errors(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError) as caught:
         list(doi.load([row(**changes)], doi.Options()))
     assert says in caught.value.faults[0]
 
 
-def test_questions_may_be_in_other_words_where_that_is_said() -> None:
+def test_require_overlap_can_be_disabled() -> None:
     strange = row("10.5555/a.1", question="What do otters eat?")
     for options, rows in (
         ({"require_overlap": False}, [strange]),
@@ -176,7 +179,7 @@ def test_questions_may_be_in_other_words_where_that_is_said() -> None:
         list(doi.load([strange], doi.Options(answer_from="memory")))
 
 
-def test_faults_of_the_known_file_are_found_before_training(tmp_path: Path) -> None:
+def test_faults_of_the_known_file_are_reported_before_training(tmp_path: Path) -> None:
     empty = tmp_path / "empty.txt"
     empty.write_text("no DOI here", encoding="utf-8")
     (tmp_path / "latin.txt").write_bytes("año".encode("latin-1"))
@@ -191,7 +194,7 @@ def test_faults_of_the_known_file_are_found_before_training(tmp_path: Path) -> N
         assert says in caught.value.faults[0]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     reply=st.text(max_size=80)
     | st.text(alphabet=st.sampled_from("10.5/abDOI: not found,()<>%&\n"), max_size=80),

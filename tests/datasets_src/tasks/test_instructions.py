@@ -1,10 +1,10 @@
-"""Instructions: the forms of the prompt, and the scores."""
+"""The instructions task: prompt formats and scores."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datasets_src.errors import UserError
@@ -69,12 +69,13 @@ def test_scores_and_reasons() -> None:
 
 
 @pytest.mark.parametrize("change", [{"instruction": " "}, {"output": ""}, {"input": 3}])
-def test_rows_that_cannot_be_used_are_named(change: dict[str, Any]) -> None:
+def test_unusable_rows_are_errors(change: dict[str, Any]) -> None:
     [name] = change
     with pytest.raises(UserError, match=f"row 7: `{name}` is"):
         make(**change)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(reply=st.text(st.characters(codec=None), max_size=100))
 def test_any_reply_has_scores(reply: str) -> None:
     scores = instructions.score(make(), reply)

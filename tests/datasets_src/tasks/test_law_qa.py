@@ -1,4 +1,4 @@
-"""Answers with articles: what is asked of them, row by row, and that no reply breaks a score."""
+"""The law_qa task end to end: prompts, scores of each kind of row, and errors."""
 
 import json
 import time
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datasets_src.errors import UserError
@@ -64,7 +64,7 @@ def test_prompts() -> None:
         ("A las 22 horas (art. 13 CRE).", (5 / 6, 0, 1), "cites art. 13 CRE, not art. 12 CRE"),
         ("A las 22 horas (arts. 12 y 13 CRE).", (12 / 14, 2 / 3, 1), None),
         ("A las 22 horas (art. 99 CRE).", (5 / 6, 0, 0), "cites art. 99 CRE, which does not exist"),
-        ("No consta.", (0, 0, 0), "says there is none"),
+        ("No consta.", (0, 0, 0), "abstains"),
         ("A las 9 horas (art. 12.3 CRE).", None, "token F1 0.67"),
         ("", (0, 0, 0), "empty"),
     ],
@@ -78,7 +78,7 @@ def test_scores(reply: str, expected: tuple[float, ...] | None, reason: str | No
         assert law_qa.why(make(), reply, scores) == reason
 
 
-def test_known_articles_are_those_of_the_file_and_of_the_context(articles_file: str) -> None:
+def test_known_articles_come_from_the_file_and_the_context(articles_file: str) -> None:
     def exists(example: Example, reply: str) -> float | None:
         return law_qa.score(example, reply).get("article_exists")
 
@@ -92,7 +92,7 @@ def test_known_articles_are_those_of_the_file_and_of_the_context(articles_file: 
     assert exists(make({**NONE}), "No lo dice.") == 1 and exists(make({**NONE}), "art. 99") == 0
 
 
-def test_choice_is_scored_where_there_are_options() -> None:
+def test_choice_is_scored_if_there_are_options() -> None:
     example = make(CHOICE)
     for reply, right in (("b)", 1), ("22 (art. 12)", 1), ("c) 22", 0), ("", 0), ("b) o c)", 0)):
         assert law_qa.score(example, reply)["choice_accuracy"] == right, reply
@@ -101,20 +101,20 @@ def test_choice_is_scored_where_there_are_options() -> None:
     assert "choice_accuracy" not in law_qa.score(make(), "b)")
 
 
-def test_abstention_is_scored_where_the_reference_abstains() -> None:
+def test_abstention_is_scored_if_the_reference_abstains() -> None:
     example = make(NONE)
     scores = law_qa.score(example, "Eso no consta en la ley")
     assert scores["abstention"] == 1 and "citation_f1" not in scores
     scores = law_qa.score(example, "A las 22 horas (art. 12 CRE).")
     assert scores["abstention"] == 0
-    assert law_qa.why(example, "A las 22", scores) == "answers where there is none"
+    assert law_qa.why(example, "A las 22", scores) == "does not abstain"
     assert "abstention" not in law_qa.score(make(), "No consta")
     own = make({**NONE, "answer": "Ni idea."}, abstentions=["ni idea"])
     assert law_qa.score(own, "NI IDEA")["abstention"] == 1
 
 
 @pytest.mark.parametrize("change", [{}, CHOICE, NONE, {"context": ""}])
-def test_a_reference_is_perfect_beside_itself(change: dict[str, str]) -> None:
+def test_a_reference_scores_1_against_itself(change: dict[str, str]) -> None:
     example = make(change)
     scores = law_qa.score(example, example.target)
     assert set(scores.values()) == {1.0}
@@ -126,7 +126,7 @@ def test_slices() -> None:
     assert kinds == ["answer", "choice", "abstention"]
 
 
-def test_rows_that_cannot_be_used_are_named(articles_file: str) -> None:
+def test_unusable_rows_are_errors(articles_file: str) -> None:
     with pytest.raises(UserError, match=r"row 7: the answer cites art. 99, which is neither"):
         make({"answer": "Sí (art. 99)."})
     with pytest.raises(UserError, match=r"row 7: the answer cites art. 500 CRE, which is neither"):
@@ -140,12 +140,12 @@ def test_rows_that_cannot_be_used_are_named(articles_file: str) -> None:
     [
         (None, "cannot be read (No such file"),
         ("{", "cannot be read (not JSON"),
-        ("{}", "no lists of articles"),
-        ('{"CRE": "1-444"}', "no lists of articles"),
-        ('"1-444"', "no lists of articles"),
+        ("{}", "not lists of articles"),
+        ('{"CRE": "1-444"}', "not lists of articles"),
+        ('"1-444"', "not lists of articles"),
     ],
 )
-def test_faults_of_the_file_are_told_before_training(
+def test_faults_of_the_file_are_reported_before_training(
     text: str | None, says: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "articles.json"
@@ -159,7 +159,7 @@ def test_faults_of_the_file_are_told_before_training(
         assert caught.value.faults[0].startswith("data.task_options.articles_file: ")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     reply=st.text(max_size=80)
     | st.text("artículos. 0123456789-,()abyCRE", max_size=120)
@@ -178,7 +178,7 @@ def test_any_reply_has_scores(reply: str) -> None:
     ["arts. 1 a 150, 3 y 4; " * 9000, "a) " * 60_000, "no " * 90_000, "la opción " * 20_000],
 )
 def test_long_replies_are_scored_in_time(reply: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     scores = law_qa.score(make(CHOICE), reply)
     law_qa.why(make(CHOICE), reply, scores)
-    assert time.monotonic() - started < 1.5
+    assert time.process_time() - started < 1.5

@@ -1,4 +1,4 @@
-"""The task as its users meet it, and the faults of its authors' scorer, none of which it has."""
+"""The query_json task end to end, without the faults of its authors' scorer."""
 
 import json
 from collections.abc import Mapping
@@ -119,7 +119,7 @@ def test_slices() -> None:
 
 
 @needs_impulse
-def test_impulse_gold_is_right_in_all_and_nothing_right_in_none(impulse: list[Example]) -> None:
+def test_impulse_gold_scores_1_and_an_empty_reply_0(impulse: list[Example]) -> None:
     for example in impulse:
         scores = query_json.score(example, example.target)
         assert set(scores.values()) == {1.0}, (example.id, scores)
@@ -179,8 +179,8 @@ def test_impulse_rows_are_read_by_a_yaml_as_they_are(
         ({"semantic_query": "aigua Talaia 2020"}, "extra filter in the semantic query"),
         ({"semantic_query": "aigua salada freda"}, "wrong semantic query"),
         ({"query_rewrite": "Lista de proyectos desde el año 2020"}, "language mismatch"),
-        ({"metric": "count"}, "a quantity that nobody asked for"),
-        ({"meta": {}}, "not by the schema (meta.lang: Field required)"),
+        ({"metric": "count"}, "a quantity although the query has none"),
+        ({"meta": {}}, "violates the schema (meta.lang: Field required)"),
         (
             {"filters": {"programme": 1, "year": "1", "location": "x"}, "organisations": 1},
             "wrong programme, wrong organisations, wrong year",
@@ -196,13 +196,13 @@ def test_why_names_the_worst_first(change: dict[str, Any], says: str) -> None:
     assert why.startswith(says) and bool(why) is bool(says)
 
 
-def test_why_a_reply_is_no_json() -> None:
+def test_why_of_invalid_json() -> None:
     example = make()
     for reply, says in (("", "invalid JSON (empty)"), ("hola", "invalid JSON")):
         assert query_json.why(example, reply, query_json.score(example, reply)) == says
 
 
-def test_base_and_tuned_are_judged_by_the_same_tables(tmp_path: Path) -> None:
+def test_examples_carry_the_same_tables_for_every_model(tmp_path: Path) -> None:
     table = tmp_path / "organisations.json"
     table.write_text('{"Universitat Nova": ["UN"]}', encoding="utf-8")
     reply = json.dumps(TARGET | {"organisations": [TARGET["organisations"][0] | {"name": "UN"}]})
@@ -217,21 +217,21 @@ def test_base_and_tuned_are_judged_by_the_same_tables(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"query": " "}, "`query` is ' ', not a text"),
-        ({"target": "{"}, "`target` is no JSON object"),
-        ({"target": [TARGET]}, "`target` is no JSON object"),
+        ({"query": " "}, "`query` is ' ', expected text"),
+        ({"target": "{"}, "`target` is not a JSON object"),
+        ({"target": [TARGET]}, "`target` is not a JSON object"),
         ({"target": TARGET | {"meta": {"id": "1"}}}, "`target`.meta.lang: Field required"),
         ({"target": TARGET | {"filters": {}}}, "`target`.filters.programme: Field required"),
     ],
 )
-def test_a_row_that_is_no_query_is_named(change: dict[str, Any], says: str) -> None:
+def test_a_row_without_a_query_is_an_error(change: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError) as caught:
         make(ROW | change)
     [line] = caught.value.faults
     assert line.startswith(f"data.train_file: row q7: {says}") and line.endswith("remove the row")
 
 
-def test_all_faults_of_the_options_are_told_at_once(tmp_path: Path) -> None:
+def test_all_faults_of_the_options_are_reported_together(tmp_path: Path) -> None:
     circle = tmp_path / "circle.tsv"
     circle.write_text("name\tcanonical\na\tb\nb\ta\n", encoding="utf-8")
     options = query_json.Options(
@@ -243,6 +243,6 @@ def test_all_faults_of_the_options_are_told_at_once(tmp_path: Path) -> None:
         prompt, types, places = caught.value.faults
         assert prompt.startswith("data.task_options.system_prompt_file: nowhere.txt cannot be read")
         assert "types_file" in types and "nowhere.tsv: cannot be read" in types
-        assert f"places_file: {circle}: 'a' -> 'b' -> 'a' goes in a circle" in places or (
-            f"places_file: {circle}: 'b' -> 'a' -> 'b' goes in a circle" in places
+        assert f"places_file: {circle}: 'a' -> 'b' -> 'a' is a cycle" in places or (
+            f"places_file: {circle}: 'b' -> 'a' -> 'b' is a cycle" in places
         )

@@ -1,4 +1,4 @@
-"""The questions task as its users meet it: rows in, prompts and scores out, and real rows."""
+"""The questions task end to end: examples, prompts, scores, and real rows."""
 
 import json
 import time
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datasets_src.errors import UserError
@@ -80,8 +80,8 @@ def test_a_row_without_a_group_is_grouped_by_its_passage() -> None:
 
 
 @pytest.mark.parametrize("reference", [OPEN, MIXED, "1. ¿Dónde?\n2. ¿Qué?", "¿Qué?\nRespuesta: no"])
-def test_a_reference_is_perfect_beside_itself(reference: Any) -> None:
-    """Even one that breaks rules: no more is asked of a reply than was shown."""
+def test_a_reference_scores_1_against_itself(reference: Any) -> None:
+    """Even one that breaks rules: a reply need not be better than its reference."""
     example = make(reference)
     scores = questions.score(example, example.target)
     assert scores["quality"] == 1.0 and questions.why(example, example.target, scores) == ""
@@ -102,22 +102,22 @@ def test_a_reference_is_perfect_beside_itself(reference: Any) -> None:
                 **{"quality": 2 / 3, "no_near_duplicates": 2 / 3, "no_exact_duplicates": 2 / 3},
                 "opener_diversity": 2 / 3,
             },
-            "asks the same twice",
+            "repeats a question",
         ),
         (
             "1. Qué estudió Elvira\n2. ¿Dónde vivió Soto?\n3. ¿Cuándo nació Soto?",
             {"quality": 2 / 3, "question_form": 2 / 3},
-            "not in the form of questions",
+            "not formatted as questions",
         ),
         (
             "1. ¿Qué estudió Elvira?\nBotánica\n2. ¿Dónde vivió Soto?\n3. ¿Cuándo nació Soto?",
             {"quality": 0.75, "no_leaked_answers": 0.75},
-            "gives answers",
+            "leaks answers",
         ),
         (
             "1. ¿Qué estudió Elvira?\n2. ¿Dónde vivió Soto?\n3. ¿Quién escribió el texto?\nSuerte",
             {"quality": 2 / 3, "answerable": 2 / 3},
-            "asks what the passage does not tell",
+            "not answerable from the passage",
         ),
         ("Elvira Soto nació en Umbría.", dict.fromkeys(PERFECT, 0), "0 questions, not 3"),
         ("", dict.fromkeys(PERFECT, 0), "0 questions, not 3"),
@@ -130,19 +130,21 @@ def test_scores(reply: str, changed: dict[str, float], reason: str) -> None:
     assert questions.why(example, reply, scores) == reason
 
 
-def test_true_false_is_scored_where_it_is_wanted() -> None:
+def test_true_false_is_scored_if_requested() -> None:
     example = make(MIXED)
     assert questions.score(example, example.target) == {**PERFECT, "true_false_share": 1.0}
     scores = questions.score(example, make(OPEN).target)
     assert scores["true_false_share"] == scores["quality"] == pytest.approx(2 / 3)
-    assert questions.why(example, make(OPEN).target, scores) == "other kinds of question"
+    assert (
+        questions.why(example, make(OPEN).target, scores) == "wrong number of true/false questions"
+    )
     all_of_them = "\n".join(f"{i}. V/F: Soto vivió en Valdoro {i} años." for i in (1, 2, 3))
     assert questions.score(example, all_of_them)["true_false_share"] == pytest.approx(1 / 3)
     assert "true_false_share" not in questions.score(make(OPEN), all_of_them)
     assert questions.score(example, "")["true_false_share"] == 0.0
 
 
-def test_other_languages_need_no_opening_mark() -> None:
+def test_other_languages_need_no_opening_question_mark() -> None:
     reply = "1. What did Elvira Soto study, botánica?\n2. Was Soto born in Umbría?"
     asked = {"es": 0.0, "ca": 1.0, "en": 1.0}
     for language, form in asked.items():
@@ -160,13 +162,13 @@ def test_other_languages_need_no_opening_mark() -> None:
         ([{"role": "user", "content": "¿A?"}], PASSAGE, "in which 0 questions"),
     ],
 )
-def test_rows_that_cannot_be_used_are_named(reference: Any, passage: Any, says: str) -> None:
+def test_unusable_rows_are_errors(reference: Any, passage: Any, says: str) -> None:
     with pytest.raises(UserError) as caught:
         make(reference, passage)
     assert says in caught.value.faults[0]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     reply=st.text(max_size=120)
     | st.text(alphabet=st.sampled_from("123.)-¿? \nabVF/():Soto"), max_size=120),
@@ -181,7 +183,7 @@ def test_any_reply_has_scores(reply: str, reference: list[str]) -> None:
 
 
 @pytest.mark.parametrize("unit", ["¿Qué estudió Elvira?\n", "?", "1. a\n", "¿Soto? ", "a ", "\n"])
-def test_a_reply_without_end_is_scored_in_time(unit: str) -> None:
+def test_long_replies_are_scored_in_time(unit: str) -> None:
     example, started = make(), time.process_time()
     assert questions.score(example, unit * (200_000 // len(unit)))["quality"] == 0.0
     assert time.process_time() - started < 1.5
@@ -195,12 +197,12 @@ def test_slices() -> None:
 def read(name: str) -> list[dict[str, Any]]:
     path = QGEN / name
     if not path.exists():
-        pytest.skip(f"{path} is not there: the rows of SQAC are not ours to ship")
+        pytest.skip(f"{path} is missing: the rows of SQAC may not be redistributed")
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def test_real_conversations() -> None:
-    """The authors' form comes out again, and words bear out 12 of their 15 questions."""
+    """The authors' format is reproduced, and 12 of their 15 questions are answerable by words."""
     talks = read("conversations_printed.jsonl")
     answerable = []
     for talk in talks:
@@ -218,7 +220,7 @@ def test_real_conversations() -> None:
     assert answerable == pytest.approx([2, 2, 3, 2, 3])
 
 
-def test_a_conversation_is_no_answer_to_another() -> None:
+def test_the_reply_to_another_conversation_scores_at_most_half() -> None:
     talks = [talk["messages"] for talk in read("conversations_printed.jsonl")]
     examples = [make(messages, messages) for messages in talks]
     for example in examples:
@@ -228,7 +230,7 @@ def test_a_conversation_is_no_answer_to_another() -> None:
 
 
 def test_real_question_rows() -> None:
-    """Each question of SQAC alone: all five are borne out, and their passages are two groups."""
+    """Each question of SQAC alone: all five are answerable, and their passages are two groups."""
     examples = [make(row["question"], row["context"]) for row in read("sqac_printed_rows.jsonl")]
     assert [questions.score(e, e.target) for e in examples] == [PERFECT] * 5
     assert len({example.group for example in examples}) == 2

@@ -1,4 +1,4 @@
-"""The task as its users meet it: rows in, prompts and scores out, faults before training."""
+"""The text2sql task end to end: examples, prompts, scores, and errors before training."""
 
 import dataclasses
 import json
@@ -78,12 +78,12 @@ GOLD = "SELECT nombre, km FROM rutas WHERE km > 5"
         (
             "SELECT km, nombre FROM rutas WHERE km > 5",
             short("column_order"),
-            "right but for the order of the columns",
+            "right except for the order of the columns",
         ),
         (
             "SELECT nombre, km FROM rutas",
             short("superset"),
-            "the rows of the reference, and others",
+            "the rows of the reference and others",
         ),
         ("SELECT nombre FROM rutas WHERE km > 5", RAN, "other rows than expected"),
         ("SELECT nombre, km FROM rutas WHERE km > 15", RAN, "other rows than expected"),
@@ -101,7 +101,7 @@ GOLD = "SELECT nombre, km FROM rutas WHERE km > 5"
         (
             "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT SUM(n) FROM r",
             short("timed_out"),
-            "takes more than 1 s",
+            "takes more than 1 s of CPU time",
         ),
     ],
 )
@@ -138,7 +138,7 @@ def test_placeholders_are_bound_over_values_given_or_read(files: dict[str, str])
         ({"placeholders": {"": [1]}}, "is empty"),
     ],
 )
-def test_faults_are_found_before_training(
+def test_faults_are_reported_before_training(
     change: dict[str, Any], says: str, files: dict[str, str]
 ) -> None:
     options = text2sql.Options(**{"database": files["db.sql"], **change})
@@ -149,7 +149,7 @@ def test_faults_are_found_before_training(
         assert says in fault and fault.startswith("data.task_options.")
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_faults_are_reported_together() -> None:
     options = {"database": "a.db", "schema_file": "b.sql"}
     with pytest.raises(UserError) as caught:
         text2sql.check(text2sql.Options.model_validate(options))
@@ -159,22 +159,22 @@ def test_all_faults_are_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("sql", "says"),
     [
-        ("  ", "row 7: `sql` is '  ', not a text"),
+        ("  ", "row 7: `sql` is '  ', expected text"),
         (";", "row 7: `sql` is not one statement: ';'"),
         ("SELECT 1; SELECT 2", "row 7: `sql` is not one statement: 'SELECT 1; SELECT 2'"),
     ],
 )
-def test_a_row_that_has_no_reference_is_named(sql: str, says: str, files: dict[str, str]) -> None:
+def test_a_row_without_a_reference_is_an_error(sql: str, says: str, files: dict[str, str]) -> None:
     with pytest.raises(UserError) as caught:
         make(files, sql)
     assert says in caught.value.faults[0]
 
 
-def test_what_follows_a_reference_is_left_out(files: dict[str, str]) -> None:
+def test_text_after_a_reference_is_dropped(files: dict[str, str]) -> None:
     assert make(files, "SELECT ';' ;; -- fin;\n").target == "SELECT ';'"
 
 
-def test_references_that_do_not_run_are_named_by_id(files: dict[str, str]) -> None:
+def test_failing_references_are_listed_by_id(files: dict[str, str]) -> None:
     with pytest.raises(UserError, match=r"the sql of 1 rows \(ids 7\).*no such table: ríos"):
         text2sql.score(make(files, "SELECT * FROM ríos"), "SELECT 1")
     examples = [make(files, f"SELECT * FROM ríos{i}") for i in range(7)]
@@ -182,7 +182,7 @@ def test_references_that_do_not_run_are_named_by_id(files: dict[str, str]) -> No
         text2sql.score_all(examples, ["SELECT 1"] * 7)
 
 
-def test_a_database_that_is_gone_is_named_with_what_it_may_be(files: dict[str, str]) -> None:
+def test_a_missing_database_is_an_error_with_the_accepted_kinds(files: dict[str, str]) -> None:
     example = make(files, "SELECT 1")
     gone = dataclasses.replace(example, inputs={**example.inputs, "database": "/gone.sqlite"})
     with pytest.raises(UserError, match=r"/gone\.sqlite does not exist; give a path to \.sqlite, "):

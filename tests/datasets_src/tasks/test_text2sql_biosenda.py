@@ -17,7 +17,7 @@ from datasets_src.tasks import text2sql
 from datasets_src.types import Example
 
 BIOSENDA = Path(__file__).resolve().parents[3] / "../shared/data/biosenda"
-# The only pairs of different references that are right beside each other, by group, and why each
+# The only pairs of different references that match each other, by group, and why each
 # means the same on this schema.
 EQUIVALENT = {("119", "124"): "the same text, but for the alias of the one column and line breaks"}
 
@@ -47,7 +47,7 @@ def distinct(examples: list[Example]) -> list[Example]:
 
 
 def test_prompts_share_all_but_the_question(examples: list[Example]) -> None:
-    """The authors' order of fields is the one that shares most."""
+    """The authors' order of fields shares the longest prefix."""
     prompts = [text2sql.to_text(example)[0] for example in examples]
     shared = f"### Base de datos:\n{examples[0].inputs['schema']}\n### Instrucción: "
     for example, prompt in zip(examples, prompts, strict=True):
@@ -55,7 +55,7 @@ def test_prompts_share_all_but_the_question(examples: list[Example]) -> None:
     assert len(shared) > 0.9 * max(map(len, prompts))
 
 
-def test_every_reference_is_right_beside_itself(examples: list[Example]) -> None:
+def test_every_reference_scores_1_against_itself(examples: list[Example]) -> None:
     scores = score_replies(text2sql, examples, [example.target for example in examples])
     right = ("execution_accuracy", "ordered_match", "exact_match", "valid_sql")
     expected = {name: float(name in right) for name in text2sql.METRICS}
@@ -63,7 +63,7 @@ def test_every_reference_is_right_beside_itself(examples: list[Example]) -> None
 
 
 def test_every_reference_is_transpiled_and_runs_in_both_engines(distinct: list[Example]) -> None:
-    """The scores before rest on these runs."""
+    """The test above relies on these executions."""
     inputs = distinct[0].inputs
     pool = pool_for(open_database(inputs["database"], case_insensitive=True), "tsql")
     assert len(distinct) == 28 and len(inputs["bindings"]) == 25
@@ -92,8 +92,8 @@ def test_no_two_references_that_differ_in_meaning_are_equal(distinct: list[Examp
         assert [w for w, x in zip(left, right, strict=True) if w != x] == ["totalrutas"]
 
 
-def test_five_bound_values_tell_less_than_all(examples: list[Example]) -> None:
-    """Another limit than the one asked for is wrong, which the first five taxa do not show."""
+def test_five_bound_values_distinguish_less_than_all(examples: list[Example]) -> None:
+    """A wrong LIMIT is detected with all taxa, but not with the first five."""
     (example,) = {e.target: e for e in examples if "> 50" in e.target}.values()
     reply = example.target.replace("> 50", "> 51")
     five = {**example.inputs, "bindings": example.inputs["bindings"][:5]}
@@ -103,7 +103,7 @@ def test_five_bound_values_tell_less_than_all(examples: list[Example]) -> None:
 
 
 def test_variants_of_a_reference_still_match(distinct: list[Example]) -> None:
-    """Other case, no dbo, sorted another way, under an alias: the same rows."""
+    """Case, dbo, sort order and aliases do not change the rows."""
     # SELECT Null has a column without a name, which a derived table may not have.
     named = [example for example in distinct if "Null" not in example.target]
     named = random.Random(5).sample(named, 9)  # all 27 do, in three times the time
