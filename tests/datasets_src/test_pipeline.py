@@ -174,7 +174,7 @@ def test_a_validation_file_is_the_validation_side(
     assert report_of(prepared)["straddling_groups"] == ["2"]
     rows = [row(i, split="train") for i in range(3)]
     clash = config(train, validation_file=str(write_rows(tmp_path / "c.jsonl", rows)))
-    with pytest.raises(UserError, match="says split 'train', but this is the validation file"):
+    with pytest.raises(UserError, match="has split 'train', but this is the validation file"):
         prepare(clash, model_dir=chat_model, output_dir=tmp_path)
 
 
@@ -195,7 +195,7 @@ def test_rows_that_cannot_be_trained_on(ray_local: None, chat_model: Path, tmp_p
     longest = int(message.split("set data.max_length=")[1].split(" ")[0])
     rows[4]["target"] = rows[17]["target"] = ""
     message = refused(rows, tmp_path, chat_model, max_bad_rows=0)
-    assert message.startswith("data: 2 rows refused: the target is empty")
+    assert message.startswith("data: 2 rows cannot be used: the target is empty")
     assert "(ids 5, 18); fill or delete them" in message
     rows[4]["target"] = rows[17]["target"] = "Sí"
     data = config(write_rows(tmp_path / "rows.jsonl", rows), max_length=longest)

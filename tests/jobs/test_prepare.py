@@ -78,7 +78,7 @@ def test_bad_rows_are_told_in_one_line(
     for _ in range(2):  # made, then found
         assert main([str(config_file)]) == 0
         told = [line for line in capsys.readouterr().out.splitlines() if " bad and " in line]
-        assert len(told) == 1 and told[0].startswith("data      1 of 24 rows are bad and were left")
+        assert len(told) == 1 and told[0].startswith("data      1 of 24 rows are bad and left out")
         assert "/bad_rows.jsonl): rows.jsonl:5 not JSON (" in told[0]
 
 
@@ -95,11 +95,9 @@ def test_too_many_bad_rows_exit_2_and_leave_only_their_list(
     assert done.returncode == 2, done.stderr
     [said] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     [kept] = (tmp_path / "runs" / "prepared").iterdir()
-    assert (
-        "data.max_bad_rows: 48 of 120 rows are bad, more than the 5 % allowed: rows.jsonl:3" in said
-    )
+    assert "data.max_bad_rows: 48 of 120 rows are bad, limit 5 %: rows.jsonl:3" in said
     assert "rows.jsonl:5 not JSON (" in said and "rows.jsonl:6" not in said
-    assert f"fix them (all in {kept}), or set data.max_bad_rows=0.4 to leave them out" in said
+    assert f"fix them (full list: {kept}), or set data.max_bad_rows=0.4 to leave them out" in said
     assert kept.name.startswith("bad_rows-") and "Traceback" not in done.stderr
     listed = [json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()]
     assert [row["line"] for row in listed] == list(range(3, 51))
