@@ -145,7 +145,7 @@ def test_a_workbook_with_two_sheets_of_rows_is_refused(tmp_path: Path) -> None:
             sheet.append(list(row.values()))
     del book["Sheet"]
     book.save(tmp_path / "wishes.xlsx")
-    with pytest.raises(UserError, match=r"wishes\.xlsx: 2 sheets hold rows \('Hoja1', 'Hoja2'\)"):
+    with pytest.raises(UserError, match=r"wishes\.xlsx: 2 sheets have rows \('Hoja1', 'Hoja2'\)"):
         main([FAUNA, f"output_dir={tmp_path}", f"prompts_file={tmp_path}/wishes.xlsx"])
     del book["Hoja2"]
     book.create_sheet("Notas").append([])

@@ -89,7 +89,7 @@ def test_the_untuned_base_replies_as_in_the_run(
     assert record["n"] == base["n"] == 6 and record["metrics"] == base["metrics"]
     best = best_score(made.run_dir)
     assert best is not None
-    assert "a reply ends with <|im_end|> (5); padding is <pad> (3)" in printed
+    assert "replies end with <|im_end|> (5); padding <pad> (3)" in printed
     assert "prompt    no training example" in printed
     for score in (base, few_shot):
         value = score["metrics"]["execution_accuracy"]
@@ -199,8 +199,8 @@ def test_examples_that_do_not_fit_are_left_out_and_a_prompt_that_does_not_is_emp
         (("--model", "pocket", "--checkpoint", "step-000003"), "--model and --checkpoint: each"),
         (("--gguf", "absent.gguf"), "--gguf: no file absent.gguf; name the .gguf file"),
         (("--checkpoint", "step-000004"), "step-000004 is not in .*; there: step-000003, step-000"),
-        (("--preset", "doy"), "eval.generation_preset: 'doy' is none; did you mean doi"),
-        (("--system-prompt", "absent.txt"), "--system-prompt: no file absent.txt; give one"),
+        (("--preset", "doy"), "eval.generation_preset: 'doy' is unknown; did you mean doi"),
+        (("--system-prompt", "absent.txt"), "--system-prompt: no file absent.txt; name an"),
         (("--model", "absent/"), "'absent/' is neither a local directory nor a Hub id"),
         (("learning_rat=1",), "did you mean train.learning_rate"),
         (("num_few_shot=5",), "num_few_shot=5: is an argument here; write --num-few-shot 5"),

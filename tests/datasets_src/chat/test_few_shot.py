@@ -1,4 +1,4 @@
-"""Solved examples before a question: chosen alike, of other groups, in the form of training."""
+"""Few-shot prompts: a deterministic choice over distinct groups, tokenised as in training."""
 
 from pathlib import Path
 from types import ModuleType
@@ -137,7 +137,7 @@ def test_without_anything_before_it_a_prompt_is_that_of_training(
     assert asked == trained.input_ids[: trained.prompt_len]
 
 
-def test_system_turns_that_are_equal_stand_once(with_system: ExampleRenderer) -> None:
+def test_equal_system_turns_are_written_once(with_system: ModuleType) -> None:
     shots = (example("uno", "1", system="JSON."), example("dos", "2", system="XML."))
     asked = example("tres", "3", system="JSON.")
     turns = conversation(with_system, asked, Prompting(shots))
@@ -173,8 +173,8 @@ def test_a_system_turn_of_a_task_goes_through_every_family_s_format(
         assert places == sorted(places), name
 
 
-def test_a_template_that_refuses_several_turns_is_told(
-    byte_model: Path, tmp_path: Path, text2sql: Task
+def test_a_template_that_rejects_several_turns_is_reported(
+    byte_model: Path, tmp_path: Path, text2sql: ModuleType
 ) -> None:
     once = FAMILIES["qwen"].chat_template
     once = "{% if messages | length > 3 %}{{ raise_exception('one turn') }}{% endif %}" + once
@@ -188,12 +188,12 @@ def test_a_template_that_refuses_several_turns_is_told(
             prompting=Prompting((example("¿Rutas?", "SELECT 1"), example("¿Qué?", "SELECT 2"))),
         )
     assert str(caught.value) == (
-        "eval.num_few_shot: 2 examples before row ¿Cuántas?: the chat template refuses it "
+        "eval.num_few_shot: 2 examples before row ¿Cuántas?: the chat template rejects it "
         "(one turn); set num_few_shot=0"
     )
 
 
-def test_as_many_examples_as_fit() -> None:
+def test_fit_shots_keeps_the_longest_prefix_that_fits() -> None:
     shots = tuple(example(c, "") for c in "abc")
 
     def num_tokens(prompting: Prompting) -> int:
@@ -211,7 +211,9 @@ def test_a_system_prompt_is_a_file_or_a_text(tmp_path: Path) -> None:
     assert read_system_prompt("Responde solo con SQL.") == "Responde solo con SQL."
     assert read_system_prompt("Responde.") == "Responde."
     assert read_system_prompt("x" * 5000) == "x" * 5000
-    with pytest.raises(ValueError, match=r"no file .*promt.txt; give one that is there, or the te"):
+    with pytest.raises(
+        ValueError, match=r"no file .*promt.txt; name an existing file, or give the te"
+    ):
         read_system_prompt(str(tmp_path / "promt.txt"))
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="cannot be read"):

@@ -1,4 +1,4 @@
-"""What prepare says of shared prefixes: measured on steps as they are taken, and what gains."""
+"""Prefix sharing as reported by `prepare`: measured on real steps, with settings that gain."""
 
 from pathlib import Path
 
