@@ -212,10 +212,7 @@ def tokenise(
 
 
 def empty_target_test(fmt: TextFormat, task: ExampleRenderer) -> Callable[[Example], bool]:
-    """A test for examples whose only target token is the stop.
-
-    Only examples with a blank target are tokenised: the template may still add target tokens.
-    """
+    """A test for examples whose only target token is the stop; tokenises blank targets only."""
     encoder = cache(lambda: open_tokenizer(fmt))
 
     def is_empty(example: Example) -> bool:

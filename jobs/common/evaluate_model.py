@@ -25,7 +25,7 @@ from datasets_src.types import Example, Score
 from trainers.config.load import dump_config, load_config, override_pairs
 from trainers.config.schema import Config
 from trainers.run.location import RunLocation, output_directory
-from trainers.run.scores import best_score, read_scores
+from trainers.run.scores import BASE, best_score, read_scores
 from trainers.storage.json_files import read_jsonl, write_jsonl, write_text
 
 if TYPE_CHECKING:  # torch takes seconds to import; a fault in an argument needs none of it
@@ -129,7 +129,7 @@ def find_subject(args: argparse.Namespace, overrides: Sequence[str]) -> Subject:
             raise UserError(f"--gguf: no file {args.gguf}; name the .gguf file")
         return Subject(args.gguf.stem, config, home.run_dir, gguf=args.gguf)
     if args.run is None and args.checkpoint is None:
-        return Subject("base", config, home.run_dir)
+        return Subject(BASE, config, home.run_dir)
     if args.run is None:
         home.refresh()
         for row in read_jsonl(home.run_dir / "checkpoints.jsonl"):

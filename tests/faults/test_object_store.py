@@ -11,7 +11,7 @@ from tests.faults.cluster import ray_cluster
 from tests.faults.harness import SAVE_STEPS, Held, Runs, held
 from tests.servers.fault_proxy import Rule
 from tests.servers.object_stores import Bucket, new_bucket, s3_server
-from trainers.run.location import DRIVER_RECORDS, WORKER_RECORDS
+from trainers.run.records import DRIVER_FILES, WORKER_FILES
 from trainers.storage.checkpoints import damage
 from trainers.storage.mirror import Mirror
 
@@ -46,7 +46,7 @@ def fetch(runs: Runs, bucket: Bucket, name: str) -> None:
     """Put what the bucket has of a run where `held` looks, and nothing else."""
     bucket.proxy.clear()
     mirror = Mirror(bucket.storage(f"runs/{name}"), runs.run_dir(name))
-    mirror.pull_records((*DRIVER_RECORDS, *WORKER_RECORDS, "ledger/"))
+    mirror.pull_records((*DRIVER_FILES, *WORKER_FILES, "ledger/"))
     assert mirror.newest_checkpoint() is not None
 
 

@@ -204,20 +204,21 @@ def test_records_follow_and_only_what_changed_is_sent(bucket: Bucket, tmp_path: 
     (here.local / "run.json").write_text("{}")
     (here.local / "report.html").write_text("no record")
     (here.local / "ledger" / ".x.part").write_text("half written")
+    records = ["ledger/", "metrics.jsonl", "run.json"]
     names = ["ledger/000001.a1.jsonl", "metrics.jsonl", "run.json"]
-    assert here.push_records() == names
-    assert here.push_records() == []
+    assert here.push_records(records) == names
+    assert here.push_records(records) == []
     (there.local / "ledger").mkdir(parents=True)
     (there.local / "ledger" / "stale.jsonl").write_text("{}\n")
-    assert there.pull_records() == names
+    assert there.pull_records(records) == names
     assert not (there.local / "ledger" / "stale.jsonl").exists()
-    assert there.push_records() == []
+    assert there.push_records(records) == []
     append_jsonl(there.local / "metrics.jsonl", {"step": 2})
     with (there.local / "metrics.jsonl").open("a") as file:
         file.write('{"step": 3')  # a line that is being written
     (there.local / "run.json").write_text("{ }")
     assert there.push_records(["metrics.jsonl"]) == ["metrics.jsonl"]
-    here.pull_records()
+    here.pull_records(records)
     assert list(read_jsonl(here.local / "metrics.jsonl")) == [{"step": 1}, {"step": 2}]
     assert (here.local / "run.json").read_text() == "{}"
 
