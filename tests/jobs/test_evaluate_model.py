@@ -198,7 +198,10 @@ def test_examples_that_do_not_fit_are_left_out_and_a_prompt_that_does_not_is_emp
         (("--model", "pocket", "--gguf", "x.gguf"), "--model and --gguf: each names a model"),
         (("--model", "pocket", "--checkpoint", "step-000003"), "--model and --checkpoint: each"),
         (("--gguf", "absent.gguf"), "--gguf: no file absent.gguf; name the .gguf file"),
-        (("--checkpoint", "step-000004"), "step-000004 is not in .*; there: step-000003, step-000"),
+        (
+            ("--checkpoint", "step-000004"),
+            "checkpoint step-000004; it has: step-000003, step-000",
+        ),
         (("--preset", "doy"), "eval.generation_preset: 'doy' is none; did you mean doi"),
         (("--system-prompt", "absent.txt"), "--system-prompt: no file absent.txt; give one"),
         (("--model", "absent/"), "'absent/' is neither a local directory nor a Hub id"),
