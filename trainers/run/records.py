@@ -84,7 +84,7 @@ def open_records(
 ) -> Records:
     """The files of this worker. On rank 0 rows of steps beyond `after` are dropped: those steps
     are done again, and each has one row whatever was killed. Scores may be the driver's to write
-    (scoring_actors.py)."""
+    (scoring_pool.py)."""
     paths = {"ledger": run_dir / ledger}
     if rank == 0:
         for name in NAMES if with_scores else NAMES[:-1]:

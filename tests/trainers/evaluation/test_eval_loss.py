@@ -49,14 +49,14 @@ def test_workers_share_them_to_the_same_bits(seed: int, num_rows: int, world_siz
     assert {i: loss for share in shares for i, loss in share.items()} == alone
 
 
-def test_it_tells_of_each_part() -> None:
-    told: list[int] = []
+def test_it_reports_progress_after_each_micro_batch() -> None:
+    calls: list[int] = []
     rows = random_rows(20)
-    row_losses(build_model(), rows, max_tokens=40, min_share=4, on_part=lambda: told.append(1))
-    assert len(told) > 1
+    row_losses(build_model(), rows, max_tokens=40, min_share=4, on_progress=lambda: calls.append(1))
+    assert len(calls) > 1
 
 
-def test_a_loss_that_is_not_finite_is_told_with_its_row() -> None:
+def test_a_loss_that_is_not_finite_is_reported_with_its_row() -> None:
     model = build_model()
     with torch.no_grad():
         model.lm_head.weight[3] = float("inf")

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from tests.trainers.step.plain_step import VOCAB, build_model
 from trainers.generation.decode import MAX_DRAFT, decode
-from trainers.generation.forward import Place, most_likely
+from trainers.generation.forward import ReplyToken, most_likely
 from trainers.kernels.paged_kv import PROMPT_PAGE, REPLY_PAGE
 from trainers.models.load import LanguageModel
 
 END = 2
-Logits = dict[Place, Tensor]
+Logits = dict[ReplyToken, Tensor]
 
 
 def peaked(name: str = "llama", dtype: torch.dtype = torch.float32, **sizes: Any) -> Any:
@@ -55,9 +55,9 @@ def answer(
     """The replies, and the logits behind each token of them."""
     seen: Logits = {}
 
-    def pick(logits_NV: Tensor, places: Sequence[Place]) -> list[int]:
-        seen.update(zip(places, logits_NV.clone(), strict=True))
-        return most_likely(logits_NV, places)
+    def pick(logits_NV: Tensor, which: Sequence[ReplyToken]) -> list[int]:
+        seen.update(zip(which, logits_NV.clone(), strict=True))
+        return most_likely(logits_NV, which)
 
     rows = decode(
         model,

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from tests.trainers.export.tiny_export import build_base
 from tests.trainers.generation.decode_rows import answer, mixed_prompts, peaked, tokens
 from trainers.config.schema import DoraMethod, LoraMethod, QloraMethod
-from trainers.generation.forward import activations_on_one_thread, sizes_of
+from trainers.generation.forward import activations_on_one_thread, pass_sizes
 from trainers.kernels.paged_kv import PROMPT_PAGE, REPLY_PAGE
 from trainers.methods import qlora
 from trainers.methods.lora import add_adapter
@@ -183,7 +183,7 @@ def test_a_row_of_a_product_depends_on_no_other(
     """What all of it rests on, on shapes of 2B and small: rows change places and neighbours."""
     draw = torch.Generator().manual_seed(0)
     weight = torch.randn(outputs, inputs, generator=draw).to(dtype)
-    for size in (sizes_of(dtype).reply, sizes_of(dtype).prompt):
+    for size in (pass_sizes(dtype).reply, pass_sizes(dtype).prompt):
         rows = torch.randn(size, inputs, generator=draw).to(dtype)
         want = torch.nn.functional.linear(rows, weight)
         for number in range(3):

@@ -10,7 +10,7 @@ from torch import Tensor
 from tests.trainers.generation.decode_rows import answer, mixed_prompts, peaked, tokens
 from trainers.generation import decode as decoding
 from trainers.generation.decode import decode, make_pool
-from trainers.generation.forward import Place, sizes_of
+from trainers.generation.forward import ReplyToken, pass_sizes
 from trainers.kernels.paged_kv import PROMPT_PAGE, KvCache
 
 
@@ -28,8 +28,8 @@ class Count:
 def told(replies: Sequence[Sequence[int]]) -> Any:
     """Picks the tokens of given replies, whatever the logits are."""
 
-    def pick(logits_NV: Tensor, places: Sequence[Place]) -> list[int]:
-        return [replies[i][k] if k < len(replies[i]) else 0 for i, k in places]
+    def pick(logits_NV: Tensor, which: Sequence[ReplyToken]) -> list[int]:
+        return [replies[i][k] if k < len(replies[i]) else 0 for i, k in which]
 
     return pick
 
@@ -46,7 +46,7 @@ def tell(
 
 def test_the_place_of_a_row_that_ends_is_taken_at_once() -> None:
     model = peaked()
-    count, sizes = Count(model), sizes_of(torch.float32)
+    count, sizes = Count(model), pass_sizes(torch.float32)
     prompts = [[3 + i] for i in range(5)]
     replies = [tokens(n, n) for n in (11, 3, 1, 4, 6)]
     ends = tell(model, prompts, replies, batch_size=2, max_draft=0)
@@ -59,7 +59,7 @@ def test_the_place_of_a_row_that_ends_is_taken_at_once() -> None:
 
 def test_a_shared_prefix_is_computed_once() -> None:
     model = peaked()
-    count, size = Count(model), sizes_of(torch.float32).prompt
+    count, size = Count(model), pass_sizes(torch.float32).prompt
     text = tokens(4 * size - 32, 1)
     prompts = [[*text, 3 + i] for i in range(32)]
     tell(model, prompts, [[5]] * 32)
@@ -78,7 +78,7 @@ def test_a_row_may_end_with_its_first_token() -> None:
         (0, [7]),
         (1, [8]),
     ]
-    assert count.sizes == [sizes_of(torch.float32).prompt] * 2
+    assert count.sizes == [pass_sizes(torch.float32).prompt] * 2
 
 
 def test_no_prompts_take_no_pass() -> None:
@@ -87,7 +87,7 @@ def test_no_prompts_take_no_pass() -> None:
 
 def test_right_guesses_save_passes_and_wrong_ones_change_nothing() -> None:
     model = peaked()
-    count, size = Count(model), sizes_of(torch.float32).reply
+    count, size = Count(model), pass_sizes(torch.float32).reply
     circle = [[7, 8, 9, 10, 11] * 12]
     assert tell(model, [[5, 6]], circle) == [(0, circle[0])]
     # 60 tokens: 1 with the prompt, 5 before one comes again, the rest 9 a pass.
