@@ -13,11 +13,11 @@ import socket
 import sys
 import time
 
-from ray._private.services import get_node_ip_address
 from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.core.generated.autoscaler_pb2 import DrainNodeReason  # type: ignore[attr-defined]
 from ray.core.generated.gcs_pb2 import GcsNodeInfo  # type: ignore[attr-defined]
 from ray.exceptions import AuthenticationError, RpcError
+from ray.util import get_node_ip_address
 
 from cluster.address import host_port, split_address
 

@@ -1,4 +1,4 @@
-"""The `model` and `data` sections of a config, and the base of every section.
+"""The `model` and `data` sections of a config, and the base class of all sections.
 
 data: {task: text2sql, train_file: rows.jsonl, columns: {question: Prompt, sql: SQL}}
 """
@@ -11,23 +11,23 @@ from datasets_src.chat.families import FAMILIES, checked_name
 
 
 class Section(BaseModel):
-    """Frozen; unknown keys are errors; every leaf name is unique over all sections."""
+    """Base of a config section: frozen, rejects unknown keys; leaf names are unique overall."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
 class ModelConfig(Section):
-    """The base model."""
+    """The base model to fine-tune."""
 
     model_name_or_path: str = Field(
-        "pocket", min_length=1, description="Hub id, local directory, or `pocket` (built here)"
+        "pocket", min_length=1, description="Hub id, local directory, or `pocket` (built locally)"
     )
     model_revision: str | None = Field(None, description="Hub branch, tag or commit of the base")
     dtype: Literal["auto", "bfloat16", "float32"] = Field(
         "auto", description="compute dtype; auto = bfloat16 if the hardware supports it"
     )
     chat_template: str | None = Field(
-        None, description=f"chat template: {', '.join(FAMILIES)}; default: the model's own"
+        None, description=f"one of {', '.join(FAMILIES)}; default: the tokenizer's own"
     )
 
     @field_validator("chat_template")
@@ -37,36 +37,26 @@ class ModelConfig(Section):
 
 
 class DataConfig(Section):
-    """From raw files to tokenised rows."""
+    """Files of rows, and how they are split and tokenised."""
 
-    task: str = Field(
-        "text2sql", description="a task that ships, or the dotted path of your module"
-    )
-    train_file: str = Field(
-        min_length=1, description="training rows: jsonl, json, csv, parquet or xlsx"
-    )
+    task: str = Field("text2sql", description="module of datasets_src/tasks, or a dotted path")
+    train_file: str = Field(min_length=1, description="jsonl, json, csv, parquet or xlsx")
     validation_file: str | None = Field(
-        None, description="validation rows; default: split from train_file"
+        None, description="like train_file; default: split train_file"
     )
     columns: dict[str, str] = Field(
-        default_factory=dict,
-        description="field of the task -> column of the file, if the names differ",
+        default_factory=dict, description="task field -> column of the file, where the names differ"
     )
     validation_size: float = Field(
-        0.1, gt=0, lt=1, description="ratio of groups held out if the rows name no split"
+        0.1, gt=0, lt=1, description="share of groups held out if the rows have no split column"
     )
     split_seed: int = Field(42, ge=0, description="seed of that split")
     template: Literal["chat", "plain"] = Field(
-        "chat", description="the model's chat template, or the task's plain text format"
+        "chat", description="the model's chat template, or the task's plain-text prompt"
     )
-    max_length: int = Field(
-        2048, ge=8, description="maximum tokens of a row; longer rows are dropped"
-    )
+    max_length: int = Field(2048, ge=8, description="max tokens per row; longer rows are dropped")
     max_bad_rows: float = Field(
-        0.05,
-        ge=0,
-        lt=1,
-        description="ratio of rows that may be bad and are dropped; 0 = any is an error",
+        0.05, ge=0, lt=1, description="max share of bad rows to leave out; 0 = fail on the first"
     )
     task_options: dict[str, Any] = Field(
         default_factory=dict, description="options of the task, e.g. database, dialect"

@@ -1,4 +1,4 @@
-"""One line for each fault that pydantic finds: key path, value, what is allowed.
+"""One line for each pydantic validation error: key path, value, allowed values.
 
 explain(error, prefix="train.", unknown=lambda key: f"{key}: unknown key")
 """
@@ -12,10 +12,14 @@ from pydantic_core import ErrorDetails
 def explain(
     error: ValidationError, *, prefix: str = "", unknown: Callable[[str], str], tagged: str = ""
 ) -> list[str]:
-    """The faults of `error`, each key with `prefix`.
+    """The faults of `error`, one line each.
 
-    `unknown` words a key that is not known. `tagged` is a section that is one of several kinds;
-    pydantic puts the kind's name into the path of its faults, where no file has it.
+    Args:
+        error: what pydantic raised.
+        prefix: put before each key.
+        unknown: returns the message for an unknown key.
+        tagged: key of a discriminated union; pydantic inserts the tag into the paths of its faults,
+            where the config file has no such key.
     """
     return [_line(fault, prefix, unknown, tagged) for fault in error.errors(include_url=False)]
 
@@ -26,14 +30,14 @@ def _line(fault: ErrorDetails, prefix: str, unknown: Callable[[str], str], tagge
         del path[1:2]
     key = (prefix + ".".join(path)).rstrip(".")
     if fault["type"] == "union_tag_invalid":
-        told = fault["ctx"]
-        name = str(told["discriminator"]).strip("'")
-        return f"{key}.{name}: {told['tag']!r} should be one of {told['expected_tags']}"
+        context = fault["ctx"]
+        name = str(context["discriminator"]).strip("'")
+        return f"{key}.{name}: {context['tag']!r} should be one of {context['expected_tags']}"
     if fault["type"] == "extra_forbidden":
         return unknown(key)
     if fault["type"] == "missing":
         return f"{key}: missing; add it"
     message = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if fault["type"] == "value_error":
-        return f"{key}: {message}" if key else message  # of the whole, which names its keys
+        return f"{key}: {message}" if key else message  # a model validator names its keys
     return f"{key}: {fault['input']!r} {message}"

@@ -1,13 +1,15 @@
-"""Raw files to blocks of examples, ready to be tokenised; of each row only an index entry stays.
+"""Load the config's files as blocks of examples; only an index entry per row stays in memory.
 
-A block is an Arrow table (row, id, group, example); `example` is the JSON of store.py.
+loaded = load_examples(config.data, load_task("text2sql"), keep_block=ray.put)
+loaded.blocks, loaded.index.ids
+
+A block is an Arrow table (row, id, group, example), where `example` is JSON (prepared/store.py).
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pyarrow as pa
@@ -21,14 +23,14 @@ from datasets_src.reading.bad_rows import BadRows
 from datasets_src.reading.columns import map_rows
 from datasets_src.reading.readers import read_rows
 from datasets_src.split import TRAIN, VALIDATION
-from datasets_src.task import task_options
+from datasets_src.task import Task, task_options
 from datasets_src.types import Example
 
-# Large enough that a Ray task (about 10 ms of overhead) is small beside its work, small enough
-# that a few blocks in flight are a few MB.
+# Large enough to amortise a Ray task's overhead (about 10 ms), small enough that a few blocks in
+# flight take a few MB.
 BLOCK_ROWS = 256
-EMPTY, REFUSED = "an empty target", "refused by the task"
-EMPTY_TARGET = "the target is empty, so no token but the stop would be trained"
+EMPTY, REJECTED = "empty target", "rejected by the task"
+EMPTY_TARGET = "the target is empty, so only the stop token would be trained"
 BLOCK_SCHEMA = pa.schema(
     [("row", pa.int64()), ("id", pa.string()), ("group", pa.string()), ("example", pa.string())]
 )
@@ -36,10 +38,11 @@ BLOCK_SCHEMA = pa.schema(
 
 @dataclass
 class LoadedExamples:
-    """All examples: `blocks` is what `keep_block` made of each table, in the order of the rows.
+    """All examples, in row order.
 
-    `defaults` are the inputs of the first example, `varying` the names of those that differ in
-    another; `left_out` the ids the task gave no example of.
+    `blocks` holds what `keep_block` returned for each table. `defaults` are the inputs of the first
+    example, `varying` the names of inputs that differ in any other. `left_out` lists the ids that
+    the task made no example of.
     """
 
     index: RowIndex = field(default_factory=RowIndex)
@@ -54,7 +57,7 @@ class LoadedExamples:
 
 def load_examples(
     data: DataConfig,
-    task: ModuleType,
+    task: Task,
     *,
     keep_block: Callable[[pa.Table], Any],
     bad: BadRows | None = None,
@@ -62,11 +65,15 @@ def load_examples(
 ) -> LoadedExamples:
     """Read, map and load every row of the config's files.
 
-    Rows that cannot be used, or of which `is_empty` says that there is nothing to train, are added
-    to `bad`, where it is given.
+    Args:
+        data: the config's `data` section.
+        task: the task module; its `load` turns rows into examples.
+        keep_block: stores an Arrow table and returns a handle to it, e.g. `ray.put`.
+        bad: collects the rows to leave out; if None, the first bad row raises.
+        is_empty: whether an example has no target token to train on.
 
     Raises:
-        UserError: whatever is wrong with a file, a column, an id or a split.
+        UserError: a fault in a file, a column, an id or a split.
     """
     options = task_options(task, data.task_options)
     loaded = LoadedExamples(bad=bad)
@@ -82,7 +89,7 @@ def load_examples(
         if len(block) == BLOCK_ROWS:
             loaded.blocks.append(keep_block(_to_table(block)))
             block.clear()
-    # Two blocks at least, so that two workers share even a small set.
+    # At least two blocks, so that two workers share even a small data set.
     parts = [block] if loaded.blocks else [block[: len(block) // 2], block[len(block) // 2 :]]
     loaded.blocks += [keep_block(_to_table(part)) for part in parts if part]
     return loaded
@@ -90,7 +97,7 @@ def load_examples(
 
 def _all_examples(
     data: DataConfig,
-    task: ModuleType,
+    task: Task,
     options: Section,
     loaded: LoadedExamples,
     *,
@@ -114,16 +121,16 @@ def _all_examples(
 
 
 def mapped_rows(
-    data: DataConfig, task: ModuleType, key: str, path: Path, *, bad: BadRows | None
+    data: DataConfig, task: Task, key: str, path: Path, *, bad: BadRows | None
 ) -> Iterator[dict[str, Any]]:
-    """Rows of one of the config's files under the fields of the task."""
+    """Rows of one of the config's files, mapped to the fields of the task."""
     return map_rows(
         read_rows(path, key=key, bad=bad),
         data.columns,
         fields=task.FIELDS,
         path=path,
         key=key,
-        # Ids count from 1 in each file; those of the second must differ from those of the first.
+        # Default ids count from 1 in each file; the prefix keeps those of the two files distinct.
         id_prefix="validation-" if key == "data.validation_file" else "",
         bad=bad,
     )
@@ -153,12 +160,14 @@ class TaskRows:
 
 
 def load_rows(
-    task: ModuleType, rows: TaskRows, options: Section, *, bad: BadRows | None
+    task: Task, rows: TaskRows, options: Section, *, bad: BadRows | None
 ) -> Iterator[Example]:
-    """What the task makes of rows; where `bad` is given, begun again behind each it refuses.
+    """Examples that `task.load` makes of the rows.
+
+    With `bad`, a row that the task rejects is added to it and `load` restarts after that row.
 
     Raises:
-        ValueError: what the task raises without holding a row, or where `bad` is None.
+        ValueError: the task raised without a pending row, or `bad` is None.
     """
     while True:
         try:
@@ -176,18 +185,18 @@ def load_rows(
                 .removeprefix("data.train_file: ")
                 .removeprefix(f"row {id}: ")
             )
-            bad.add(REFUSED, what, id=id)
+            bad.add(REJECTED, what, id=id)
 
 
 def _on_side(example: Example, key: str, path: Path, two_files: bool) -> Example:
-    """With a validation file the file decides; a row that says otherwise is a fault."""
+    """With a validation file, the file determines the side; a contrary split column is a fault."""
     if not two_files:
         return example
     side = TRAIN if key == "data.train_file" else VALIDATION
     given = example.split
     if given is not None and (given == TRAIN) != (side == TRAIN):
         raise UserError(
-            f"{key}: {path}: id {example.id!r} says split {given!r}, but this is the {side} file;"
+            f"{key}: {path}: id {example.id!r} has split {given!r}, but this is the {side} file;"
             " remove the split column, or data.validation_file"
         )
     return replace(example, split=side)

@@ -1,9 +1,9 @@
-"""Raw rows to tokenised Parquet on Ray Data, under a name that is the hash of all it depends on.
+"""Tokenise rows into Parquet with Ray Data, in a directory named by the hash of its inputs.
 
 prepare(config.data, model_dir=Path("/models/pocket"), output_dir=Path("runs"))
 runs/prepared/3f2a…/{train.parquet,validation.parquet,data.json}
 
-Files are written beside the final name and renamed when complete: what is there is whole.
+A directory is written under a hidden name and renamed when complete (prepared/staging.py).
 """
 
 import json
@@ -50,26 +50,26 @@ from datasets_src.split import TRAIN, VALIDATION, Assignment, split_rows
 from datasets_src.task import load_task
 
 SHOWN = 10
-# More than this many cores are rare, and their workers start when they are needed.
+# Workers beyond this number start on demand.
 MAX_WARM_WORKERS = 16
 LEFT_OUT = "left out by the task"
-HELD_OUT = "test rows, held out beside the validation rows"
+HELD_OUT = "test rows, held out in addition to the validation rows"
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """`directory` holds train.parquet, validation.parquet, data.json and what rows are bad."""
+    """`directory` holds train.parquet, validation.parquet, data.json and any bad_rows.jsonl."""
 
     directory: Path
     data_hash: str
 
 
 def find_prepared(data: DataConfig, *, model_dir: Path, output_dir: Path) -> Prepared | None:
-    """The complete directory of this data, if there is one; needs no Ray.
+    """The prepared directory of this data, or None; does not need Ray.
 
     Raises:
-        UserError: a file of rows is missing, empty or unreadable, the task is unknown, or more
-            rows are bad than `data` allows now.
+        UserError: a file of rows is missing, empty or unreadable, the task is unknown, or the share
+            of bad rows exceeds `data.max_bad_rows`.
     """
     digest = data_hash(data, model_dir=model_dir)
     if (directory := find_complete(output_dir, digest)) is None:
@@ -79,12 +79,12 @@ def find_prepared(data: DataConfig, *, model_dir: Path, output_dir: Path) -> Pre
 
 
 def prepare(data: DataConfig, *, model_dir: Path, output_dir: Path) -> Prepared:
-    """Tokenise the rows of `data`, or return at once what an earlier call made of the same.
+    """Tokenise the rows of `data`, or return the directory of an earlier call with the same inputs.
 
-    Ray must be initialised. The rows keep their order and the files their bytes.
+    Ray must be initialised. Rows keep their order, and the same inputs give the same bytes.
 
     Raises:
-        UserError: any fault in the rows, the template or the storage.
+        UserError: a fault in the rows, the template or the storage.
     """
     if found := find_prepared(data, model_dir=model_dir, output_dir=output_dir):
         return found
@@ -104,7 +104,7 @@ def prepare(data: DataConfig, *, model_dir: Path, output_dir: Path) -> Prepared:
             check_limit(bad, limit=data.max_bad_rows, kept=kept)
             bad.save(part / FILE_NAME)
         if not loaded.blocks:
-            raise UserError(f"data.task: {data.task} made no example of any row; see task_options")
+            raise UserError(f"data.task: {data.task} made no examples; check data.task_options")
         assignment = split_rows(
             index.groups, index.given, size=data.validation_size, seed=data.split_seed
         )
@@ -117,14 +117,15 @@ def prepare(data: DataConfig, *, model_dir: Path, output_dir: Path) -> Prepared:
         report = _report(data, digest, loaded, assignment, lengths) | {"leaks": leaks}
         text = json.dumps(report, ensure_ascii=False, indent=2)
         (part / "data.json").write_text(text + "\n", encoding="utf-8")
-    kept.unlink(missing_ok=True)  # of an attempt under a lower limit: final has the same rows
+    kept.unlink(missing_ok=True)  # from a try with a lower limit; `final` lists the same rows
     return Prepared(final, digest)
 
 
 def start_workers(text_format: TextFormat, task: str) -> Any:
-    """Let Ray's workers import and open the tokenizer while the rows are still being read.
+    """Warm up Ray workers (imports, tokenizer) while the driver still reads the rows.
 
-    Returns the reference under which the workers know `text_format`.
+    Returns:
+        The object reference of `text_format`.
     """
     import ray
 
@@ -136,14 +137,14 @@ def start_workers(text_format: TextFormat, task: str) -> Any:
 
 
 def tokenise_blocks(loaded: LoadedExamples, task: str, shared: Any) -> Iterator[pa.Table]:
-    """Tables of the rows with their tokens, in the order of the rows; one Ray task a block.
+    """Tables of tokenised rows in row order, one Ray task per block.
 
-    `shared` is the reference that `start_workers` gave.
+    `shared` is the object reference that `start_workers` returned.
     """
     import ray.data
 
-    # Ray tells of every execution that it ended well, and that its bars are off (ours is shown);
-    # what goes wrong is still told. Importing ray.data sets the levels, so this comes after.
+    # Ray Data logs every successful execution and that its progress bars are off (ours is shown);
+    # these levels keep warnings and errors. Importing ray.data resets them, so this comes after.
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current().copy()
@@ -176,7 +177,7 @@ def _progress(blocks: Iterator[pa.Table], num_rows: int) -> Iterator[pa.Table]:
 def tokenise_block(
     block: pa.Table, *, task: str, shared: list[Any], defaults: dict[str, Any], varying: list[str]
 ) -> pa.Table:
-    """What a Ray task does: adds length, prompt_len, input_ids, fault and a sketch to a block."""
+    """Add length, prompt_len, input_ids, fault and a sketch to a block; runs as a Ray task."""
     text_format, encode = _open_format(shared[0])
     examples = [
         decode_example(text, defaults, id=id, group=group, split=None)
@@ -202,7 +203,7 @@ def tokenise_block(
 
 @lru_cache(maxsize=2)
 def _open_format(ref: Any) -> tuple[TextFormat, Encode]:
-    # Once in each worker process: parsing a large tokenizer takes a second.
+    # Cached per worker process: parsing a large tokenizer takes a second.
     import ray
 
     text_format: TextFormat = ray.get(ref)
@@ -222,7 +223,7 @@ def _write_splits(
     assignment: Assignment,
     limit: int,
 ) -> tuple[Lengths, dict[str, list[pa.Table]]]:
-    """Write both Parquet files from blocks in the order of the rows; the sketches of each."""
+    """Write both Parquet files from blocks in row order; returns lengths and sketches per side."""
     num_rows = len(assignment.sides)
     side = np.array([s or "" for s in assignment.sides])
     length, prompt_len = np.zeros(num_rows, np.int32), np.zeros(num_rows, np.int32)
@@ -263,7 +264,7 @@ def _note_faults(block: pa.Table, faults: dict[str, list[str]]) -> None:
 def _explain_fault(reason: str, ids: list[str]) -> str:
     shown = ", ".join(ids[:SHOWN]) + (", …" if len(ids) > SHOWN else "")
     remedy = "fill or delete them" if reason == EMPTY_TARGET else "set data.template=plain"
-    return f"data: {len(ids)} rows refused: {reason} (ids {shown}); {remedy}"
+    return f"data: {len(ids)} rows cannot be used: {reason} (ids {shown}); {remedy}"
 
 
 def _refuse_empty_side(side: Any, lengths: Lengths, limit: int) -> None:

@@ -1,4 +1,4 @@
-"""Values that flow through a run: frozen, JSON-able, one meaning each.
+"""Values that every part of a run shares: frozen dataclasses that serialise to JSON.
 
 An example row of the text2sql task:
     Example(id="7", group="19", inputs={"question": "¿Cuántas rutas hay?", "schema": "CREATE ..."},
@@ -7,11 +7,11 @@ An example row of the text2sql task:
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any, Protocol, TypedDict
 
 
 class Message(TypedDict):
-    """One turn of a conversation, in the form of `tokenizer.apply_chat_template`."""
+    """One turn of a conversation, as `tokenizer.apply_chat_template` takes it."""
 
     role: str
     content: str
@@ -19,9 +19,11 @@ class Message(TypedDict):
 
 @dataclass(frozen=True)
 class Example:
-    """One task row. `group` keeps paraphrases on one side of a split; `split` is the given one.
+    """One task input with its target.
 
-    `inputs` holds all that the prompt and the score need, as JSON values.
+    `group` keeps related rows, such as paraphrases, on one side of the split. `split` is the side
+    given in the file, None without one. `inputs` holds all that the prompt and the score need, as
+    JSON values.
     """
 
     id: str
@@ -31,9 +33,19 @@ class Example:
     split: str | None = None
 
 
+class ExampleRenderer(Protocol):
+    """The part of a task (task.py) that renders examples; a module is one."""
+
+    def to_messages(self, example: Example) -> list[Message]:
+        """The prompt as turns of a conversation, for `data.template=chat`."""
+
+    def to_text(self, example: Example) -> tuple[str, str]:
+        """Prompt and completion as text, for `data.template=plain`."""
+
+
 @dataclass(frozen=True)
 class TokenizedExample:
-    """`input_ids` [T]; the first `prompt_len` of them are the prompt and are not trained on."""
+    """`input_ids` [T]: `prompt_len` prompt tokens, then the target tokens (loss positions)."""
 
     id: str
     group: str
@@ -43,7 +55,7 @@ class TokenizedExample:
 
 @dataclass(frozen=True)
 class StepPlan:
-    """One optimizer step: row indices into the training split."""
+    """One optimizer step: `rows` are indices into the training split."""
 
     step: int
     epoch: int
@@ -52,7 +64,7 @@ class StepPlan:
 
 @dataclass(frozen=True)
 class Slice:
-    """The chosen metric over the `n` rows of one value of one of the task's slices."""
+    """The chosen metric over the `n` rows that share one value of a slice."""
 
     n: int
     num_groups: int
@@ -62,13 +74,14 @@ class Slice:
 
 @dataclass(frozen=True)
 class Score:
-    """One line of scores.jsonl. `name` is "base", "few_shot" (the base, asked by a good
-    prompt), "constant" or the checkpoint's "step-000140".
+    """One line of scores.jsonl.
 
-    `n` rows in `num_groups` groups were scored. `metrics` are means over those of them,
-    `num_rows` many, to which a metric applies, `intervals` their 95 % intervals (low, high);
-    `slices` maps e.g. "language=ca" to the chosen metric there. `predictions` is the file of
-    replies, relative to the run directory. `greater_is_better` is of the chosen metric.
+    `name` is a baseline, "base", "few_shot" (the base with a system prompt and solved examples) or
+    "constant", or a checkpoint, e.g. "step-000140". `n` rows in `num_groups` groups were scored.
+    `metrics` are means over the `num_rows[metric]` rows to which each applies, `intervals` their
+    95 % intervals (low, high). `slices` maps e.g. "language=ca" to the chosen metric on that slice.
+    `predictions` is the file of replies, relative to the run directory. `greater_is_better` refers
+    to the chosen metric.
     """
 
     name: str
@@ -87,6 +100,6 @@ class Score:
 
     @property
     def merit(self) -> float:
-        """The chosen metric, signed: the greater, the better."""
+        """The chosen metric, negated if lower is better."""
         value = self.metrics[self.metric]
         return value if self.greater_is_better else -value

@@ -6,13 +6,13 @@ it there; after a kill, or once a cap was reached, it resumes and repeats no req
 """
 
 import argparse
-import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from datasets_src.files import sha256_file
 from datasets_src.recipes.build import Built, Endpoint, Recipe, build, open_recipe
 from datasets_src.recipes.teacher.asker import ServiceDown
 from datasets_src.recipes.teacher.client import read_key
@@ -67,8 +67,7 @@ def teacher_endpoint(recipe: Recipe) -> Iterator[Endpoint | None]:
 
         assert teacher.gguf_file is not None, "TeacherConfig asks for one of the two"
         gguf = find_gguf(teacher.gguf_file)
-        with gguf.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = sha256_file(gguf)
         with LlamaServer(gguf, context_tokens=teacher.context_tokens) as llama:
             # Another port each time: replies are kept under what the file holds.
             yield Endpoint(f"{llama.address}/v1", name=f"gguf:{digest}", key=llama.api_key)
@@ -86,8 +85,8 @@ def tell(built: Built) -> str:
         ("left out", f"{d['num']:,}: {d['reason']} ({', '.join(d['examples'])})")
         for d in record["dropped"]
     ]
-    if built.told:
-        lines.append(("teacher", f"{built.told}, over all starts"))
+    if built.usage:
+        lines.append(("teacher", f"{built.usage}, over all starts"))
     lines += list(_lengths(record["lengths"]))
     return "\n".join(f"{name:<12}{text}" for name, text in lines)
 

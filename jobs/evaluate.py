@@ -14,7 +14,6 @@ import argparse
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import yaml
 
@@ -38,7 +37,7 @@ from datasets_src.scoring.predictions import (
     score_file,
     score_rows,
 )
-from datasets_src.task import checked_metric, known_tasks, load_task, task_options
+from datasets_src.task import Task, checked_metric, known_tasks, load_task, task_options
 from jobs.common.cli import run_verb
 from jobs.common.evaluate_model import add_arguments, model_arguments, with_replies
 from jobs.common.score_text import Against, score_json, score_lines
@@ -51,7 +50,7 @@ from trainers.storage.json_files import write_jsonl
 class Rows:
     """What replies are scored on; `of_run` where they are of a run, on the rows it has kept."""
 
-    task: ModuleType
+    task: Task
     held: EvalRows
     of_run: bool = False
 

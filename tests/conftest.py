@@ -1,9 +1,13 @@
 """Fixtures every test may ask for: one Ray for the whole session."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# Ray starts its workers with nice 15: next to other busy processes they would hardly run.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 
 @pytest.fixture(scope="session")

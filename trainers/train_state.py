@@ -6,7 +6,6 @@ save(state, 140, records, checkpoints)          # collective: every rank holds a
 """
 
 import resource
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +20,12 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from datasets_src.batching.plan import steps_per_epoch
 from datasets_src.prepared.store import Split, open_split
 from trainers.config.schema import Config
+from trainers.methods.build import build_model
 from trainers.methods.choose import method_module
 from trainers.models.load import LanguageModel, compute_dtype, load_tokenizer
 from trainers.models.resolve import resolve_base
 from trainers.process.failpoints import fail_at
+from trainers.process.machine import utc_now
 from trainers.run.checkpoint_manager import CheckpointManager
 from trainers.run.records import Records
 from trainers.run.scores import read_scores
@@ -105,15 +106,8 @@ def build_train_state(
     config = spec.config
     model_dir = resolve_base(config)
     method = method_module(config.method)
-    dtype = compute_dtype(config.model.dtype)
-    model = method.build(
-        model_dir,
-        config.method,
-        dtype=dtype,
-        seed=config.train.seed,
-        device="cuda" if config.scaling.use_gpu else "cpu",
-    )
-    reporter.model_built(model, dtype)
+    model = build_model(config, model_dir)
+    reporter.model_built(model, compute_dtype(config.model.dtype))
     if checkpoint is not None:
         method.load(model, checkpoint.path)
     engine = make_engine(config, model)
@@ -208,6 +202,6 @@ def _row(spec: WorkerSpec, saved: Checkpoint, trainer_state: Mapping[str, Any]) 
         "path": str(saved.path.relative_to(spec.run_dir)),
         "attempt": saved.attempt,
         "num_bytes": sum(path.stat().st_size for path in saved.path.iterdir()),
-        "saved_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "saved_at": utc_now(),
         "peak_memory_gib": trainer_state["peak_memory_gib"],
     }

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal
 
 import yaml
@@ -20,7 +19,7 @@ from pydantic import Field, ValidationError
 from datasets_src.config import Section
 from datasets_src.config_errors import explain
 from datasets_src.errors import UserError
-from datasets_src.task import EVAL_LOSS, checked_metric, load_task
+from datasets_src.task import EVAL_LOSS, Task, checked_metric, load_task
 from trainers.config.eval_section import EvalConfig
 from trainers.config.load import (
     find_leaf,
@@ -126,7 +125,7 @@ class Sweep:
         return checked_metric(self._task, name, key="sweep.metric", also=(EVAL_LOSS,))
 
     @property
-    def _task(self) -> ModuleType:
+    def _task(self) -> Task:
         return load_task(self.base.data.task)
 
     @property

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datasets_src.batching.plan import steps_per_epoch
+from datasets_src.files import write_atomically
 from datasets_src.prepared.store import SplitWriter, open_split
 from trainers.config.step_rules import stretched
 from tune.leaderboard.board import Leaderboard, best_config
@@ -53,13 +54,11 @@ def all_rows(prepared_dir: Path) -> Path:
     target = prepared_dir.with_name(f"{prepared_dir.name}-all")
     if target.is_dir():
         return target
-    part = target.with_name(f".{target.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    shutil.copytree(prepared_dir, part)
-    (part / "train.parquet").unlink()
-    tables = [pq.read_table(prepared_dir / f"{split}.parquet") for split in SPLITS]
-    writer = SplitWriter(part / "train.parquet", open_split(prepared_dir, "train").defaults)
-    writer.write(pa.concat_tables([table.replace_schema_metadata(None) for table in tables]))
-    writer.close()
-    part.rename(target)
+    with write_atomically(target) as part:
+        shutil.copytree(prepared_dir, part)
+        (part / "train.parquet").unlink()
+        tables = [pq.read_table(prepared_dir / f"{split}.parquet") for split in SPLITS]
+        writer = SplitWriter(part / "train.parquet", open_split(prepared_dir, "train").defaults)
+        writer.write(pa.concat_tables([table.replace_schema_metadata(None) for table in tables]))
+        writer.close()
     return target

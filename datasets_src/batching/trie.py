@@ -1,12 +1,12 @@
-"""The trie of a set of rows: each distinct prefix is a node, and stands once.
+"""The prefix trie of a set of rows: each distinct prefix is a node and is stored once.
 
-    order = sort_rows(ids)                     rows that share a prefix become neighbours
+    order = sort_rows(ids)                     # rows that share a prefix become neighbours
     shared = shared_lengths([ids[i] for i in order])
     nodes = trie_nodes(lengths, shared, min_share=8)
 
-Rows [1 2 3 4], [1 2 3 5] and [1 2 3 5 6] with min_share=1 make the nodes [1 2 3] of all three,
-[4], [5] of two, and [6]: 6 tokens for 13. In sorted order any two rows share the least of the
-`shared` lengths between them, so that nothing but these lengths is needed to cut a step.
+Rows [1 2 3 4], [1 2 3 5] and [1 2 3 5 6] with min_share=1 have the nodes [1 2 3] (three rows), [4],
+[5] (two rows) and [6]: 6 tokens instead of 13. In sorted order, two rows share the minimum of the
+`shared` lengths between them, so a step is cut from these lengths alone, without its tokens.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ Ids = Sequence[int] | NDArray[Any]
 
 @dataclass(frozen=True)
 class Node:
-    """The tokens [start, end) of rows [first, last), all of which agree on them."""
+    """Tokens [start, end) of the sorted rows [first, last), which are equal in all of them."""
 
     first: int
     last: int
@@ -31,14 +31,14 @@ class Node:
 
 
 def sort_rows(rows: Sequence[Ids]) -> list[int]:
-    """Indices of `rows` in the order of their token ids; equal rows in the order given."""
-    # As big-endian bytes, for bytes compare like the numbers they hold, a prefix first.
+    """Indices of `rows` sorted by token ids, a prefix before its extensions; stable."""
+    # Big-endian bytes compare like the numbers they encode, at the speed of memcmp.
     keys = [np.asarray(ids, dtype=">u4").tobytes() for ids in rows]
     return sorted(range(len(rows)), key=lambda i: (keys[i], i))
 
 
 def shared_lengths(rows: Sequence[Ids]) -> list[int]:
-    """Tokens that each row has in common with the next one; one fewer than there are rows."""
+    """Length of the prefix that each row shares with the next; one entry fewer than rows."""
     arrays = [np.asarray(ids) for ids in rows]
     shared = []
     for a, b in pairwise(arrays):
@@ -51,18 +51,19 @@ def shared_lengths(rows: Sequence[Ids]) -> list[int]:
 def trie_nodes(
     lengths: Sequence[int], shared: Sequence[int], *, min_share: int = 1
 ) -> Iterator[Node]:
-    """The nodes of sorted rows, depth first: a parent before its children, those in row order.
+    """The nodes of sorted rows in depth-first order: parents first, children in row order.
 
     Args:
         lengths: tokens of each row.
-        shared: what `shared_lengths` gives for them.
-        min_share: a node of several rows holds at least so many tokens; shorter common pieces
-            are repeated in each row, for a node costs a call of the attention kernel.
+        shared: `shared_lengths` of the rows.
+        min_share: minimum tokens of a node of several rows. Shorter shared pieces are repeated in
+            each row, because a node costs more than they save.
     """
     assert len(shared) == max(0, len(lengths) - 1) and min_share >= 1
-    waiting = [(0, len(lengths), 0)] if lengths else []
-    while waiting:
-        first, last, depth = waiting.pop()
+    # A stack instead of recursion: a trie may be deeper than Python's recursion limit.
+    pending = [(0, len(lengths), 0)] if lengths else []
+    while pending:
+        first, last, depth = pending.pop()
         if last - first == 1:
             if lengths[first] > depth:
                 yield Node(first, last, depth, lengths[first])
@@ -73,11 +74,12 @@ def trie_nodes(
             depth, least = common, common + 1
         else:
             least = depth + min_share
+        # Neighbours that share too little beyond this node for a node of their own are separated.
         cuts = [i + 1 for i in range(first, last - 1) if shared[i] < least]
         parts = list(pairwise([first, *cuts, last]))
-        waiting += [(a, b, depth) for a, b in reversed(parts)]
+        pending += [(a, b, depth) for a, b in reversed(parts)]
 
 
 def trie_size(lengths: Sequence[int], shared: Sequence[int], *, min_share: int = 1) -> int:
-    """Tokens of the trie of sorted rows."""
+    """Number of tokens in the trie of sorted rows."""
     return sum(node.end - node.start for node in trie_nodes(lengths, shared, min_share=min_share))

@@ -1,18 +1,17 @@
-"""A base that speaks a chat format and stops where it ends: what ends a reply, what pads.
+"""Give a base model a chat template with the matching stop and padding tokens.
 
 with_chat_template(Path("/models/llama-3.1-8b"), "llama3")
 ~/.cache/gallipato/templated/llama-3.1-8b-llama3-3f2a8c…/
-    model.safetensors -> /models/llama-3.1-8b/model.safetensors     every file a link, but for
+    model.safetensors -> /models/llama-3.1-8b/model.safetensors     every file is a link, except
     tokenizer_config.json generation_config.json                    template, stop and pad tokens
 
-All that reads a model (preparation, training, export) takes that directory for the base, so what
-is exported has the template, stops where the tuned model does and is served as it was trained.
+Preparation, training and export all use that directory as the base, so an exported model carries
+the template, stops where the fine-tuned model stops and is served as it was trained.
 """
 
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,18 +22,19 @@ from filelock import FileLock
 from datasets_src.chat.families import ALL_PADS, FAMILIES, choose_pad, fitting_families
 from datasets_src.chat.tokenise import TextFormat, auto_tokenizer, read_format
 from datasets_src.errors import UserError
+from datasets_src.files import write_atomically
 
 if TYPE_CHECKING:
     from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 TOKENIZER, GENERATION = "tokenizer_config.json", "generation_config.json"
-# What would have its say beside tokenizer_config.json.
+# Files that would override tokenizer_config.json.
 REPLACED = ("chat_template.jinja", "chat_template.json", "special_tokens_map.json")
 
 
 @dataclass(frozen=True)
 class ChatFormat:
-    """What a base is given: a Jinja template, the tokens that end a reply, the padding token."""
+    """What a base is given: Jinja template, stop tokens (first one trained), padding token."""
 
     name: str
     chat_template: str
@@ -43,7 +43,7 @@ class ChatFormat:
 
 
 def with_chat_template(model_dir: Path, name: str) -> Path:
-    """A directory of links to `model_dir` with the chat template of the family `name`; cached.
+    """A cached directory of links to `model_dir` with the chat template of the family `name`.
 
     Raises:
         UserError: the tokenizer lacks a special token of the format.
@@ -53,9 +53,9 @@ def with_chat_template(model_dir: Path, name: str) -> Path:
         fitting = fitting_families(ids)
         other = f"set chat_template to {' or '.join(fitting)}" if fitting else "leave it out"
         raise UserError(
-            f"model.chat_template: {name} writes {', '.join(missing)}, which the tokenizer of "
-            f"{model_dir} does not have as special tokens, so each would be cut into pieces and "
-            f"no reply would end; {other}, or set data.template=plain"
+            f"model.chat_template: {name} uses {', '.join(missing)}, which the tokenizer of "
+            f"{model_dir} does not have as special tokens: each would be split into several tokens "
+            f"and no reply would end; {other}, or set data.template=plain"
         )
     stops = tuple(stop for stop in family.stops if stop in ids)
     pad = choose_pad(ids, pads=family.pads)
@@ -63,9 +63,10 @@ def with_chat_template(model_dir: Path, name: str) -> Path:
 
 
 def with_turn_stop(model_dir: Path) -> Path:
-    """`model_dir` itself where generation stops at the end of a turn of its own chat template.
+    """`model_dir`, if generation stops at the end of a turn of its own chat template.
 
-    Else (a base whose template is that of its tuned sister, as Qwen's) links to it, with that stop.
+    Otherwise (a base that carries the template of its instruction-tuned sibling, like Qwen's) a
+    cached directory of links to it with that stop token added.
     """
     fmt = read_format(model_dir, "chat")
     old = stop_ids(model_dir, fmt)
@@ -81,27 +82,30 @@ def with_turn_stop(model_dir: Path) -> Path:
 
 
 def special_ids(tokenizer: "PreTrainedTokenizerBase") -> dict[str, int]:
-    """The tokens that are never cut into pieces, by their text."""
+    """Special tokens, which are never split: text -> id."""
     decoder = tokenizer.added_tokens_decoder
     return {token.content: id for id, token in decoder.items() if token.special}
 
 
 def stop_ids(model_dir: Path, fmt: TextFormat) -> list[int]:
-    """Where generation ends: eos of generation_config.json and of the tokenizer."""
+    """Ids that end generation: eos of generation_config.json, then eos of the tokenizer."""
     listed = _read(model_dir / GENERATION).get("eos_token_id")
     found = listed if isinstance(listed, list) else [listed]
     return [id for id in dict.fromkeys([*found, fmt.eos_id]) if isinstance(id, int)]
 
 
 def reserve_pad(tokenizer: "PreTrainedTokenizerBase") -> None:
-    """Let padding be a reserved token: padding that is the end of a text, masked by its id by
-    whoever trains on, makes a model that never stops. None where no reserved token is known."""
+    """Set padding to a reserved token if it is missing or equal to eos; None if none is known.
+
+    If padding were eos, a trainer that masks padding by its id would also mask the eos of each
+    reply, and the model would never learn to stop.
+    """
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
         tokenizer.pad_token = choose_pad(special_ids(tokenizer).keys() - {tokenizer.eos_token})
 
 
 def describe_tokens(model_dir: Path, template: str, *, family: str | None) -> str:
-    """What ends a reply, what pads and where a system turn goes; one line for the log."""
+    """One log line: stop tokens, padding token, and how a system turn is rendered."""
     fmt, tokenizer = read_format(model_dir, template), auto_tokenizer(model_dir)
     reserve_pad(tokenizer)
 
@@ -110,15 +114,15 @@ def describe_tokens(model_dir: Path, template: str, *, family: str | None) -> st
         return " or ".join(f"{token} ({id})" for token, id in zip(tokens, ids, strict=True))
 
     stops = [fmt.stop_id, *(id for id in stop_ids(model_dir, fmt) if id != fmt.stop_id)]
-    told = [f"a reply ends with {named(stops)}"]
+    parts = [f"replies end with {named(stops)}"]
     if tokenizer.pad_token is None:
-        told.append("no reserved token to pad with, and none is needed")
+        parts.append("no reserved token for padding (none needed)")
     else:
-        told.append(f"padding is {named([int(tokenizer.pad_token_id)])}")
+        parts.append(f"padding {named([int(tokenizer.pad_token_id)])}")
     if template == "chat":
-        told.append(f"a system turn is {'merged' if _merges_system(fmt, family) else 'kept'}")
-        told.insert(0, f"chat template {family or 'of its own'}")
-    return f"model     {model_dir.name}: {'; '.join(told)}"
+        parts.append(f"system turn {'merged' if _merges_system(fmt, family) else 'kept'}")
+        parts.insert(0, f"chat template {family or 'of the tokenizer'}")
+    return f"model     {model_dir.name}: {'; '.join(parts)}"
 
 
 def _merges_system(fmt: TextFormat, family: str | None) -> bool:
@@ -145,7 +149,7 @@ def _link_with_format(model_dir: Path, chat_format: ChatFormat, ids: Mapping[str
 
 
 def _tokenizer_config(model_dir: Path, chat_format: ChatFormat) -> str:
-    # The older file holds special tokens that the other one leaves out.
+    # The older special_tokens_map.json may hold special tokens that tokenizer_config.json lacks.
     config = _read(model_dir / "special_tokens_map.json") | _read(model_dir / TOKENIZER)
     config |= {"chat_template": chat_format.chat_template}
     config |= {"eos_token": chat_format.stops[0], "pad_token": chat_format.pad}
@@ -165,11 +169,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write_links(folder: Path, links: Sequence[Path], texts: Mapping[str, str]) -> None:
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
-    for path in links:
-        (part / path.name).symlink_to(path.resolve())
-    for name, text in texts.items():
-        (part / name).write_text(text, encoding="utf-8")
-    part.rename(folder)
+    with write_atomically(folder) as part:
+        part.mkdir()
+        for path in links:
+            (part / path.name).symlink_to(path.resolve())
+        for name, text in texts.items():
+            (part / name).write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What families.yaml says: chat formats of model families, and generation presets.
+"""Chat formats of model families and generation presets, loaded from families.yaml.
 
 FAMILIES["llama3"].stops == ("<|eot_id|>", "<|eom_id|>", "<|end_of_text|>")
 PRESETS["doi"].temperature == 0.7
@@ -16,14 +16,14 @@ FILE = Path(__file__).with_name("families.yaml")
 
 
 class Record(BaseModel):
-    """One entry of the file: frozen, unknown keys refused."""
+    """Base of an entry of the file: frozen, rejects unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     title: str
 
 
 class Family(Record):
-    """How a family's instruction-tuned models are spoken to; families.yaml says what keys mean."""
+    """Chat format of a family's instruction-tuned models; keys are documented in families.yaml."""
 
     source: str
     tokens: tuple[str, ...] = Field(min_length=1)
@@ -34,13 +34,15 @@ class Family(Record):
 
     @model_validator(mode="after")
     def _end_with_a_token_of_the_format(self) -> "Family":
-        assert self.stops[0] in self.tokens, "what ends a reply must be sure to be there"
-        assert not set(self.pads) & {*self.stops, *self.tokens}, "padding is nothing else besides"
+        assert self.stops[0] in self.tokens, "the first stop must be one of `tokens`"
+        assert not set(self.pads) & {*self.stops, *self.tokens}, (
+            "a padding token must have no other use"
+        )
         return self
 
 
 class Preset(Record):
-    """How replies are generated. What a strategy has no use for stays at its default."""
+    """Generation settings. Settings that the strategy does not use must keep their default."""
 
     strategy: Literal["greedy", "sampling", "contrastive"]
     temperature: float = Field(1.0, gt=0)
@@ -54,16 +56,18 @@ class Preset(Record):
     def _only_what_its_strategy_reads(self) -> "Preset":
         settings = self.settings()
         if self.strategy == "greedy":
-            assert not settings, f"greedy reads no {settings}"
+            assert not settings, f"greedy does not use {settings}"
         elif self.strategy == "sampling":
-            assert "penalty_alpha" not in settings, "sampling reads no penalty_alpha"
+            assert "penalty_alpha" not in settings, "sampling does not use penalty_alpha"
         else:
-            assert {"penalty_alpha", "top_k"} <= settings.keys(), "contrastive search needs both"
-            assert "top_p" not in settings, "contrastive search reads no top_p"
+            assert {"penalty_alpha", "top_k"} <= settings.keys(), (
+                "contrastive search needs penalty_alpha and top_k"
+            )
+            assert "top_p" not in settings, "contrastive search does not use top_p"
         return self
 
     def settings(self) -> dict[str, Any]:
-        """What differs from the default, but for the length."""
+        """Settings that differ from their default, except max_new_tokens."""
         named = self.model_dump(exclude={"title", "strategy", "max_new_tokens"})
         return {k: v for k, v in named.items() if v != type(self).model_fields[k].default}
 
@@ -79,23 +83,23 @@ ALL_PADS = tuple(dict.fromkeys(pad for family in FAMILIES.values() for pad in fa
 
 
 def checked_name(name: str, known: Mapping[str, Record]) -> str:
-    """`name` if it is one of `known`.
+    """`name`, if it is one of `known`.
 
     Raises:
-        ValueError: with the nearest name, and all of them.
+        ValueError: unknown name; lists the nearest and all known ones.
     """
     if name in known:
         return name
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
-    raise ValueError(f"{name!r} is none; {hint}known: {', '.join(known)}")
+    raise ValueError(f"{name!r} is unknown; {hint}known: {', '.join(known)}")
 
 
 def fitting_families(special_tokens: Collection[str]) -> list[str]:
-    """Families all of whose tokens are among a tokenizer's special tokens."""
+    """Families whose tokens are all special tokens of the tokenizer."""
     return [name for name, family in FAMILIES.items() if {*family.tokens} <= {*special_tokens}]
 
 
 def choose_pad(special_tokens: Collection[str], *, pads: Sequence[str] = ALL_PADS) -> str | None:
-    """The first of the reserved tokens `pads` that a tokenizer has."""
+    """The first of the reserved tokens `pads` that the tokenizer has, or None."""
     return next((pad for pad in pads if pad in special_tokens), None)

@@ -1,10 +1,10 @@
-"""From an Example to token ids and the place where training starts.
+"""Tokenise an Example: token ids, and the position of the first target token.
 
 chat:  <|im_start|>user⏎¿Cuántas rutas hay?<|im_end|>⏎<|im_start|>assistant⏎ | SELECT …<|im_end|>
 plain: <s>### Instrucción: ¿Cuántas rutas hay?⏎### SQL:                      | SELECT …</s>
 
-What stands left of the bar is the prompt; what stands right of it is trained on. The bar is a
-position, never a token id, so a pad or end token inside the prompt changes nothing.
+Left of the bar is the prompt; right of it are the target tokens (loss positions). The bar is a
+position, not a token id, so a padding or stop token inside the prompt has no effect.
 """
 
 import os
@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import jinja2
@@ -22,22 +21,22 @@ from tokenizers import AddedToken, Tokenizer
 from datasets_src.chat.families import fitting_families
 from datasets_src.chat.word_encoder import Encode, open_encoder
 from datasets_src.errors import UserError
-from datasets_src.types import Example, Message
+from datasets_src.types import Example, ExampleRenderer, Message
 
 PROBE = ("Hola", "¿Cuántas rutas hay?")
 REPLY = "Doce"
-# The one token left where the target is empty is the stop token.
+# An empty target still has one target token, the stop.
 MIN_TRAINED = 2
 
 
 @dataclass(frozen=True)
 class TextFormat:
-    """All that turns text into ids, light to send to a worker: no torch, no model directory.
+    """Everything needed to tokenise, cheap to send to a worker: no torch, no model directory.
 
-    `tokenizer_json` is the fast tokenizer itself; `cue` is the constant end of every chat prompt
-    from its last special token on ("<|im_start|>assistant⏎"), "" where it holds none.
-    `stop_id` ends a reply, `eos_id` is what the tokenizer says ends a text.
-    `merges_system`: the template has no system turn, so it stands in the first user turn.
+    `tokenizer_json` is the serialised fast tokenizer. `cue` is the constant end of every chat
+    prompt, from its last special token on ("<|im_start|>assistant⏎"); "" if it has none. `stop_id`
+    ends a reply, `eos_id` is the tokenizer's end of text. `merges_system`: the template has no
+    system turn, so its text is merged into the first user turn.
     """
 
     template: str
@@ -54,7 +53,7 @@ class TextFormat:
 
 @dataclass(frozen=True)
 class Tokens:
-    """`input_ids` [T], the first `prompt_len` are the prompt; `fault` says why a row is refused."""
+    """`input_ids` [T], the first `prompt_len` of them the prompt; `fault`: why it is unusable."""
 
     input_ids: list[int]
     prompt_len: int
@@ -62,15 +61,15 @@ class Tokens:
 
     @property
     def num_trained(self) -> int:
-        """Tokens that are trained on, the stop among them."""
+        """Number of target tokens, including the stop."""
         return len(self.input_ids) - self.prompt_len
 
 
 def read_format(model_dir: Path, template: str) -> TextFormat:
-    """The format of the tokenizer in `model_dir` under `template` ("chat" or "plain").
+    """The format of the tokenizer in `model_dir` for `template` ("chat" or "plain").
 
     Raises:
-        UserError: no fast tokenizer, no chat template, or no token that ends a reply.
+        UserError: no fast tokenizer, no chat template, or no token to end a reply.
     """
     key, tokenizer = f"model.model_name_or_path: {model_dir}", auto_tokenizer(model_dir)
     if not tokenizer.is_fast:
@@ -95,10 +94,10 @@ def read_format(model_dir: Path, template: str) -> TextFormat:
 
 
 def auto_tokenizer(model_dir: Path) -> Any:
-    """The tokenizer that transformers opens in `model_dir`.
+    """The transformers tokenizer in `model_dir`.
 
     Raises:
-        UserError: there is none.
+        UserError: it cannot be loaded.
     """
     from transformers import AutoTokenizer
 
@@ -106,8 +105,8 @@ def auto_tokenizer(model_dir: Path) -> Any:
         return AutoTokenizer.from_pretrained(model_dir)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"model.model_name_or_path: {model_dir}: no tokenizer there "
-            f"({str(error).split(chr(10))[0]}); copy the base's files"
+            f"model.model_name_or_path: {model_dir}: no tokenizer found "
+            f"({str(error).split(chr(10))[0]}); copy the base's tokenizer files there"
         ) from None
 
 
@@ -123,13 +122,13 @@ def _probe_chat(fmt: TextFormat, backend: Tokenizer, key: str) -> TextFormat:
     try:
         prompts, full = render_pairs(fmt, conversations, [REPLY, REPLY])
     except jinja2.TemplateError as error:
-        raise UserError(f"{key}: its chat template fails ({error}); mend it, or {remedy}") from None
+        raise UserError(f"{key}: its chat template fails ({error}); fix it, or {remedy}") from None
     ids = backend.encode(full[0].rpartition(REPLY)[2], add_special_tokens=False)
     ends = [pair for pair in zip(ids.ids, ids.tokens, strict=True) if pair[1] in special]
     if not ends:
         raise UserError(
-            f"{key}: its chat template ends a reply without a special token, so a tuned model"
-            f" would never stop; mend it, or {remedy}"
+            f"{key}: its chat template ends a reply without a special token, so a fine-tuned model"
+            f" would never stop; fix it, or {remedy}"
         )
     stop_id, stop_text = ends[0]
     return replace(
@@ -142,7 +141,7 @@ def _probe_chat(fmt: TextFormat, backend: Tokenizer, key: str) -> TextFormat:
 
 
 def _has_system_turn(fmt: TextFormat) -> bool:
-    """Some templates refuse a system turn (Gemma's), others leave it out without a word."""
+    """Whether a system turn is rendered: some templates reject it (Gemma's), others drop it."""
     system, user = Message(role="system", content=PROBE[1]), Message(role="user", content=PROBE[0])
     try:
         [prompt], _ = render_pairs(fmt, [[system, user]], [REPLY])
@@ -152,7 +151,7 @@ def _has_system_turn(fmt: TextFormat) -> bool:
 
 
 def merge_system(turns: Sequence[Message]) -> list[Message]:
-    """A system turn put before the text of the user turn that follows it, as Gemma is asked."""
+    """Prepend a system turn to the user turn that follows it, as is usual for Gemma."""
     if not turns or turns[0]["role"] != "system" or len(turns) < 2:
         return list(turns)
     system, first, *rest = turns
@@ -160,7 +159,7 @@ def merge_system(turns: Sequence[Message]) -> list[Message]:
 
 
 def _find_cue(prompts: Sequence[str], added: Sequence[AddedToken]) -> str:
-    """What all prompts end with, from the last special token on that always cuts a text."""
+    """The common end of all prompts, from the last special token that always splits a text."""
     same = (a == b for a, b in zip(reversed(prompts[0]), reversed(prompts[1]), strict=False))
     end = prompts[0][len(prompts[0]) - sum(takewhile(bool, same)) :]
     cutting = [
@@ -168,7 +167,7 @@ def _find_cue(prompts: Sequence[str], added: Sequence[AddedToken]) -> str:
         for token in added
         if token.special
         and not (token.lstrip or token.single_word)
-        # No other token may begin before it and reach into it.
+        # No other token may overlap its start.
         and not any(token.content[0] in other.content[1:] for other in added)
     ]
     at = max((end.rfind(text) for text in cutting), default=-1)
@@ -178,12 +177,12 @@ def _find_cue(prompts: Sequence[str], added: Sequence[AddedToken]) -> str:
 def render_pairs(
     fmt: TextFormat, conversations: Sequence[list[Message]], targets: Sequence[str]
 ) -> tuple[list[str], list[str]]:
-    """Texts of the prompts, up to where the reply starts, and of the prompts with their replies."""
+    """Rendered prompts, up to where the reply starts, and rendered prompts with their replies."""
     from transformers.utils.chat_template_utils import render_jinja_template
 
     def render(turns: list[list[Message]], cue: bool) -> list[str]:
         arguments: dict[str, Any] = {"conversations": turns, "add_generation_prompt": cue}
-        # The signature of this function says str, but it gives (texts, indices).
+        # The return type is annotated as str, but the function returns (texts, indices).
         rendered: Any = render_jinja_template(
             chat_template=fmt.chat_template, **arguments, **fmt.special_tokens
         )
@@ -197,23 +196,26 @@ def render_pairs(
 
 
 def open_tokenizer(fmt: TextFormat) -> Encode:
-    """The function from texts to ids. It uses one thread: the pipeline runs one task a core."""
+    """The function texts -> ids. Single-threaded: the pipeline runs one Ray task per core."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     return open_encoder(Tokenizer.from_str(fmt.tokenizer_json))
 
 
 def tokenise(
-    fmt: TextFormat, encode: Encode, *, task: ModuleType, examples: Sequence[Example]
+    fmt: TextFormat, encode: Encode, *, task: ExampleRenderer, examples: Sequence[Example]
 ) -> list[Tokens]:
-    """Token ids of a batch of examples, in its order; each text is tokenised once."""
+    """Token ids of a batch of examples, in order; each text is tokenised once."""
     if fmt.template == "plain":
         return plain_tokens(fmt, encode, [task.to_text(example) for example in examples])
     targets = [example.target for example in examples]
     return chat_tokens(fmt, encode, [task.to_messages(e) for e in examples], targets)
 
 
-def empty_target_test(fmt: TextFormat, task: ModuleType) -> Callable[[Example], bool]:
-    """Whether no token but the stop would be trained; texts are tokenised where that may be."""
+def empty_target_test(fmt: TextFormat, task: ExampleRenderer) -> Callable[[Example], bool]:
+    """A test for examples whose only target token is the stop.
+
+    Only examples with a blank target are tokenised: the template may still add target tokens.
+    """
     encoder = cache(lambda: open_tokenizer(fmt))
 
     def is_empty(example: Example) -> bool:
@@ -226,7 +228,7 @@ def empty_target_test(fmt: TextFormat, task: ModuleType) -> Callable[[Example], 
 
 
 def tokenise_probe(fmt: TextFormat, encode: Encode) -> None:
-    """Tokenise a short text, so that what is loaded at first use is loaded."""
+    """Tokenise a short text to trigger lazy loading."""
     if fmt.template == "chat":
         chat_tokens(fmt, encode, [[Message(role="user", content=PROBE[0])]], [REPLY])
     else:
@@ -234,7 +236,7 @@ def tokenise_probe(fmt: TextFormat, encode: Encode) -> None:
 
 
 def plain_tokens(fmt: TextFormat, encode: Encode, pairs: Sequence[tuple[str, str]]) -> list[Tokens]:
-    """bos + prompt | completion + eos, the two texts tokenised apart (BioSenda's way)."""
+    """bos + prompt | completion + eos, with both texts tokenised separately, as in BioSenda."""
     ids = encode([text for pair in pairs for text in pair])
     rows = []
     for prompt, completion in zip(ids[::2], ids[1::2], strict=True):
@@ -250,16 +252,22 @@ def chat_tokens(
     conversations: Sequence[list[Message]],
     targets: Sequence[str],
 ) -> list[Tokens]:
-    """Labels by prefix difference: the prompt's ids against the ids of prompt and reply.
+    """Find the target tokens by prefix difference: ids of the prompt against prompt and reply.
 
-    Text is cut at special tokens before anything else, and each piece is tokenised by itself. So
-    what stands before the cue (which begins with a special token) has the same ids with and
-    without a reply, and so has the cue exactly if its ids open those of the cue with the reply.
+    A tokenizer first splits text at special tokens and tokenises each piece separately. The text
+    before the cue (which starts with a special token) therefore has the same ids with and without a
+    reply. The cue has too, exactly if its ids are a prefix of those of cue and reply.
+
+    Args:
+        fmt: a format with a chat template.
+        encode: the function texts -> ids (`open_tokenizer`).
+        conversations: the turns of each prompt.
+        targets: the reply to each.
     """
     try:
         prompts, full = render_pairs(fmt, conversations, targets)
     except jinja2.TemplateError as error:
-        return [Tokens([], 0, f"the chat template refuses it ({error})")] * len(targets)
+        return [Tokens([], 0, f"the chat template rejects it ({error})")] * len(targets)
     cuts = [len(p) - len(fmt.cue) if p.endswith(fmt.cue) else len(p) for p in prompts]
     pieces = [(text[:at], text[at:]) for text, at in zip(full, cuts, strict=True)]
     ids = encode([fmt.cue, *(piece for pair in pieces for piece in pair)])
@@ -278,17 +286,17 @@ def chat_tokens(
 def _by_definition(fmt: TextFormat, encode: Encode, prompt: str, text: str) -> Tokens:
     head, ids = encode([prompt, text])
     if ids[: len(head)] != head:
-        # A reply that merges with the end of the prompt ("⏎" + "⏎" is one token in some) is
-        # tokenised apart, as it will be generated: after a special token, so that no space is
-        # put before it.
+        # A reply that merges with the end of the prompt ("⏎" + "⏎" is one token in some
+        # vocabularies) is tokenised separately, as it will be generated. The special token before
+        # it keeps the tokenizer from prepending a space.
         stop = fmt.stop_text + text[len(prompt) :]
         ids = head + encode([stop])[0][1:]
     return _cut_after_stop(fmt, ids, len(head))
 
 
 def _cut_after_stop(fmt: TextFormat, ids: list[int], prompt_len: int) -> Tokens:
-    # Many templates write a line break after the end of the turn; it is never generated.
+    # Many templates put a line break after the stop token; it is never generated.
     for last in range(len(ids) - 1, prompt_len - 1, -1):
         if ids[last] == fmt.stop_id:
             return Tokens(ids[: last + 1], prompt_len)
-    return Tokens([], 0, "the reply has no token that ends it")
+    return Tokens([], 0, "the reply has no stop token")

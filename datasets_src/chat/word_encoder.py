@@ -1,12 +1,12 @@
-"""Token ids of texts, several times faster where a tokenizer's words are independent.
+"""Tokenise word by word, several times faster, if a tokenizer's merges never cross words.
 
 encoder = open_encoder(Tokenizer.from_file("tokenizer.json"))
 encoder(["¿Cuántas rutas hay?"]) == [tokenizer.encode("¿Cuántas rutas hay?").ids]
 
 Sentencepiece BPE (Salamandra, Llama 2, Mistral, Gemma) merges a whole text at once. If no merge
-makes a piece with a space after another character, nothing merges across the start of a word: each
-word, with the spaces before it, has ids of its own, and the ids of a text are theirs in a row. So
-each distinct word is tokenised once. Measured on species descriptions: 5 times the speed and more.
+produces a piece with a space after another character, no merge crosses the start of a word. The ids
+of a text are then the concatenated ids of its words, each with the spaces before it, and each
+distinct word is tokenised once. On species descriptions this is more than 5 times as fast.
 """
 
 import json
@@ -21,13 +21,13 @@ SPACE = "▁"
 WORD = re.compile(f"{SPACE}*[^{SPACE}]+|{SPACE}+")
 CROSSING = re.compile(f"[^{SPACE}]{SPACE}")
 LINE = re.compile(r"[^\n]*\n|[^\n]+")
-# Characters of lines and words that a worker remembers, about 50 MB; then it starts anew.
+# Characters of cached lines and words per worker, about 50 MB; a full cache is emptied.
 MAX_CHARS = 12_000_000
 Encode = Callable[[Sequence[str]], list[list[int]]]
 
 
 def open_encoder(tokenizer: Tokenizer) -> Encode:
-    """A function from texts to ids, without special tokens added: by words where that is exact."""
+    """The function texts -> ids without added special tokens; word by word where that is exact."""
     parts = json.loads(tokenizer.to_str())
     if has_independent_words(parts):
         return WordEncoder(parts).encode
@@ -40,7 +40,7 @@ def open_encoder(tokenizer: Tokenizer) -> Encode:
 
 
 def has_independent_words(parts: dict[str, Any]) -> bool:
-    """Whether a tokenizer.json gives each word its ids whatever stands around it."""
+    """Whether, by its tokenizer.json, the ids of a word do not depend on its context."""
     model, before = parts["model"], parts["pre_tokenizer"]
     plain_bpe = model["type"] == "BPE" and not any(
         model.get(key)
@@ -58,17 +58,17 @@ def has_independent_words(parts: dict[str, Any]) -> bool:
     )
     if not (plain_bpe and metaspace and plain_added and parts["normalizer"] is None):
         return False
-    # Unknown characters in a row are one token: a known space keeps those of two words apart.
+    # Consecutive unknown characters form one token; a known space separates those of two words.
     if SPACE not in model["vocab"]:
         return False
     return not any(CROSSING.search("".join(merge)) for merge in model["merges"])
 
 
 class WordEncoder:
-    """Looks words up; those it has not seen are tokenised by the model itself, all at once.
+    """Caches ids per word; a batch of unseen words is tokenised by the BPE model in one call.
 
-    Where no merge holds a line break either, whole lines are looked up first: a schema that stands
-    in every prompt costs next to nothing.
+    If no merge contains a line break either, whole lines are cached too, so a schema that is part
+    of every prompt costs next to nothing.
     """
 
     def __init__(self, parts: dict[str, Any]) -> None:
@@ -76,21 +76,21 @@ class WordEncoder:
         self._model = Tokenizer.from_str(json.dumps(bare))
         self._prepend: str = parts["pre_tokenizer"]["prepend_scheme"]
         self._added: dict[str, int] = {t["content"]: t["id"] for t in parts["added_tokens"]}
-        # Longest first: where one added token begins another, the longer is meant.
+        # Longest first: if one added token is a prefix of another, the longer one matches.
         names = sorted(self._added, key=len, reverse=True)
         self._cut = re.compile(f"({'|'.join(map(re.escape, names))})") if names else None
         vocab, merges = parts["model"]["vocab"], parts["model"]["merges"]
-        # Unknown characters in a row are one token, so a line break must not be one.
+        # Consecutive unknown characters form one token, so a line break must be known.
         known = "\n" in vocab or bool(parts["model"].get("byte_fallback") and "<0x0A>" in vocab)
         by_line = known and not any("\n" in side for merge in merges for side in merge)
         self._unit = LINE if by_line else WORD
         self._words: dict[str, list[int]] = {}
-        # Units, and added tokens by their id: a word may look like an added token with a space.
+        # Words or lines, and added tokens by id: a word may look like an added token with a space.
         self._units: dict[str | int, list[int]] = {}
         self._num_chars = 0
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of each text, as the whole tokenizer gives them without special tokens added."""
+        """Ids of each text, equal to those of the whole tokenizer without added special tokens."""
         rows = [self._split(text) for text in texts]
         self._learn_units(set(chain.from_iterable(rows)))
         ids = self._units.__getitem__
@@ -116,7 +116,7 @@ class WordEncoder:
     def _split(self, text: str) -> list[str | int]:
         pieces = self._cut.split(text) if self._cut else [text]
         units: list[str | int] = []
-        # Every other piece is an added token; what is between two of them may be empty.
+        # Odd pieces are added tokens; the text between two of them may be empty.
         for number, piece in enumerate(pieces):
             if number % 2:
                 units.append(self._added[piece])

@@ -1,8 +1,8 @@
-"""data.json: what went in, what came out, what was dropped and why; and its short table.
+"""data.json: rows read, kept and dropped with the reason, token counts; and its summary table.
 
 print(format_report(json.loads((directory / "data.json").read_text())))
     rows in         153
-    train           132 rows, 44 groups, 101,376 tokens, 4,210 trained
+    train           132 rows, 44 groups, 101,376 tokens, 4,210 target tokens
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,10 +23,10 @@ SHOWN = 10
 
 @dataclass
 class RowIndex:
-    """What is kept in memory of every example, in the order of the rows; texts are not.
+    """What stays in memory of each example, in row order; texts do not.
 
-    `target_codes` numbers the distinct targets in the order of their first row; `repeated` holds
-    the text of those that occur again.
+    `target_codes` numbers the distinct targets by first occurrence; `repeated` holds the texts of
+    targets that occur more than once.
     """
 
     ids: list[str] = field(default_factory=list)
@@ -38,7 +38,7 @@ class RowIndex:
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens of every row, int32 [num_rows]; `kept` is False where it was too long."""
+    """Token counts of all rows, int32 [num_rows]; `kept` is False for rows that are too long."""
 
     length: NDArray[np.int32]
     prompt_len: NDArray[np.int32]
@@ -54,10 +54,17 @@ def build_report(
     dropped: Mapping[str, Sequence[str]],
     bad: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """The record data.json. `header` opens it; `dropped` maps a reason to the ids it cost,
-    `bad` counts the bad rows of each kind, their examples being places in the files.
+    """The content of data.json.
 
-    `longest_tokens` is over all rows, the dropped ones too: the max_length that drops none.
+    `longest_tokens` includes dropped rows: it is the max_length that would drop none.
+
+    Args:
+        header: the first keys.
+        index: one entry per example.
+        assignment: the side of each example.
+        lengths: token counts of each example.
+        dropped: reason -> ids of the rows dropped for it.
+        bad: number of bad rows of each kind; their examples are locations in the files.
     """
     side = np.array([s or "" for s in assignment.sides])
     rows = {name: np.flatnonzero((side == name) & lengths.kept) for name in (TRAIN, VALIDATION)}
@@ -98,13 +105,13 @@ def _histogram(lengths: Mapping[str, NDArray[np.int32]]) -> dict[str, list[int]]
 def _duplicates(
     codes: NDArray[np.int64], counts: NDArray[np.int64], texts: Mapping[int, str]
 ) -> list[dict[str, Any]]:
-    # Most frequent first; equally frequent ones in the order of their first row.
+    # Most frequent first; ties by first occurrence.
     order = [i for i in np.lexsort((codes, -counts)) if counts[i] > 1][:SHOWN]
     return [{"target": texts[int(codes[i])], "num_rows": int(counts[i])} for i in order]
 
 
 def format_report(report: Mapping[str, Any]) -> str:
-    """A short table of data.json for a terminal."""
+    """A summary table of data.json for the terminal."""
     lines = [("rows in", f"{report['num_rows_in']:,}")]
     lines += [("", f"{f['num_rows']:,} of {Path(f['path']).name}") for f in report["files"]]
     for side in (TRAIN, VALIDATION):
@@ -113,7 +120,7 @@ def format_report(report: Mapping[str, Any]) -> str:
                 side,
                 f"{report['num_rows'][side]:,} rows, {report['num_groups'][side]:,} groups, "
                 f"{report['num_tokens'][side]:,} tokens, "
-                f"{report['num_target_tokens'][side]:,} trained",
+                f"{report['num_target_tokens'][side]:,} target tokens",
             )
         )
     lines.append(("split", report["split"]))
@@ -122,7 +129,9 @@ def format_report(report: Mapping[str, Any]) -> str:
     lines.append(("longest", f"{report['longest_tokens']:,} of {report['max_length']:,} tokens"))
     if straddling := report["straddling_groups"]:
         listed = ", ".join(straddling[:SHOWN]) + (", …" if len(straddling) > SHOWN else "")
-        lines.append(("warning", f"{len(straddling)} groups are on both sides: {listed}"))
+        lines.append(
+            ("warning", f"{len(straddling)} groups are on both sides of the split: {listed}")
+        )
     lines += [
         ("warning", line)
         for line in leak_lines(

@@ -1,4 +1,4 @@
-"""What a prepared directory depends on, as one hash: same bytes in, same name out.
+"""Hash everything that a prepared directory depends on: same input bytes, same name.
 
 data_hash(config.data, model_dir=Path("/models/salamandra-2b")) -> "3f2a…" (64 hex digits)
 """
@@ -8,32 +8,33 @@ import json
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from datasets_src.config import DataConfig
+from datasets_src.files import sha256_file
 from datasets_src.reading.readers import check_file, find_reader, split_sheet
-from datasets_src.task import load_task, task_options
+from datasets_src.task import Task, load_task, task_options
 
-# Raise it whenever the code of this folder gives other rows for the same input.
+# Increment when this package produces different rows from the same input.
 CODE_VERSION = 2
 TOKENIZER_FILES = (
     *("tokenizer*", "chat_template*", "added_tokens.json", "special_tokens_map.json"),
     *("vocab*", "merges.txt", "*.model", "*.tiktoken", "additional_chat_templates/*"),
 )
-# Keys that change no prepared row: files count by their bytes, and the same rows are kept under
-# any limit of bad ones that they are within.
+# Keys that do not affect the prepared rows: files are hashed by content, and any limit of bad rows
+# that is not exceeded keeps the same rows.
 NOT_IN_ROWS = {"train_file", "validation_file", "max_bad_rows"}
 
 
 def data_hash(data: DataConfig, *, model_dir: Path) -> str:
     """sha256 of the files, the config, the tokenizer, the task's code and CODE_VERSION.
 
-    The place of a file of rows does not count, its bytes and extension do. The place of a file
-    named in task_options does: a row may hold it, to be scored there.
+    A file of rows counts by content and extension, not by path. A file named in task_options counts
+    by path too: a row may hold the path for scoring.
 
     Raises:
-        UserError: a file that is missing, empty, unreadable or of an unknown kind; task_options.
+        UserError: a file is missing, empty, unreadable or has an unknown extension, or the
+            task_options are invalid.
     """
     task = load_task(data.task)
     options = task_options(task, data.task_options)
@@ -51,7 +52,7 @@ def data_hash(data: DataConfig, *, model_dir: Path) -> str:
 
 
 def data_files(data: DataConfig) -> list[tuple[str, Path]]:
-    """(config key, path) of the files of rows, each checked to be there and readable."""
+    """(config key, path) of the files of rows, each checked to exist and be readable."""
     named = [("data.train_file", data.train_file), ("data.validation_file", data.validation_file)]
     files = [(key, Path(name).expanduser()) for key, name in named if name is not None]
     for key, path in files:
@@ -69,24 +70,23 @@ def file_hash(path: Path) -> str:
 
 @lru_cache(maxsize=64)
 def _file_hash(path: Path, size: int, mtime_ns: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_file(path)
 
 
-def _module_hash(task: ModuleType) -> str:
+def _module_hash(task: Task) -> str:
     assert task.__file__ is not None
     return file_hash(Path(task.__file__))
 
 
 def option_files(value: Any) -> Iterator[Path]:
-    """Files that the options name, e.g. a database whose schema goes into the prompt."""
+    """Files named in the task options, e.g. a database whose schema is part of the prompt."""
     if isinstance(value, Mapping):
         for name in sorted(value):
             yield from option_files(value[name])
     elif isinstance(value, list | tuple):
         for item in value:
             yield from option_files(item)
-    # A longer text is no path, and the system refuses to look for it.
+    # Longer text cannot be a path, and the system call would fail.
     elif isinstance(value, str | Path) and 0 < len(str(value)) < 1024:
         path, _ = split_sheet(Path(value).expanduser().resolve())
         if path.is_file():

@@ -1,7 +1,7 @@
-"""One example as the model sees it, with the tokens it is trained on marked.
+"""Preview one row as the model sees it, with the target tokens marked.
 
 print(preview(open_split(directory, "train"), tokenizer))
-    example 7 (group 19): 812 tokens, 31 of them trained (marked)
+    example 7 (group 19): 812 tokens, 31 target tokens (marked)
     <|im_start|>user⏎CREATE TABLE … ¿Cuántas rutas hay?<|im_end|>⏎<|im_start|>assistant
     «SELECT COUNT(*) FROM rutas<|im_end|>»
 """
@@ -16,10 +16,10 @@ GREEN, RESET = "\x1b[32m", "\x1b[0m"
 
 
 def preview(split: Split, tokenizer: Any, *, index: int = 0, colour: bool | None = None) -> str:
-    """Row `index` decoded, a long prompt with its middle left out.
+    """Row `index`, decoded; the middle of a long prompt is left out.
 
-    `tokenizer` has decode(ids, skip_special_tokens=False). `colour` marks in green, else with
-    « »; by default in green where the output is a terminal.
+    `tokenizer` has decode(ids, skip_special_tokens=False). `colour` marks target tokens in green
+    instead of with « »; by default, if stdout is a terminal.
     """
     row = split.tokens(index)
     colour = sys.stdout.isatty() if colour is None else colour
@@ -29,7 +29,7 @@ def preview(split: Split, tokenizer: Any, *, index: int = 0, colour: bool | None
     num_trained = len(row.input_ids) - row.prompt_len
     head = (
         f"example {row.id} (group {row.group}): {len(row.input_ids):,} tokens, "
-        f"{num_trained:,} of them trained (marked)"
+        f"{num_trained:,} target tokens (marked)"
     )
     return f"{head}\n{_elide(prompt)}{opening}{trained}{closing}"
 

@@ -1,15 +1,13 @@
-"""How much of a step's prompts is shared, as the data are and as they could be.
+"""Measure how many tokens of a step shared prefixes save, and which settings would save more.
 
 train = open_split(directory, "train")
 print(format_sharing(measure_sharing(train, task, template="chat", train_batch_size=16)))
-    shared      steps of 16 rows: 214,416 tokens are computed as 30,816 (7.0x)
-    more        8.1x with sampling=grouped sampling_group_size=9
-                about 2.4x with the inputs in the order description, context, prompt
+    shared      steps of 16 rows: 30,816 of 214,416 tokens computed (7.0x fewer)
+    more        about 8.1x with sampling=grouped sampling_group_size=9
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,19 +15,19 @@ from numpy.typing import NDArray
 from datasets_src.batching.plan import plan_run, prefix_units
 from datasets_src.batching.trie import Ids, shared_lengths, sort_rows, trie_size
 from datasets_src.prepared.store import Split
-from datasets_src.types import Example
+from datasets_src.types import Example, ExampleRenderer
 
-# Steps that are measured, and rows, in whole groups, among which better ways are looked for.
+# Limits of a measurement: steps, and rows (in whole groups) of the sample.
 MAX_STEPS = 40
 MAX_ROWS = 4_000
 GROUP_SIZES = (3, 9)
-# What is told as a gain at least.
-WORTH = 1.1
+# Smallest factor that is reported as a gain.
+MIN_GAIN = 1.1
 
 
 @dataclass(frozen=True)
 class Sharing:
-    """Tokens of some steps as rows and as tries, and how the steps were made."""
+    """Tokens of some steps as separate rows and as prefix tries; `label` names the settings."""
 
     num_tokens: int
     num_packed_tokens: int
@@ -37,19 +35,25 @@ class Sharing:
 
     @property
     def ratio(self) -> float:
-        """How many times fewer tokens are computed."""
+        """Factor by which fewer tokens are computed."""
         return self.num_tokens / self.num_packed_tokens
 
 
 @dataclass(frozen=True)
 class Steps:
-    """How steps are made and packed."""
+    """Settings by which steps are built and packed."""
 
     train_batch_size: int
     min_share: int
 
     def measure(self, rows: Sequence[Ids], label: str, *, group_size: int | None = None) -> Sharing:
-        """The first steps of an epoch over `rows`."""
+        """Measure the first steps of an epoch over `rows`.
+
+        Args:
+            rows: token ids of each row, [T] each.
+            label: names the settings.
+            group_size: rows per unit for sampling=grouped; None samples single rows.
+        """
         plan = plan_run(
             len(rows),
             seed=0,
@@ -60,15 +64,15 @@ class Steps:
         )
         num_tokens = num_packed = 0
         for step in plan:
-            mine = [rows[i] for i in step.rows]
-            mine = [mine[i] for i in sort_rows(mine)]
-            lengths = [len(row) for row in mine]
+            chosen = [rows[i] for i in step.rows]
+            ordered = [chosen[i] for i in sort_rows(chosen)]
+            lengths = [len(row) for row in ordered]
             num_tokens += sum(lengths)
-            num_packed += trie_size(lengths, shared_lengths(mine), min_share=self.min_share)
+            num_packed += trie_size(lengths, shared_lengths(ordered), min_share=self.min_share)
         return Sharing(num_tokens, num_packed, label)
 
     def grouped(self, rows: Sequence[Ids], label: str) -> list[Sharing]:
-        """The same with neighbours in prefix order kept together."""
+        """Measure sampling=grouped, which keeps neighbours in prefix order in one step."""
         return [
             self.measure(
                 rows, f"{label}sampling=grouped sampling_group_size={size}", group_size=size
@@ -79,9 +83,17 @@ class Steps:
 
 
 def measure_sharing(
-    train: Split, task: ModuleType, *, template: str, train_batch_size: int, min_share: int = 8
+    train: Split, task: ExampleRenderer, *, template: str, train_batch_size: int, min_share: int = 8
 ) -> list[Sharing]:
-    """What the shuffled rows share, then what would share more, the best last."""
+    """The sharing of shuffled rows, then settings that share more, the best last.
+
+    Args:
+        train: the training rows.
+        task: the task module, to find the order of the inputs in the prompt.
+        template: "chat" or "plain".
+        train_batch_size: rows per optimizer step.
+        min_share: minimum length, in tokens, of a shared prefix that is computed once.
+    """
     steps = Steps(train_batch_size, min_share)
     sample = _whole_groups(train.groups)
     rows = [np.array(train.tokens(i).input_ids) for i in sample]
@@ -92,19 +104,19 @@ def measure_sharing(
         more += _reordered([train.example(i) for i in sample], fields, steps, as_is)
     kept = [as_is]
     for sharing in sorted(more, key=lambda s: s.ratio):
-        if sharing.ratio >= WORTH * kept[-1].ratio:
+        if sharing.ratio >= MIN_GAIN * kept[-1].ratio:
             kept.append(sharing)
     return kept
 
 
 def format_sharing(found: Sequence[Sharing]) -> str:
-    """Lines for a terminal, in the form of `format_report`."""
+    """Lines for the terminal, in the layout of `format_report`."""
     as_is, *more = found
     lines = [
         (
             "shared",
-            f"{as_is.label}: {as_is.num_tokens:,} tokens are computed as "
-            f"{as_is.num_packed_tokens:,} ({as_is.ratio:.1f}x)",
+            f"{as_is.label}: {as_is.num_packed_tokens:,} of {as_is.num_tokens:,} tokens computed "
+            f"({as_is.ratio:.1f}x fewer)",
         )
     ]
     for number, sharing in enumerate(more):
@@ -113,7 +125,7 @@ def format_sharing(found: Sequence[Sharing]) -> str:
 
 
 def _whole_groups(groups: Sequence[str]) -> list[int]:
-    """Rows of randomly chosen groups, each whole, MAX_ROWS of them at the most."""
+    """Indices of a random sample of whole groups, at most MAX_ROWS unless one group is larger."""
     members: dict[str, list[int]] = {}
     for row, group in enumerate(groups):
         members.setdefault(group, []).append(row)
@@ -126,8 +138,8 @@ def _whole_groups(groups: Sequence[str]) -> list[int]:
     return sorted(kept)
 
 
-def _prompt_fields(example: Example, task: ModuleType, template: str) -> list[str]:
-    """Names of the inputs that stand in the prompt, in its order."""
+def _prompt_fields(example: Example, task: ExampleRenderer, template: str) -> list[str]:
+    """Names of the inputs that occur in the prompt, in the order of the prompt."""
     if template == "plain":
         prompt = str(task.to_text(example)[0])
     else:
@@ -139,10 +151,10 @@ def _prompt_fields(example: Example, task: ModuleType, template: str) -> list[st
 def _reordered(
     examples: Sequence[Example], now: Sequence[str], steps: Steps, as_is: Sharing
 ) -> list[Sharing]:
-    """The prompt's inputs in the best order that is found one place at a time.
+    """Sharing with the prompt's inputs in the best order that a greedy search finds.
 
-    Measured on characters of the inputs and the target, without the text around them, and scaled
-    to what the rows' tokens share as they are.
+    Measured on characters of the inputs and the target, without the text of the template, and
+    scaled to the sharing measured on the rows' tokens.
     """
     size = min(GROUP_SIZES[-1], steps.train_batch_size)
 

@@ -1,14 +1,14 @@
-"""Sketches of texts: equal texts have equal digests, nearly equal ones a band in common.
+"""MinHash sketches: equal texts have equal digests, near duplicates share a band.
 
-text = fold(["Rutas  fáciles", "menos de 9 km"])       case and white space do not count
+text = fold(["Rutas  fáciles", "menos de 9 km"])       ignores case and white space
 sketch(text)                          -> (digest, bands [NUM_BANDS])
 jaccard(shingles(a), shingles(b))     -> 0.86
 
-A shingle is a run of three words, by its hash. Of a text's shingles each of 144 random permutations
-keeps the one that comes first (MinHash; Broder, "On the resemblance and containment of documents",
-1997), and a band is one number for six of these. Two texts have a given band in common with
-probability J**6, J being the Jaccard similarity of their shingles: one of the 24 bands at least
-with 0.999 at J = 0.8, with 0.3 at 0.5, and with 0.02 at 0.3.
+A shingle is the hash of a word trigram. Each of 144 random permutations selects the minimum of a
+text's shingles (MinHash; Broder, "On the resemblance and containment of documents", 1997), and a
+band combines six of these minima into one number. Two texts whose shingles have Jaccard similarity
+J share a given band with probability J**6, and at least one of the 24 bands with probability 0.999
+at J = 0.8, 0.3 at 0.5 and 0.02 at 0.3.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 SHINGLE_WORDS = 3
 NUM_BANDS, ROWS_PER_BAND = 24, 6
-SEPARATOR = " \x1f "  # white space to str.split, so that no text holds it
+SEPARATOR = " \x1f "  # str.split treats it as white space, so no folded text contains it
 Hashes = NDArray[np.uint32]
 _RNG = np.random.default_rng(1997)
 # Multiplying by an odd number, modulo a power of two, is a permutation.
@@ -34,35 +34,35 @@ _SPACE, _HALF = ord(" "), np.uint64(32)
 
 
 def fold(texts: Sequence[str]) -> bytes:
-    """The words of the texts without case, one space between two."""
+    """The texts case-folded, with single spaces, joined by SEPARATOR, in UTF-8."""
     folded = SEPARATOR.join(" ".join(text.casefold().split()) for text in texts)
     return folded.encode("utf-8", "surrogatepass")
 
 
 def sketch(text: bytes) -> tuple[int, Hashes]:
-    """A 64-bit digest of a folded text, and its bands."""
+    """A 64-bit digest of a folded text, and its bands, uint32 [NUM_BANDS]."""
     digest = int.from_bytes(blake2b(text, digest_size=8).digest(), "little")
     hashes = _shingles(text)
     bands = np.zeros(NUM_BANDS, np.uint64)
-    # Not all permutations at once: what a processor's cache holds takes half the time.
+    # Cache-blocked: six permutations at a time stay in the CPU cache and take half the time.
     for scale, shift, factor in zip(_SCALE, _SHIFT, _IN_BAND, strict=True):
         bands += (hashes * scale + shift).min(axis=1) * factor
     return digest, (bands >> _HALF).astype(np.uint32)
 
 
 def shingles(text: bytes) -> Hashes:
-    """The distinct shingles of a folded text, in order; all of a text of fewer words is one."""
+    """The distinct shingles of a folded text, sorted; a text of fewer words is one shingle."""
     return np.unique(_shingles(text))
 
 
 def jaccard(a: Hashes, b: Hashes) -> float:
-    """What two sets of shingles share of all that they have."""
+    """Jaccard similarity |a & b| / |a | b| of two sets of shingles."""
     both = len(np.intersect1d(a, b, assume_unique=True))
     return both / (len(a) + len(b) - both)
 
 
 def _shingles(text: bytes) -> Hashes:
-    """Polynomial hashes of all runs of three words: differences of one hash that runs along."""
+    """Polynomial hashes of all word trigrams, as differences of one prefix hash."""
     data = np.frombuffer(text, np.uint8)
     powers, inverses = _powers(1 << len(data).bit_length())
     running = np.zeros(len(data) + 1, np.uint64)
@@ -80,7 +80,7 @@ def _shingles(text: bytes) -> Hashes:
 
 @lru_cache(maxsize=32)
 def _powers(num: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """_BASE to the power of 0 to num - 1 modulo 2**64, and the inverses of these."""
+    """Powers 0 to num - 1 of _BASE modulo 2**64, and their inverses."""
     return _powers_of(_BASE, num), _powers_of(pow(_BASE, -1, 2**64), num)
 
 

@@ -1,4 +1,4 @@
-"""Directories that are whole or not there: written under a hidden name, renamed when complete.
+"""Atomic directories: written under a hidden name, renamed when complete.
 
 with staged(Path("runs"), digest) as (part, final):
     (part / "data.json").write_text(...)          # final = runs/prepared/<16 hex digits>
@@ -14,23 +14,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from datasets_src.errors import UserError
+from datasets_src.files import fsync_path, part_path
 
-# What the system answers where storage is full or may not be written.
+# Errors of full or read-only storage.
 STORAGE_FAULTS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
-
-
 STORAGE_FAULTS |= {errno.ENOSPC, errno.EDQUOT}
-
-
 FILES = ("train.parquet", "validation.parquet", "data.json")
 MIB = 2**20
-# Tokenised rows take less than this many times the bytes of their text: a token is 4 bytes and
-# at least one byte of text, and the text is kept beside them.
+# Upper bound of the size of tokenised rows per byte of text: a token takes 4 bytes and covers at
+# least one byte of text, and the text itself is stored too.
 BYTES_PER_TEXT_BYTE = 5
 
 
 def find_complete(output_dir: Path, digest: str) -> Path | None:
-    """The prepared directory with this hash, if it is whole."""
+    """The prepared directory with this hash, if it is complete."""
     final = output_dir / "prepared" / digest[:16]
     if not all((final / name).is_file() for name in FILES):
         return None
@@ -40,13 +37,13 @@ def find_complete(output_dir: Path, digest: str) -> Path | None:
 
 @contextmanager
 def staged(output_dir: Path, digest: str) -> Iterator[tuple[Path, Path]]:
-    """A directory to write into and the name it gets if the block ends without an exception.
+    """A directory to write into, and the path it is renamed to if the block succeeds.
 
     Raises:
-        UserError: the storage cannot be written, or is full.
+        UserError: the storage is full or cannot be written.
     """
     final = output_dir / "prepared" / digest[:16]
-    part = final.with_name(f".{final.name}.{socket.gethostname()}.{os.getpid()}.part")
+    part = part_path(final, f"{socket.gethostname()}.{os.getpid()}")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         _remove_left_over(final.parent)
@@ -62,35 +59,31 @@ def staged(output_dir: Path, digest: str) -> Iterator[tuple[Path, Path]]:
 
 
 def check_space(directory: Path, text_bytes: int) -> None:
-    """Refuse a disk that might not hold the tokenised rows of so much text."""
+    """Raise a UserError if the disk may be too small for the rows of `text_bytes` of text."""
     needed, free = text_bytes * BYTES_PER_TEXT_BYTE + MIB, shutil.disk_usage(directory).free
     if free < needed:
         raise UserError(
             f"output_dir: {directory.parent} has {free / MIB:,.0f} MiB free, the tokenised rows"
-            f" may need {needed / MIB:,.0f} MiB; free some, or set output_dir elsewhere"
+            f" may need {needed / MIB:,.0f} MiB; free space, or set another output_dir"
         )
 
 
 def _publish(part: Path, final: Path, digest: str) -> None:
-    descriptor = os.open(part, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    fsync_path(part)
     try:
         part.rename(final)
     except OSError as error:
-        # Another process finished the same work first: its bytes are ours.
+        # Another process finished the same work first, with the same bytes.
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
         if find_complete(final.parent.parent, digest) is None:
             raise UserError(
-                f"output_dir: {final} is there but not whole; delete it and run again"
+                f"output_dir: {final} exists but is incomplete; delete it and run again"
             ) from None
 
 
 def _remove_left_over(folder: Path) -> None:
-    """Directories of processes of this host that were killed."""
+    """Remove directories left by killed processes of this host."""
     for part in folder.glob(f".*.{socket.gethostname()}.*.part"):
         pid = int(part.name.split(".")[-2])
         if pid == os.getpid() or not _is_alive(pid):
@@ -111,10 +104,10 @@ def _explain(error: OSError, output_dir: Path) -> UserError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         free = shutil.disk_usage(output_dir).free / MIB
         return UserError(
-            f"output_dir: {output_dir} is full ({free:,.0f} MiB free); free some, or set"
-            " output_dir elsewhere"
+            f"output_dir: {output_dir} is full ({free:,.0f} MiB free); free space, or set"
+            " another output_dir"
         )
     return UserError(
         f"output_dir: {output_dir} cannot be written ({error.strerror or error}); set output_dir"
-        " to a directory you may write"
+        " to a writable directory"
     )

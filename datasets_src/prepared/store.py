@@ -1,14 +1,14 @@
-"""Tokenised rows in Parquet: written in the order of the rows, read by index.
+"""Tokenised rows in Parquet: written in row order, read by index.
 
 split = open_split(Path("runs/prepared/3f2a…"), "train")
 split.tokens(7).input_ids, split.example(7).target
 
-Columns: id, group, length, prompt_len, input_ids (list of int32) and example (JSON of what differs
-from the first row's inputs, which stand once in the file's metadata: a schema is stored once).
+Columns: id, group, length, prompt_len, input_ids (list of int32) and example (JSON of the target
+and of inputs that differ from the first row's, which are in the file's metadata: a schema that all
+rows share is stored once).
 """
 
 import json
-import os
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from datasets_src.files import fsync_path
 from datasets_src.types import Example, TokenizedExample
 
 SCHEMA = pa.schema(
@@ -31,12 +32,12 @@ SCHEMA = pa.schema(
     ]
 )
 ROWS_PER_GROUP = 256
-# Decoded row groups kept per column; a set of up to 64 M tokens stays in memory whole.
+# Cache of decoded row groups; a data set of up to 64 M tokens stays fully in memory.
 CACHE_BYTES = 256 * 2**20
 
 
 def encode_example(example: Example, defaults: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """JSON of an example's target and its inputs that differ from `defaults`; their names."""
+    """JSON of the target and of the inputs that differ from `defaults`; names of the latter."""
     inputs = {k: v for k, v in example.inputs.items() if not _same(v, defaults.get(k, ...))}
     absent = [k for k in defaults if k not in example.inputs]
     row = {"inputs": inputs, "absent": absent, "target": example.target}
@@ -53,14 +54,14 @@ def decode_example(
 
 
 def _same(value: Any, default: Any) -> bool:
-    # As JSON, for 1 == True == 1.0 in Python; most values are texts.
+    # Compared as JSON, since 1 == True == 1.0 in Python; strings, the most frequent, directly.
     if isinstance(value, str) or type(value) is not type(default):
         return bool(type(value) is type(default) and value == default)
     return json.dumps(value) == json.dumps(default)
 
 
 class SplitWriter:
-    """Writes one Parquet file; its bytes depend on the rows, not on how they arrive."""
+    """Writes one Parquet file; its bytes depend on the rows, not on the sizes of the blocks."""
 
     def __init__(self, path: Path, defaults: Mapping[str, Any]) -> None:
         schema = SCHEMA.with_metadata({"defaults": json.dumps(defaults, ensure_ascii=False)})
@@ -78,12 +79,11 @@ class SplitWriter:
             self._flush(self._num_waiting - self._num_waiting % ROWS_PER_GROUP)
 
     def close(self) -> None:
-        """Write the rest and wait until it is on the disk."""
+        """Write the remaining rows and fsync the file."""
         if self._num_waiting:
             self._flush(self._num_waiting)
         self._writer.close()
-        with self._path.open("rb") as file:
-            os.fsync(file.fileno())
+        fsync_path(self._path)
 
     def _flush(self, num_rows: int) -> None:
         table = pa.concat_tables(self._waiting)
@@ -95,10 +95,10 @@ class SplitWriter:
 
 
 class Split:
-    """One side of the data, memory-mapped; row groups are decoded when first asked for.
+    """One side of the data, memory-mapped; row groups are decoded lazily and cached.
 
-    `ids`, `groups`: one string a row. `lengths`, `prompt_lens`: int32 [num_rows], in tokens.
-    `defaults`: inputs of the first row, of which `example` holds what differs.
+    `ids`, `groups`: one string per row. `lengths`, `prompt_lens`: int32 [num_rows], in tokens.
+    `defaults`: inputs of the first row; the column `example` holds the differences to it.
     """
 
     def __init__(self, path: Path, name: str) -> None:

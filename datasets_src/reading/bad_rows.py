@@ -1,9 +1,10 @@
-"""Rows that cannot be used: each is written down with its place and reason, and left out.
+"""Bad rows: rows that cannot be used are left out and listed with their location and reason.
 
 {"file": "rows.jsonl", "line": 17, "reason": "not JSON (Expecting value, column 14)", "row": "{…"}
 
-The place is a `line` of jsonl and csv, an `item` of json, a `row_number` of parquet and xlsx (there
-the number that the sheet shows). `row` is what could be read: the text of a line, or its values.
+The location is a `line` of jsonl and csv, an `item` of json, a `row_number` of parquet and xlsx
+(for xlsx the number that the sheet shows). `row` is what could be read: the text of the line, or
+the values.
 """
 
 import json
@@ -17,17 +18,17 @@ from typing import Any
 from datasets_src.errors import UserError
 
 FILE_NAME = "bad_rows.jsonl"
-# Prefix of the reasons of bad rows; their examples are places, as they may have no id.
+# Prefix of the reasons of bad rows; their examples are locations, as a bad row may have no id.
 BAD = "bad: "
 SHOWN = 3  # in a message
 EXAMPLES = 10  # of each kind, in data.json
-MAX_MEMORY = 2**20
-MAX_REASON = 120  # characters of a reason in a message; the file has all of it
+MAX_MEMORY = 2**20  # bytes of records before they are spooled to disk
+MAX_REASON = 120  # characters of a reason in a message; the file has the full text
 
 
 @dataclass(frozen=True)
 class RowFault:
-    """What is wrong with a row: `kind` is what it counts under, `what` its words for this row."""
+    """Why a row cannot be used: `kind` groups faults for counting, `what` describes this one."""
 
     kind: str
     what: str
@@ -35,11 +36,11 @@ class RowFault:
 
 
 class BadRows:
-    """Where the reading of the files stands, and the bad rows so far.
+    """The current position in the files, and the bad rows found so far.
 
-    A reader calls `begin` for its file and `take` for each row before it gives it, so that who
-    takes the rows one at a time can `add` the last one. Few stay in memory, many in a nameless file
-    that is gone with the process; `save` gives them a name.
+    A reader calls `begin` for its file and `take` before it yields each row, so a consumer that
+    takes rows one at a time can `add` the current one. Records above MAX_MEMORY are spooled to an
+    unnamed temporary file, which disappears with the process; `save` writes them to a named one.
     """
 
     def __init__(self) -> None:
@@ -49,29 +50,29 @@ class BadRows:
         self.first: list[str] = []
         self._kinds: dict[str, list[str]] = {}
         self._counts: dict[str, int] = {}
-        self._file, self._word = Path(), ""
-        self.number = 0  # the place of the last row in its file
+        self._file, self._unit = Path(), ""
+        self.number = 0  # location of the current row in its file
         self._row: Any = None
         self._lines = SpooledTemporaryFile(max_size=MAX_MEMORY)  # noqa: SIM115, open until `save`
 
-    def begin(self, file: Path, word: str) -> None:
-        """The rows from here on are of `file`, placed by "line", "item" or "row"."""
-        self._file, self._word = file, word
+    def begin(self, file: Path, unit: str) -> None:
+        """Start a file whose rows are located by `unit`: "line", "item" or "row"."""
+        self._file, self._unit = file, unit
         self.num_file_rows = 0
 
     def take(self, number: int, row: Any) -> None:
-        """The reading stands at the row at `number`, of which `row` could be read."""
+        """Make the row at `number` the current one; `row` is what could be read of it."""
         self.number, self._row = number, row
         self.num_rows += 1
         self.num_file_rows += 1
 
     def place(self, number: int) -> str:
-        """A place in the file that is read: rows.jsonl:17, or rows.xlsx: row 17."""
-        colon = ":" if self._word == "line" else f": {self._word} "
-        return f"{self._file.name}{colon}{number}"
+        """A location in the current file: rows.jsonl:17, or rows.xlsx: row 17."""
+        separator = ":" if self._unit == "line" else f": {self._unit} "
+        return f"{self._file.name}{separator}{number}"
 
     def add(self, kind: str, reason: str, *, id: str = "") -> None:
-        """The last row is bad."""
+        """Record the current row as bad."""
         place = self.place(self.number)
         self.num_bad += 1
         self._counts[kind] = self._counts.get(kind, 0) + 1
@@ -82,14 +83,14 @@ class BadRows:
         self._write(reason, id)
 
     def save(self, path: Path) -> None:
-        """Write the bad rows to `path`; no file where there are none."""
+        """Write the bad rows to `path`; without any, no file is written."""
         if self.num_bad:
             self._lines.seek(0)
             with path.open("wb") as file:
                 shutil.copyfileobj(self._lines, file)
 
     def counts(self) -> list[dict[str, Any]]:
-        """Rows of each kind, the most frequent first, in the form of data.json's `dropped`."""
+        """Number of rows of each kind, most frequent first, as in `dropped` of data.json."""
         kinds = sorted(self._kinds, key=lambda kind: -self._counts[kind])
         return [
             {
@@ -103,30 +104,30 @@ class BadRows:
     def _write(self, reason: str, id: str) -> None:
         record = {
             "file": str(self._file),
-            "row_number" if self._word == "row" else self._word: self.number,
+            "row_number" if self._unit == "row" else self._unit: self.number,
             **({"id": id} if id else {}),
             "reason": reason,
             "row": self._row,
         }
         line = json.dumps(record, ensure_ascii=False, default=str) + "\n"
-        # A lone half of a surrogate pair becomes the \udxxx that JSON reads.
+        # A lone surrogate becomes the escape \udxxx, which is valid JSON.
         self._lines.write(line.encode("utf-8", "backslashreplace"))
 
 
 def refuse(fault: RowFault, bad: BadRows | None, *, where: str, id: str = "") -> None:
-    """Leave the last row out; a UserError where none may be left out (`bad` is None)."""
+    """Record the current row as bad; if `bad` is None, raise a UserError instead."""
     if bad is None:
         raise UserError(f"{where}: {fault.what}; {fault.remedy}")
     bad.add(fault.kind, fault.what, id=id)
 
 
 def record_of(bad: BadRows | None) -> dict[str, Any]:
-    """The key `bad_rows` of data.json."""
+    """The value of `bad_rows` in data.json."""
     return {"num_rows": bad.num_bad if bad else 0, "first": bad.first if bad else []}
 
 
 def check_limit(bad: BadRows, *, limit: float, kept: Path | None = None) -> None:
-    """Refuse more bad rows than the share `limit` of those read; then they are saved as `kept`."""
+    """Raise a UserError, and save the bad rows as `kept`, if their share exceeds `limit`."""
     if fault := _limit_fault(record_of(bad), bad.num_rows, limit=limit, listed=kept):
         if kept:
             bad.save(kept)
@@ -134,7 +135,7 @@ def check_limit(bad: BadRows, *, limit: float, kept: Path | None = None) -> None
 
 
 def check_prepared(directory: Path, *, limit: float) -> None:
-    """Refuse a prepared directory of which more rows were bad than the share `limit`."""
+    """Raise a UserError if the share of bad rows of a prepared directory exceeds `limit`."""
     report = json.loads((directory / "data.json").read_text(encoding="utf-8"))
     record, listed = report.get("bad_rows", record_of(None)), directory / FILE_NAME
     if fault := _limit_fault(record, report["num_rows_in"], limit=limit, listed=listed):
@@ -147,32 +148,32 @@ def _limit_fault(
     num_bad = record["num_rows"]
     if not num_bad or num_bad / num_rows <= limit:
         return ""
-    share = -(-10_000 * num_bad // num_rows) / 10_000  # rounded up, so that it is enough
+    share = -(-10_000 * num_bad // num_rows) / 10_000  # rounded up, so that it suffices
     remedy = f", or set data.max_bad_rows={share:g} to leave them out" if share < 1 else ""
-    told = f" (all in {listed})" if listed else ""
+    where = f" (full list: {listed})" if listed else ""
     return (
-        f"data.max_bad_rows: {num_bad:,} of {num_rows:,} rows are bad, more than the"
-        f" {100 * limit:g} % allowed: {format_first(record)}; fix them{told}{remedy}"
+        f"data.max_bad_rows: {num_bad:,} of {num_rows:,} rows are bad, limit {100 * limit:g} %:"
+        f" {format_first(record)}; fix them{where}{remedy}"
     )
 
 
 def format_first(record: Mapping[str, Any]) -> str:
-    """The first bad rows, with place and reason."""
+    """The first bad rows, with location and reason."""
     return ", ".join(record["first"]) + (", …" if record["num_rows"] > len(record["first"]) else "")
 
 
 def format_bad_rows(report: Mapping[str, Any], directory: Path) -> str:
-    """A line for a terminal on the bad rows of a prepared directory; "" where it has none."""
+    """A line for the terminal on the bad rows of a prepared directory; "" without any."""
     record = report.get("bad_rows", {"num_rows": 0})
     if not record["num_rows"]:
         return ""
     return (
-        f"{record['num_rows']:,} of {report['num_rows_in']:,} rows are bad and were left out"
-        f" ({directory / FILE_NAME}): {format_first(record)}"
+        f"{record['num_rows']:,} of {report['num_rows_in']:,} rows are bad and left out"
+        f" (full list: {directory / FILE_NAME}): {format_first(record)}"
     )
 
 
 def shorten(text: str, limit: int = 70) -> str:
-    """The text on one line of `limit` characters at the most."""
+    """The text on one line of at most `limit` characters."""
     line = " ".join(text.split())
     return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -1,9 +1,9 @@
-"""From the columns of a file to the fields of a task.
+"""Map the columns of a file to the fields of a task.
 
 data.columns {question: Prompt, sql: SQL, group: Indice} turns {"Indice": 19.0, "Prompt": "¿…?",
 "SQL": "SELECT …"} into {"question": "¿…?", "sql": "SELECT …", "id": "1", "group": "19", "split":
-None}: id, group and split are always there; ids default to the row number, groups to the id.
-`meta.lang` is the value `lang` within the column `meta`, `*` the whole row as an object.
+None}. Every row has id, group and split; the id defaults to the row number, the group to the id.
+`meta.lang` is the value `lang` inside the column `meta`, `*` the whole row as an object.
 """
 
 import difflib
@@ -18,11 +18,11 @@ from datasets_src.task import COMMON_FIELDS
 
 Row = dict[str, Any]
 SHOWN = 10
-# So many rows of other columns before the first with the right ones, and the columns are misnamed.
+# If this many rows lack the columns before the first one that has them, data.columns is wrong.
 MAX_UNLIKE = 100
 WHOLE_ROW = "*"
-NO_COLUMN, NO_VALUE = "a column is missing", "no value in a column"
-SAME_ID, UNKNOWN_SPLIT = "an id that stands twice", "an unknown split"
+NO_COLUMN, NO_VALUE = "missing column", "missing value"
+SAME_ID, UNKNOWN_SPLIT = "duplicate id", "unknown split"
 
 
 def map_rows(
@@ -35,13 +35,20 @@ def map_rows(
     id_prefix: str = "",
     bad: BadRows | None = None,
 ) -> Iterator[Row]:
-    """Rows with the task's `fields` and id, group, split; `columns` is field -> column.
+    """Rows with the task's `fields` and id, group and split.
 
-    Rows that cannot be used are added to `bad`, where it is given; `rows` must use the same. They
-    count in the row numbers that become ids, so that mending one changes no other row.
+    Args:
+        rows: raw rows (`read_rows`), read with the same `bad`.
+        columns: field -> column, where the names differ.
+        fields: the task's fields, name -> meaning.
+        path: the file, for messages.
+        key: the config key that named the file, for messages.
+        id_prefix: put before an id that is a row number.
+        bad: collects rows that cannot be used; if None, the first one raises. Bad rows count in the
+            row numbers that become ids, so fixing one changes no other row.
 
     Raises:
-        UserError: missing columns, empty required values, repeated ids, unknown splits.
+        UserError: missing columns, missing values, duplicate ids, unknown splits.
     """
     where = f"{key}: {path}"
     place_of_id: dict[str, int] = {}
@@ -74,7 +81,7 @@ def _with_names(
     where: str,
     bad: BadRows | None,
 ) -> Iterator[tuple[dict[str, str], Row]]:
-    """Each row with the column of each field, as the first row that has them all tells."""
+    """Each row with the column of each field, resolved on the first row that has them all."""
     names: dict[str, str] = {}
     unlike: list[UserError] = []
     for raw in rows:
@@ -102,8 +109,8 @@ def _map_row(
     row["split"] = normalise_side(side) if side else None
     if side and row["split"] is None:
         known = ", ".join(sorted({name for names in SIDES.values() for name in names}))
-        what = f"{side!r} in column {names['split']!r} is no split"
-        return row, RowFault(UNKNOWN_SPLIT, what, f"known, in any case: {known}")
+        what = f"{side!r} in column {names['split']!r} is not a known split"
+        return row, RowFault(UNKNOWN_SPLIT, what, f"known (case-insensitive): {known}")
     if missing := [f"{names[field]!r} (field {field!r})" for field in fields if row[field] is None]:
         what = f"no value in column {', '.join(missing)}"
         return row, RowFault(NO_VALUE, what, "fill or delete it")
@@ -111,7 +118,7 @@ def _map_row(
 
 
 def _value(raw: Row, name: str) -> Any:
-    """What stands in the column `name`; None where that is nothing."""
+    """The value of the column `name`, or None."""
     if name == WHOLE_ROW:
         return raw
     if name in raw:
@@ -123,13 +130,13 @@ def _value(raw: Row, name: str) -> Any:
 
 
 def _same_id(id: str, first: int, second: int, *, column: str, bad: BadRows | None) -> RowFault:
-    seen = f"is that of {bad.place(first)}" if bad else f"stands in rows {first} and {second}"
-    remedy = f"make the column {column!r} unique, or map id to another in data.columns"
-    return RowFault(SAME_ID, f"id {id!r} {seen}", remedy)
+    rows = f"already used by {bad.place(first)}" if bad else f"in both row {first} and row {second}"
+    remedy = f"make the column {column!r} unique, or map id to another column in data.columns"
+    return RowFault(SAME_ID, f"duplicate id {id!r}: {rows}", remedy)
 
 
 def clean_key(value: Any) -> str:
-    """An id or a group as text: 19.0 and 19 are both "19"; nothing is ""."""
+    """An id or a group as text: 19.0 and 19 both give "19", None gives ""."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return "" if value is None else str(value).strip()
@@ -155,7 +162,7 @@ def _resolve(
 def _find(wanted: str, present: list[str]) -> str | None:
     if wanted in present or wanted == WHOLE_ROW:
         return wanted
-    # A column that may hold objects; a row where it does not has no value for the field.
+    # The column may hold objects; a row without one has no value for the field.
     if "." in wanted and wanted.split(".")[0] in present:
         return wanted
     same = [name for name in present if name.strip().casefold() == wanted.casefold()]
@@ -166,9 +173,9 @@ def _missing(field: str, wanted: str, present: list[str], meaning: str, where: s
     folded = {name.casefold(): name for name in present}
     near = difflib.get_close_matches(wanted.casefold(), list(folded), n=1, cutoff=0.5)
     column = folded[near[0]] if near else "<column>"
-    held = f" ({meaning})" if meaning else ""
+    described = f" ({meaning})" if meaning else ""
     return (
-        f"{where}: no column {wanted!r} for the field {field!r}{held}; present: "
+        f"{where}: no column {wanted!r} for the field {field!r}{described}; present: "
         f"{', '.join(present)}; add data.columns: {{{field}: {column}}}"
     )
 
@@ -176,7 +183,7 @@ def _missing(field: str, wanted: str, present: list[str], meaning: str, where: s
 def _unknown_field(field: str, known: list[str]) -> str:
     near = difflib.get_close_matches(field, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}? " if near else ""
-    return f"data.columns.{field}: no field of this task; {hint}fields: {', '.join(known)}"
+    return f"data.columns.{field}: not a field of this task; {hint}fields: {', '.join(known)}"
 
 
 def _explain_empty(where: str, field: str, column: str, numbers: list[int], total: int) -> str:

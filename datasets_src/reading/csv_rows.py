@@ -1,4 +1,4 @@
-"""Rows of a csv or tsv file, its separator found by the first line.
+"""Read a csv or tsv file; the separator is detected from the first line.
 
 next(read_csv(Path("rows.csv"), "data.train_file", None))     # Indice;Prompt⏎19;"¿Cuántas?"
 {"Indice": "19", "Prompt": "¿Cuántas?"}
@@ -20,15 +20,15 @@ NOT_CSV, WRONG_CELLS = "not CSV", "wrong number of cells"
 
 
 def read_csv(path: Path, key: str, bad: BadRows | None) -> Iterator[dict[str, Any]]:
-    """Rows as texts under the names of the first line.
+    """Rows as column name -> text, with the column names from the first line.
 
-    A quote that is not closed takes in the lines behind it, so that every line of a broken row
-    counts as a bad row: no good row is lost without being counted.
+    An unclosed quote swallows the lines after it. Every line of a broken row counts as a bad row,
+    so no good row is lost uncounted.
 
     Raises:
-        UserError: the first line; a broken row where `bad` is None.
+        UserError: a fault in the first line, or a broken row if `bad` is None.
     """
-    # The default limit, 131,072 characters a cell, is less than a long document.
+    # The default limit of 131,072 characters per cell is too small for a long document.
     csv.field_size_limit(sys.maxsize)
     first = next(read_lines(path, key))
     delimiter = max(DELIMITERS, key=lambda d: len(next(csv.reader([first], delimiter=d), [])))
@@ -51,18 +51,18 @@ def read_csv(path: Path, key: str, bad: BadRows | None) -> Iterator[dict[str, An
 
 
 def check_header(names: list[str], path: Path, key: str) -> list[str]:
-    """The names of columns, each there once and not empty; else UserError."""
+    """The column names, checked: a UserError if one is empty or repeated."""
     twice = sorted({name for name in names if names.count(name) > 1 or not name})
     if twice or not names:
         raise UserError(
-            f"{key}: {path}: column names must be there once each; empty or repeated: "
-            f"{', '.join(repr(name) for name in twice)}; mend the first row"
+            f"{key}: {path}: column names must be unique and not empty, found "
+            f"{', '.join(repr(name) for name in twice)}; fix the first row"
         )
     return names
 
 
 class _Lines:
-    """Gives lines to a csv.reader and keeps those `taken` for the row it reads."""
+    """Feeds lines to a csv.reader and records those `taken` for the current row."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines = iter(lines)
@@ -80,7 +80,7 @@ class _Lines:
 def _records(
     reader: Any, lines: _Lines, *, width: int, delimiter: str
 ) -> Iterator[tuple[list[str], RowFault | None]]:
-    """The cells of each row, or what is wrong with it; a csv.reader goes on behind a fault."""
+    """The cells of each row, or its fault; a csv.reader continues after a fault."""
     while True:
         lines.taken.clear()
         try:
@@ -108,7 +108,7 @@ def _refuse_lines(
     if bad is None:
         return refuse(fault, None, where=f"{where}:{end}")
     if end > start:
-        fault = replace(fault, what=f"{fault.what}, as one row of lines {start} to {end}")
+        fault = replace(fault, what=f"{fault.what}, in a row that spans lines {start} to {end}")
     for number, line in enumerate(lines, start=start):
         if line.strip():
             bad.take(number, line.rstrip("\r\n"))

@@ -1,12 +1,13 @@
-"""Raw rows of a jsonl, json, csv, parquet or xlsx file, one dict a row, streamed where it can be.
+"""Read the rows of a jsonl, json, csv, parquet or xlsx file, one dict per row.
 
 next(read_rows(Path("rows.csv"), key="data.train_file"))
 {"Indice": "19", "Prompt": "¿Cuántas rutas hay?", "SQL": "SELECT COUNT(*) FROM rutas"}
 
-Of an Excel file with several sheets one is named behind its path: rows.xlsx#Train.
+jsonl, csv and parquet are streamed. For an Excel file with several sheets, append the sheet to the
+path: rows.xlsx#Train.
 
-Every fault is a UserError that names the config key, the file and, where there is one, the line.
-With `bad` (bad_rows.py) the fault of a single row leaves out the row instead.
+A fault raises a UserError with the config key, the file and the line, if any. With `bad`
+(bad_rows.py), a fault of a single row leaves out that row instead.
 """
 
 import datetime
@@ -31,12 +32,15 @@ NOT_JSON, NO_OBJECT = "not JSON", "not an object"
 
 
 def read_rows(path: Path, *, key: str, bad: BadRows | None = None) -> Iterator[Row]:
-    """Rows of `path` in the order of the file; `key` is the config key that named it.
+    """Rows of `path` in file order.
 
-    Rows that cannot be read are added to `bad`, where it is given.
+    Args:
+        path: the file; an Excel file may name a sheet (rows.xlsx#Train).
+        key: the config key that named the file, for messages.
+        bad: collects rows that cannot be read; if None, the first one raises.
 
     Raises:
-        UserError: missing, empty, unreadable or broken file, or an unknown extension.
+        UserError: a missing, empty, unreadable or broken file, or an unknown extension.
     """
     read = find_reader(path, key)
     check_file(path, key)
@@ -47,11 +51,11 @@ def read_rows(path: Path, *, key: str, bad: BadRows | None = None) -> Iterator[R
         empty = False
         yield row
     if empty and not (bad and bad.num_file_rows):
-        raise UserError(f"{key}: {path}: holds no rows; give a file with at least one")
+        raise UserError(f"{key}: {path}: no rows; give a file with at least one")
 
 
 def find_reader(path: Path, key: str) -> Reader:
-    """The reader of this extension."""
+    """The reader for the extension of `path`; a UserError if it is unknown."""
     path, _ = split_sheet(path)
     if (reader := READERS.get(path.suffix.lower())) is None:
         raise UserError(
@@ -61,12 +65,12 @@ def find_reader(path: Path, key: str) -> Reader:
 
 
 def check_file(path: Path, key: str) -> None:
-    """Refuse a file that is missing, a directory, unreadable or of 0 bytes."""
+    """Raise a UserError if `path` is missing, a directory, unreadable or of 0 bytes."""
     path, _ = split_sheet(path)
     if not path.exists():
         raise UserError(f"{key}: {path}: no such file; {_nearest(path)}")
     if not path.is_file():
-        raise UserError(f"{key}: {path}: is a directory, not a file; name a file in it")
+        raise UserError(f"{key}: {path}: is a directory; name a file in it")
     try:
         with path.open("rb") as file:
             first = file.read(1)
@@ -79,14 +83,14 @@ def check_file(path: Path, key: str) -> None:
 
 
 def split_sheet(path: Path) -> tuple[Path, str | None]:
-    """The file, and the sheet that is named behind it: rows.xlsx#Train."""
+    """Split rows.xlsx#Train into the file and the sheet; the sheet is None if not named."""
     name, found, sheet = path.name.partition(f"{EXCEL}#")
     return (path.with_name(name + EXCEL), sheet) if found else (path, None)
 
 
 def _nearest(path: Path) -> str:
     if not path.parent.is_dir():
-        return f"nor is there a folder {path.parent}"
+        return f"the directory {path.parent} does not exist either"
     names = sorted(p.name for p in path.parent.iterdir() if p.is_file())
     if near := difflib.get_close_matches(path.name, names, n=1, cutoff=0.5):
         return f"did you mean {path.parent / near[0]}?"
@@ -98,12 +102,12 @@ def _read_jsonl(path: Path, key: str, bad: BadRows | None) -> Iterator[Row]:
     for number, line in enumerate(read_lines(path, key), start=1):
         if not line.strip():
             continue
-        line = line.rstrip("\r\n")  # behind which an error would be told as of column 1
+        line = line.rstrip("\r\n")  # with it, an error at the end is reported as column 1
         row, fault = _parse_line(line, first=number == 1)
         if bad:
             bad.take(number, line if fault else row)
         if fault:
-            # A first line that opens the JSON of a whole file is a fault of the file.
+            # A first line that opens a multi-line JSON value is a fault of the whole file.
             whole = number == 1 and fault.remedy == RENAME
             refuse(fault, None if whole else bad, where=f"{key}: {path}:{number}")
             continue
@@ -120,7 +124,7 @@ def _parse_line(line: str, *, first: bool) -> tuple[Row, RowFault | None]:
         what = f"not JSON ({error.msg}, column {error.colno})"
         return {}, RowFault(NOT_JSON, what, RENAME if whole else "fix that line")
     except (ValueError, RecursionError) as error:
-        # A number of thousands of digits, lists in lists in lists, half an emoji.
+        # An integer of thousands of digits, deeply nested lists, a lone surrogate.
         return {}, RowFault(NOT_JSON, f"not JSON ({error})", "fix that line")
     if not isinstance(row, dict):
         remedy = 'write {"column": value, ...} on each line'
@@ -183,7 +187,7 @@ def _read_parquet(path: Path, key: str, bad: BadRows | None) -> Iterator[Row]:
     except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).split("\n")[0].rstrip(".")
         raise UserError(
-            f"{key}: {path}: not a Parquet file, or cut short ({reason}); write it again"
+            f"{key}: {path}: not a Parquet file, or truncated ({reason}); write it again"
         ) from None
 
 
@@ -202,9 +206,9 @@ def _read_xlsx(path: Path, key: str, bad: BadRows | None) -> Iterator[Row]:
     except (python_calamine.CalamineError, python_calamine.ZipError, OSError) as error:
         raise UserError(f"{key}: {file}: not an Excel file ({error}); save it again") from None
     if not rows:
-        raise UserError(f"{key}: {path}: sheet {sheet!r} is empty; put the rows there")
+        raise UserError(f"{key}: {path}: sheet {sheet!r} is empty; name a sheet with rows")
     header = check_header([str(cell).strip() for cell in rows[0]], path, key)
-    for number, cells in enumerate(rows[1:], start=top + 2):  # as the sheet shows it
+    for number, cells in enumerate(rows[1:], start=top + 2):  # the row number that the sheet shows
         if any(cell != "" for cell in cells):
             row = {name: _plain(_whole(cell)) for name, cell in zip(header, cells, strict=True)}
             if bad:
@@ -213,20 +217,20 @@ def _read_xlsx(path: Path, key: str, bad: BadRows | None) -> Iterator[Row]:
 
 
 def _only_sheet(book: Any, path: Path, key: str) -> str:
-    """The sheet that has cells, the first if none has; UserError where several have."""
+    """The only sheet with cells, or the first if none has any; a UserError if several have."""
     names: list[str] = book.sheet_names
-    # Of a sheet without a cell there is no first one.
+    # `start` is the first cell; an empty sheet has none.
     filled = [name for name in names if book.get_sheet_by_name(name).start is not None]
     if len(filled) > 1:
         raise UserError(
-            f"{key}: {path}: {len(filled)} sheets hold rows"
+            f"{key}: {path}: {len(filled)} sheets have rows"
             f" ({', '.join(map(repr, filled))}); name the one to read: {path}#{filled[0]}"
         )
     return (filled or names)[0]
 
 
 def _whole(cell: Any) -> Any:
-    # Excel holds every number as a double: 19 comes back as 19.0.
+    # Excel stores every number as a double: 19 is read as 19.0.
     return int(cell) if isinstance(cell, float) and cell.is_integer() else cell
 
 
@@ -243,7 +247,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-# What a place in such a file is called; else a row.
+# Unit of a location in a file of this extension; otherwise "row".
 PLACES = {".jsonl": "line", ".ndjson": "line", ".csv": "line", ".tsv": "line", ".json": "item"}
 READERS: dict[str, Reader] = {
     ".jsonl": _read_jsonl,

@@ -1,4 +1,4 @@
-"""Lines of a UTF-8 file; a byte that is not UTF-8 is a fault of the file that names its place.
+"""Lines of a UTF-8 file; an invalid byte is reported with its line and offset.
 
 next(read_lines(Path("rows.jsonl"), "data.train_file"))
 '{"question": "¿Cuántas rutas hay?"}\\n'
@@ -13,7 +13,7 @@ BOM = b"\xef\xbb\xbf"
 
 
 def read_lines(path: Path, key: str) -> Iterator[str]:
-    """Lines with their ends, without the byte order mark; `key` named the file."""
+    """Lines with their line ends, without the byte order mark; `key` is used in messages."""
     offset = 0
     with path.open("rb") as file:
         for number, raw in enumerate(file, start=1):
@@ -23,7 +23,7 @@ def read_lines(path: Path, key: str) -> Iterator[str]:
 
 
 def decode(raw: bytes, path: Path, key: str, *, line: int, offset: int) -> str:
-    """The text of `raw`, which begins in that line at that offset; UserError: not UTF-8."""
+    """Decode `raw`, which starts at this line and byte offset; a UserError if it is not UTF-8."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -1,9 +1,9 @@
 """A recipe to a dataset: check, make the rows, check them, write.
 
 built = build(recipe, Endpoint("https://…/v1", name="https://…/v1", key="sk-…"))
-built.directory, built.record["num_rows"], built.told    -> "312 answers, 401,120 tokens, 0.41"
+built.directory, built.record["num_rows"], built.usage   -> "312 answers, 401,120 tokens, 0.41"
 
-The same call again finds the dataset, and after a kill goes on where it was: replies are kept.
+The same call again finds the dataset; after a kill it resumes, as all replies are cached.
 """
 
 import threading
@@ -58,11 +58,11 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Built:
-    """A whole dataset. `told` says what the teacher used; "" where it is an older one's."""
+    """A complete dataset. `usage` is what the teacher used; "" for one that was built before."""
 
     directory: Path
     record: Record
-    told: str
+    usage: str
     is_new: bool
 
 
@@ -89,7 +89,7 @@ def build(recipe: Recipe, endpoint: Endpoint | None) -> Built:
     """The dataset of a recipe, made now or found.
 
     Raises:
-        UserError: what the user can mend, a cap that is reached, rows that fail their checks.
+        UserError: an error of the user's, a cap that is reached, rows that fail their checks.
         ServiceDown: the teacher or a look-up does not answer.
     """
     config, kind = recipe.config, recipe.kind
@@ -112,7 +112,7 @@ def build(recipe: Recipe, endpoint: Endpoint | None) -> Built:
             desk=desk,
             num_threads=config.num_threads,
             stop=stop,
-            told=desk.told,
+            usage=desk.usage,
         ):
             results.add(made)
         results.check_bad(len(items))
@@ -121,7 +121,7 @@ def build(recipe: Recipe, endpoint: Endpoint | None) -> Built:
         results.check_dependence()
         record = results.record(recipe_hash=digest, teacher=desk.teacher_record(), report=report)
         write_dataset(directory, results.rows, record=record, output=kind.OUTPUT)
-        return Built(directory, record, desk.told(), is_new=True)
+        return Built(directory, record, desk.usage(), is_new=True)
 
 
 def _checked_items(kind: ModuleType, material: Any) -> Sequence[Item | Dropped]:

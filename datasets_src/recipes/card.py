@@ -74,10 +74,10 @@ def _splits(record: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def _dependence(found: Mapping[str, Any]) -> str:
     share = found["dependent"]
-    told = "too few to tell" if share is None else f"{100 * share:.0f} %"
+    shown = "too few to tell" if share is None else f"{100 * share:.0f} %"
     return (
         f"Of {found['num_rows']:,} taught outputs {100 * found['same_outputs']:.1f} % repeat that"
-        f" of another row; {told} tell their own row from another."
+        f" of another row; {shown} can be matched to their own row."
     )
 
 

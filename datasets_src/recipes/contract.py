@@ -21,7 +21,7 @@ It is found by name (`kind:` of a recipe YAML), so adding one touches no other f
                                             each in a thread, and written in the order of `items`
     def services(options) -> Sequence[Service]
                                             optional: look-ups that `make` may ask for
-    def report(material) -> dict[str, Any]  optional: what is said of the material itself, for
+    def report(material) -> dict[str, Any]  optional: facts on the material itself, for
                                             build.json and the card
 
 `make` asks by blocking calls, one after the other, and need not care for limits, retries, caching
@@ -127,7 +127,7 @@ class Service:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the teacher said: `text`, and `value`, the JSON in it, where a schema was given."""
+    """The teacher's answer: `text`, and `value`, the JSON in it, if a schema was given."""
 
     text: str
     value: Any = None
@@ -145,7 +145,7 @@ class Prompt(Section):
     examples_match: str | None = Field(
         None, description="placeholder in which they equal the question, where some do"
     )
-    num_examples: int = Field(3, ge=0, description="rows of it that stand before a question")
+    num_examples: int = Field(3, ge=0, description="solved rows in the prompt before a question")
 
 
 class TeacherSession(Protocol):

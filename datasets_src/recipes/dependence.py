@@ -80,14 +80,14 @@ def check_dependence(made: Sequence[Made], limits: DependenceLimits) -> Dependen
         faults.append(
             f"dependence.max_same_outputs: {len(twins):,} of {len(made):,} taught rows have the"
             f" output of a row that was given something else, more than the"
-            f" {100 * limits.max_same_outputs:g} % allowed: {_show_twins(made, twins)}; mend the"
+            f" {100 * limits.max_same_outputs:g} % allowed: {_show_twins(made, twins)}; fix the"
             " prompt, or raise max_same_outputs where the rows are so alike"
         )
     if dependent is not None and dependent < limits.min_dependent:
         faults.append(
             f"dependence.min_dependent: {100 * max(0.0, dependent):.0f} % of {len(made):,} taught"
             f" outputs have more of their own row than of another, less than the"
-            f" {100 * limits.min_dependent:g} % needed: {_show(made, unmoved)}; mend the prompt, or"
+            f" {100 * limits.min_dependent:g} % needed: {_show(made, unmoved)}; fix the prompt, or"
             " lower min_dependent where outputs need not repeat a word"
         )
     return Dependence(len(made), same, dependent, tuple(faults))

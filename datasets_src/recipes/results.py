@@ -61,7 +61,7 @@ class Results:
             remedy = f" or set max_bad_items={share:g}" if share < 1 else ""
             raise UserError(
                 f"max_bad_items: {num:,} of {total:,} items are at fault, more than the"
-                f" {100 * limit:g} % allowed: {_some(bad)}; mend them{remedy}"
+                f" {100 * limit:g} % allowed: {_some(bad)}; fix them{remedy}"
             )
 
     def prune(self, measure: Measure) -> None:
@@ -85,7 +85,7 @@ class Results:
         self.rows = kept
 
     def check_dependence(self) -> None:
-        """Refuse taught outputs that do not depend on their rows; refuse ids that stand twice."""
+        """Refuse taught outputs that do not depend on their rows; refuse duplicate ids."""
         twice = [id for id, num in Counter(row.id for row in self.rows).items() if num > 1]
         assert not twice, f"rows with one id: {twice[:SHOWN]}"
         made = [
@@ -163,7 +163,7 @@ class Results:
             "how": how,
             "inputs": histogram(inputs),
             "outputs": histogram(outputs),
-            "beside": [
+            "beside": [  # the published lengths
                 {"tokens": tokens, "here": above[tokens], "published": share}
                 for tokens, share in config.published.items()
             ],

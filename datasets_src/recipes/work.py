@@ -33,9 +33,9 @@ def make_all(
     desk: TeacherSession,
     num_threads: int,
     stop: threading.Event,
-    told: Callable[[], str] = lambda: "",
+    usage: Callable[[], str] = lambda: "",
 ) -> Iterator[Made]:
-    """What each item gives, in order. `told` is shown beside the progress bar."""
+    """What each item gives, in order. `usage` is shown next to the progress bar."""
     waiting: deque[Future[Made]] = deque()
     hidden = not sys.stderr.isatty()
     bar = tqdm(total=len(items), unit="item", desc="build", disable=hidden)
@@ -45,7 +45,7 @@ def make_all(
 
     def next_made() -> Made:
         made = waiting.popleft().result()
-        bar.set_postfix_str(told(), refresh=False)
+        bar.set_postfix_str(usage(), refresh=False)
         bar.update()
         return made
 
@@ -69,7 +69,7 @@ def make_all(
 
 
 def _raise_reason(waiting: deque[Future[Made]]) -> None:
-    """Raise what another item failed of, for which this one was told to stop."""
+    """Raise the error of another item, which made this one stop."""
     for future in waiting:
         error = None if future.cancelled() else future.exception()
         if error is not None and not isinstance(error, Stopping):

@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal
 
 from datasets_src.config import DataConfig, Section
@@ -29,7 +28,7 @@ from datasets_src.scoring.score import (
     summarise,
 )
 from datasets_src.split import split_rows
-from datasets_src.task import load_task, reference_row, task_options
+from datasets_src.task import Task, load_task, reference_row, task_options
 from datasets_src.types import Example, Score
 
 Missing = Literal["refuse", "empty", "skip"]
@@ -128,7 +127,7 @@ def load_sides(data: DataConfig, *, make_split: bool = True) -> EvalRows:
     return EvalRows([e for e, side in pairs if side == "validation"], train, source, record)
 
 
-def load_references(task: ModuleType, options: Section, replies: Replies) -> EvalRows:
+def load_references(task: Task, options: Section, replies: Replies) -> EvalRows:
     """The examples of a file with references; UserError unless each row becomes exactly one."""
     where = f"{replies.key}: {replies.path}"
 
@@ -201,9 +200,7 @@ def check_references(replies: Replies, others: Replies) -> None:
         )
 
 
-def score_file(
-    task: ModuleType, replies: Replies, examples: list[Example], metric: str
-) -> ScoredReplies:
+def score_file(task: Task, replies: Replies, examples: list[Example], metric: str) -> ScoredReplies:
     """Score the replies to `examples`; a missing reply counts as empty."""
     texts = [replies.by_id.get(example.id, "") for example in examples]
     started = time.monotonic()
@@ -222,7 +219,7 @@ def score_file(
 
 
 def score_constant(
-    task: ModuleType,
+    task: Task,
     train: Sequence[Example],
     examples: Sequence[Example],
     *,

@@ -8,26 +8,25 @@ summarise("base", task=task, metric=task.METRIC, examples=examples, rows=rows, .
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from types import ModuleType
 
 from datasets_src.errors import UserError
 from datasets_src.scoring.intervals import Interval, mean_interval
-from datasets_src.task import EVAL_LOSS
+from datasets_src.task import EVAL_LOSS, BatchScorer, Sliced, Task
 from datasets_src.types import Example, Score, Slice
 
 NUM_CONSTANT_CANDIDATES = 8
 
 
 def score_replies(
-    task: ModuleType, examples: Sequence[Example], replies: Sequence[str]
+    task: Task, examples: Sequence[Example], replies: Sequence[str]
 ) -> list[dict[str, float]]:
     """One dict per pair, in order: METRIC and the other `task.METRICS` that apply to the row.
 
     A task that scores many pairs faster at once defines `score_all(examples, replies)`.
     """
     assert len(examples) == len(replies), (len(examples), len(replies))
-    if hasattr(task, "score_all"):
-        rows: list[dict[str, float]] = task.score_all(examples, replies)
+    if isinstance(task, BatchScorer):
+        rows = task.score_all(examples, replies)
     else:
         rows = [task.score(e, reply) for e, reply in zip(examples, replies, strict=True)]
     for row in rows:
@@ -37,7 +36,7 @@ def score_replies(
 
 
 def explain_replies(
-    task: ModuleType,
+    task: Task,
     examples: Sequence[Example],
     replies: Sequence[str],
     rows: Sequence[Mapping[str, float]],
@@ -51,7 +50,7 @@ def explain_replies(
 def summarise(
     name: str,
     *,
-    task: ModuleType,
+    task: Task,
     metric: str,
     examples: Sequence[Example],
     rows: Sequence[Mapping[str, float]],
@@ -108,13 +107,13 @@ def _column(
 
 
 def _slices(
-    task: ModuleType,
+    task: Task,
     metric: str,
     examples: Sequence[Example],
     rows: Sequence[Mapping[str, float]],
 ) -> dict[str, Slice]:
     """`metric` for each value of each of the task's slices, if any."""
-    if not hasattr(task, "slices"):
+    if not isinstance(task, Sliced):
         return {}
     values: dict[tuple[str, str], list[float]] = {}
     groups: dict[tuple[str, str], list[str]] = {}
@@ -134,7 +133,7 @@ def _slices(
 
 
 def best_constant(
-    task: ModuleType,
+    task: Task,
     train: Sequence[Example],
     validation: Sequence[Example],
     *,

@@ -9,7 +9,6 @@ import fcntl
 import hashlib
 import os
 import re
-import shutil
 import sqlite3
 from collections import Counter
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from datasets_src.files import write_atomically
 from datasets_src.sql.functions import COLLATION, add_functions
 from datasets_src.sql.sources import Tables, read_tables, source_files
 
@@ -94,16 +94,11 @@ def _digest(signature: tuple[tuple[str, int, int], ...], kind: str) -> str:
 
 def _build(source: Path, directory: Path, *, case_insensitive: bool) -> None:
     """Write both files to a temporary directory and rename it, so a killed build leaves none."""
-    part = directory.with_name(f".{directory.name}.part")
-    shutil.rmtree(part, ignore_errors=True)  # left by a killed build; we hold the lock
-    part.mkdir()
-    try:
+    with write_atomically(directory) as part:  # we hold the lock
+        part.mkdir()
         tables = read_tables(source)
         _write_sqlite(tables, part / "db.sqlite", case_insensitive=case_insensitive)
         _write_duckdb(tables, part / "db.duckdb")
-        part.rename(directory)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _quote(name: str) -> str:

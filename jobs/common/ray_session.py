@@ -55,21 +55,48 @@ def start_ray() -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join(path)
         for name, value in NO_METRICS.items():
             os.environ.setdefault(name, value)
-    # In the background: ray.init waits for minutes for a head node that accepts and never answers.
-    starting = Background(
-        partial(
-            ray.init,
-            address=address or "local",
-            include_dashboard=None if address else False,
-            logging_level=logging.ERROR,  # it warns of the token that it creates by default
-            log_to_driver=False,
-            runtime_env=_cluster_environment() if address else None,
-        )
-    )
-    ended = starting.wait(INIT_LIMIT_S)
-    if not ended or starting.error is not None:
-        raise UserError(_not_started(address, starting.error)) from starting.error
+    options: dict[str, Any] = {
+        "include_dashboard": None if address else False,
+        "logging_level": logging.ERROR,  # it warns of the token that it creates by default
+        "log_to_driver": False,
+    }
+    with _StartError(address):
+        if address:
+            _join(address, options)
+        else:
+            # In this thread: a local Ray's processes are killed with the thread that starts them.
+            ray.init(address="local", **options)
     _hide_token()
+
+
+def _join(address: str, options: dict[str, Any]) -> None:
+    """In the background: ray.init retries for minutes if the head node accepts and never answers.
+
+    Raises:
+        TimeoutError: after INIT_LIMIT_S.
+        BaseException: of ray.init.
+    """
+    joining = Background(
+        partial(ray.init, address=address, runtime_env=_cluster_environment(), **options)
+    )
+    if not joining.wait(INIT_LIMIT_S):
+        raise TimeoutError(f"no answer for {INIT_LIMIT_S:g} s")
+    if joining.error is not None:
+        raise joining.error
+
+
+class _StartError:
+    """Turns an exception of the block, of which Ray has many kinds, into a UserError."""
+
+    def __init__(self, address: str | None) -> None:
+        self._address = address
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception):
+            raise UserError(_not_started(self._address, error)) from error
 
 
 def _cluster_environment() -> dict[str, Any] | None:
@@ -83,10 +110,8 @@ def _cluster_environment() -> dict[str, Any] | None:
     return {"env_vars": {OPENMP: os.environ.get(OPENMP, "PASSIVE")}}
 
 
-def _not_started(address: str | None, error: BaseException | None) -> str:
-    reason = f"no answer for {INIT_LIMIT_S:g} s"
-    if error is not None:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+def _not_started(address: str | None, error: Exception) -> str:
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
     if address:
         return (
             f"RAY_ADDRESS: {address} cannot be joined ({reason}); check `ray status` on the head "

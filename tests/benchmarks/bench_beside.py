@@ -1,13 +1,13 @@
-"""What scoring beside training costs training: seconds of a step with and without it.
+"""The cost of scoring during training: step time with and without a scoring actor.
 
     python -m tests.benchmarks.bench_beside      # last line: one JSON object
 
-One real run with one worker on one core, and a spare core. On it an actor answers the 136 shipped
-validation rows for one checkpoint after the other (`eval.num_eval_workers`), more of them than it
-can; or nobody does anything, the actor being halted; or, the actor being halted, an unrelated
-process of the lowest priority multiplies small matrices in its cache, which tells what a busy core
-costs on this machine whoever keeps it busy. The three take turns of a second and a half, in an
-order drawn anew each round; a step that saw two of them counts for none.
+One real run with one worker on one core, and a spare core. On the spare core, in turn: a scoring
+actor generates replies to the 136 shipped validation rows for checkpoint after checkpoint
+(`eval.num_eval_workers`), with more checkpoints than it can score; nothing, with the actor stopped
+by SIGSTOP; or, with the actor stopped, an unrelated process of the lowest priority multiplies small
+matrices in its cache, which measures the cost of any busy core on this machine. Turns last 1.5 s,
+in random order within each round; steps that overlap two turns are discarded.
 """
 
 import json
@@ -35,12 +35,14 @@ from trainers.process.signals import StoppedBySignal, StopSignal
 from trainers.storage.json_files import read_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]
-ALONE, BUSY_CORE, BESIDE = "alone", "busy_core", "beside"
+# The benchmark's name in `make bench` and in its JSON object.
+NAME = Path(__file__).stem.removeprefix("bench_")
+ALONE, BUSY_CORE, SCORING = "alone", "busy_core", NAME
 ROUNDS = 45
 TURN_S = 1.5
-EPOCHS = 1000  # the run is stopped after the rounds
-SAVE_STEPS = 10  # a checkpoint in 0.6 s, which is less than it takes to answer for one
-EVAL_BATCH_SIZE = 4  # a second or two for a checkpoint, beside which the driver's pauses are short
+EPOCHS = 1000  # more than the rounds need; the run is stopped after them
+SAVE_STEPS = 10  # a checkpoint every 0.6 s, faster than one can be scored
+EVAL_BATCH_SIZE = 4  # 1 to 2 s per checkpoint, so that the driver's pauses are short in comparison
 WARM_UP_STEPS = 60
 BUSY = f"""
 import os, torch
@@ -54,7 +56,7 @@ while os.getppid() == {{parent}}:
 
 @contextmanager
 def busy_core() -> Iterator[psutil.Process]:
-    """A process that computes on one core and touches no memory to speak of."""
+    """A process that computes on one core and stays in its cache."""
     command = [sys.executable, "-c", BUSY.format(parent=os.getpid())]
     with subprocess.Popen(command) as process:
         yield psutil.Process(process.pid)
@@ -62,38 +64,38 @@ def busy_core() -> Iterator[psutil.Process]:
 
 
 def actors() -> list[psutil.Process]:
-    """The actor of this process's Ray that answers, and the processes in which it runs SQL."""
+    """The scoring actor of this process's Ray, and its SQL worker processes."""
     ours = psutil.Process().children(recursive=True)
     found = [process for process in ours if process.name().startswith("ray::ScoringAct")]
     return found + [child for process in found for child in process.children()]
 
 
 def let_run(processes: list[psutil.Process], *, is_turn: bool) -> None:
-    """Let them go on, or halt them."""
+    """Resume the processes (SIGCONT), or stop them (SIGSTOP)."""
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.send_signal(signal.SIGCONT if is_turn else signal.SIGSTOP)
 
 
 def cpu_s(processes: list[psutil.Process]) -> float:
-    """CPU seconds that they have used."""
+    """CPU seconds that the processes have used."""
     return sum(sum(process.cpu_times()[:2]) for process in processes if process.is_running())
 
 
 class Turns:
-    """The steps that each side saw, and how much of its core the actor used in its turns."""
+    """Step times of each side, and the share of its core that the actor used in its turns."""
 
     def __init__(self, metrics: Path) -> None:
-        self.seconds: dict[str, list[float]] = {ALONE: [], BUSY_CORE: [], BESIDE: []}
+        self.seconds: dict[str, list[float]] = {ALONE: [], BUSY_CORE: [], SCORING: []}
         self._metrics, self._used_s, self._took_s = metrics, 0.0, 0.0
 
     @property
     def core_share(self) -> float:
-        """Of the actor and its SQL, in the turns that were theirs."""
+        """Share of a core used by the actor and its SQL workers in their turns."""
         return self._used_s / self._took_s
 
     def take(self) -> None:
-        """All rounds, beside the run; ends with every process running."""
+        """All rounds, while the run trains; leaves every process running."""
         while len(self._steps()) < WARM_UP_STEPS or not actors():
             time.sleep(TURN_S)
         with busy_core() as busy:
@@ -101,19 +103,19 @@ class Turns:
                 for side in random.sample(list(self.seconds), len(self.seconds)):
                     let_run([busy], is_turn=side == BUSY_CORE)
                     self._take_one(side)
-                now = {side: statistics.median(seen) for side, seen in self.seconds.items()}
-                told = ", ".join(f"{side} {median * 1e3:.1f}" for side, median in now.items())
-                print(f"round {turn + 1} of {ROUNDS}: {told} ms a step", flush=True)
+                medians = {side: statistics.median(steps) for side, steps in self.seconds.items()}
+                listed = ", ".join(f"{side} {median * 1e3:.1f}" for side, median in medians.items())
+                print(f"round {turn + 1} of {ROUNDS}: {listed} ms per step", flush=True)
         let_run(actors(), is_turn=True)
 
     def _take_one(self, side: str) -> None:
-        answering = actors()
-        let_run(answering, is_turn=side == BESIDE)
-        used_s, started, first = cpu_s(answering), time.monotonic(), len(self._steps())
+        scoring = actors()
+        let_run(scoring, is_turn=side == SCORING)
+        used_s, started, first = cpu_s(scoring), time.monotonic(), len(self._steps())
         time.sleep(TURN_S)
         self.seconds[side] += self._steps()[first + 1 :]
-        if side == BESIDE:
-            self._used_s += cpu_s(answering) - used_s
+        if side == SCORING:
+            self._used_s += cpu_s(scoring) - used_s
             self._took_s += time.monotonic() - started
 
     def _steps(self) -> list[float]:
@@ -137,20 +139,20 @@ def main() -> None:
             fit(config, prepared_dir=prepared, stop=stop)
         if rounds.error is not None:
             raise rounds.error
-    medians = {side: statistics.median(seen) for side, seen in turns.seconds.items()}
+    medians = {side: statistics.median(steps) for side, steps in turns.seconds.items()}
     figures = {
         **{f"{side}_s": round(median, 5) for side, median in medians.items()},
-        "slower": round(medians[BESIDE] / medians[ALONE] - 1, 4),
-        "slower_than_busy_core": round(medians[BESIDE] / medians[BUSY_CORE] - 1, 4),
+        "slower": round(medians[SCORING] / medians[ALONE] - 1, 4),
+        "slower_than_busy_core": round(medians[SCORING] / medians[BUSY_CORE] - 1, 4),
         "machines_own": round(medians[BUSY_CORE] / medians[ALONE] - 1, 4),
         "core_share": round(turns.core_share, 3),
-        "num_steps": {side: len(seen) for side, seen in turns.seconds.items()},
+        "num_steps": {side: len(steps) for side, steps in turns.seconds.items()},
     }
-    print(json.dumps({"bench": "beside", **figures}))
+    print(json.dumps({"bench": NAME, **figures}))
 
 
 def take_rounds(turns: Turns, stop: StopSignal) -> None:
-    """All rounds, and then the end of the run, as by ctrl-C."""
+    """All rounds; then end the run as Ctrl-C does."""
     try:
         turns.take()
     finally:

@@ -1,11 +1,11 @@
-"""What nothing-is-lost costs: a save every 20 steps, a ledger line a step, the lease's heartbeat.
+"""Cost of fault tolerance: a save every 20 steps, a ledger line per step, the lease's heartbeat.
 
     python -m tests.benchmarks.bench_checkpoint      # last line: one JSON object
 
 4 of Salamandra-2b's 24 layers, LoRA r16 on the seven projections, small steps (16 rows of 64
-tokens): adapter, step and save all have a sixth of the whole model's size, and what a save costs
-whatever its size counts six times. Steps and saves take turns. Wall seconds: the median of the
-saves over the least of the steps, which suffer more from what else the machine does.
+tokens): adapter, step and save are all a sixth of the full model's, so the fixed cost of a save
+counts six times. Steps and saves alternate. Wall seconds: the median of the saves over the minimum
+of the steps, which suffer more from other load on the machine.
 """
 
 import json
@@ -33,14 +33,14 @@ from trainers.storage.checkpoints import list_checkpoints, prune, save_checkpoin
 from trainers.storage.json_files import write_json
 from trainers.storage.local import LocalStorage
 
-ROUNDS, SAVES_A_ROUND = 3, 4
+ROUNDS, SAVES_PER_ROUND = 3, 4
 NUM_ROWS, ROW_TOKENS = 16, 64
 SAVE_STEPS, KEEP = 20, 3
 LEDGER_LINES, LEASE_S = 500, 5.0
 
 
 def make_rows() -> list[TokenizedExample]:
-    """One step's rows, half of each trained; they share nothing."""
+    """One step's rows, which share nothing; the second half of each is trained."""
     draw = torch.Generator().manual_seed(0)
     vocab = SHAPES["2b"].vocab
     ids = torch.randint(5, vocab, (NUM_ROWS, ROW_TOKENS), generator=draw).tolist()
@@ -48,7 +48,7 @@ def make_rows() -> list[TokenizedExample]:
 
 
 def save(side: Ours, store: Path, *, step: int) -> None:
-    """As the loop saves."""
+    """Save a checkpoint as the training loop does."""
 
     def write(folder: Path) -> None:
         lora.save(side.model, folder, base_name="salamandra-2b")
@@ -59,7 +59,7 @@ def save(side: Ours, store: Path, *, step: int) -> None:
 
 
 def ledger_seconds(run_dir: Path, rows: list[TokenizedExample]) -> list[float]:
-    """A line a step, as the loop writes it: who trained on what, and what came out of it."""
+    """Seconds of each ledger line as the loop writes it: rank, row ids and loss of a step."""
     ids = [row.id for row in rows]
     with open_records(run_dir, ledger="ledger/a-rank1.jsonl", rank=1, after=0) as records:
         return [
@@ -75,7 +75,7 @@ def ledger_seconds(run_dir: Path, rows: list[TokenizedExample]) -> list[float]:
 
 
 def lease_share(run_dir: Path) -> float:
-    """CPU seconds of a held lease for each second that it is held."""
+    """CPU seconds of a lease per second that it is held."""
     with Lease.take(LocalStorage(run_dir)):
         before = time.process_time()
         time.sleep(LEASE_S)
@@ -89,15 +89,15 @@ def seconds(run: Callable[[], object]) -> float:
 
 
 def measure(scratch: Path) -> dict[str, float]:
-    """The least step, medians of the others, and the bytes of a checkpoint."""
+    """Minimum time of a step, medians of the other times, and the bytes of a checkpoint."""
     base, store = scratch / "base", scratch / "run" / "checkpoints"
     base.mkdir()
     make_base(SHAPES["2b"], base)
     side, rows = Ours(base, compute_dtype("auto"), "cpu"), make_rows()
     side.step(rows)
     steps, saves, prunes = list[float](), list[float](), list[float]()
-    for number in range(ROUNDS * SAVES_A_ROUND):
-        if number % SAVES_A_ROUND == 0:
+    for number in range(ROUNDS * SAVES_PER_ROUND):
+        if number % SAVES_PER_ROUND == 0:
             steps.append(side.step(rows).wall_s)
         saves.append(seconds(partial(save, side, store, step=number)))
         prunes.append(seconds(partial(prune, store, keep=KEEP, also=[1])))
@@ -122,7 +122,7 @@ def main() -> None:
     print(f"step {figures['step_s']:.3f} s, save {figures['save_s']:.3f} s, ", end="")
     print(f"prune {figures['prune_s']:.3f} s, ledger line {1e6 * figures['ledger_s']:.0f} us")
     print(f"saves every {SAVE_STEPS} steps      {of_a_save:7.2%} of the step time")
-    print(f"a ledger line a step      {of_a_line:7.2%}")
+    print(f"a ledger line per step    {of_a_line:7.2%}")
     print(f"the lease                 {figures['lease_ratio']:7.2%}")
     print(f"checkpoint over adapter   {figures['bytes_over_adapter']:7.3f} of its bytes")
     figures |= {

@@ -1,16 +1,16 @@
-"""Greedy replies against `model.generate` in padded batches of 8, the sides taking turns.
+"""Greedy replies compared with `model.generate` in padded batches of 8, in turns.
 
     python -m tests.benchmarks.bench_generate      # last line: one JSON object
 
 The 21 validation prompts of BioSenda's text-to-SQL rows (where they are absent, 21 that ship), 4 of
-Salamandra-2b's 24 layers in bfloat16: once with the same share of its vocabulary, so that the head
-has the part of the work it has in the whole model, once with all of it.
+Salamandra-2b's 24 layers in bfloat16: once with a sixth of its vocabulary too, so that the head has
+the share of the work that it has in the full model, once with all of it.
 
-Weights are random, so both sides are told what to say: each pass is made, the best token searched
-in its logits, and the row's own SQL goes on to its end. So the replies, where they end and what
-they repeat are those of the task. `generate` stops each row too, and a batch with its last row.
-What a side did before first tokens is `prompt_s`, the rest `reply_s`; `without_drafts` is our side
-with no guesses at what comes next.
+Weights are random, so the replies of both sides are forced: every forward pass and argmax is
+computed, then the row's reference SQL is continued instead, to its end. So replies have the lengths
+and repetitions of the task. `generate` also stops each row at its end, and a batch at its last row.
+`prompt_s` is the time up to first tokens, `reply_s` the rest; `without_drafts` is our side without
+speculative decoding.
 """
 
 import json
@@ -44,7 +44,7 @@ Replies = list[list[int]]
 
 @dataclass(frozen=True)
 class Dialogues:
-    """Prompts, what is said to each, and the token that ends every reply."""
+    """Prompts, the forced reply to each, and the token that ends every reply."""
 
     prompts: Replies
     replies: Replies
@@ -52,14 +52,14 @@ class Dialogues:
 
     @classmethod
     def of(cls, rows: Sequence[TokenizedExample]) -> "Dialogues":
-        """From rows that end alike."""
+        """From rows that all end with the same token."""
         [end] = {row.input_ids[-1] for row in rows}
         prompts = [list(row.input_ids[: row.prompt_len]) for row in rows]
         return cls(prompts, [list(row.input_ids[row.prompt_len :]) for row in rows], end)
 
 
 class Clock:
-    """Wall and CPU seconds of a side, its wall seconds up to first tokens, its passes after."""
+    """Wall and CPU seconds of a side, wall seconds up to first tokens, number of later passes."""
 
     def __init__(self) -> None:
         self.prompt_s, self.reply_passes = 0.0, 0
@@ -67,7 +67,7 @@ class Clock:
         self._cpu = time.process_time()
 
     def tick(self, *, is_first: bool) -> None:
-        """A pass gave tokens, the first ones of their replies or not."""
+        """Record a pass that emitted tokens: the first ones of their replies, or later ones."""
         now = time.perf_counter()
         if is_first:
             self.prompt_s += now - self._last
@@ -76,7 +76,7 @@ class Clock:
         self._last = now
 
     def read(self) -> dict[str, float]:
-        """So far."""
+        """The measurements so far."""
         wall_s, cpu_s = time.perf_counter() - self._start, time.process_time() - self._cpu
         reply_s = wall_s - self.prompt_s
         return {
@@ -89,7 +89,7 @@ class Clock:
 
 
 def load_rows(folder: Path) -> tuple[str, list[TokenizedExample]]:
-    """Where they come from, and the validation rows, by the tokenizer of the step's benchmark."""
+    """The rows' source, and the validation rows, by the tokenizer of bench_step.py."""
     source = Rows.load(folder).source
     known = {"real": ("biosenda_text2sql", "test"), "invented": ("quickstart", "validation")}
     name, split = known[source]
@@ -103,13 +103,13 @@ def load_rows(folder: Path) -> tuple[str, list[TokenizedExample]]:
 
 @torch.inference_mode()
 def ours(model: Any, rows: Dialogues, clock: Clock, *, max_draft: int) -> Replies:
-    """As trainers/generation/greedy.py answers, but for what is said."""
+    """Replies as trainers/generation/greedy.py makes them, except that tokens are forced."""
 
     def pick(logits_NV: Tensor, places: Sequence[Place]) -> list[int]:
         most_likely(logits_NV, places)
         clock.tick(is_first=places[0][1] == 0)
-        said = ((rows.replies[index], number) for index, number in places)
-        return [reply[n] if n < len(reply) else rows.end for reply, n in said]
+        forced = ((rows.replies[index], number) for index, number in places)
+        return [reply[n] if n < len(reply) else rows.end for reply, n in forced]
 
     replies = decode(
         model,
@@ -123,8 +123,8 @@ def ours(model: Any, rows: Dialogues, clock: Clock, *, max_draft: int) -> Replie
     return [ids for _, ids in sorted(replies)]
 
 
-class Told(LogitsProcessor):
-    """Makes the rows of a batch say what they are told."""
+class ForcedReplies(LogitsProcessor):
+    """Forces the next token of each row of a batch."""
 
     def __init__(self, replies: Replies, clock: Clock, *, width: int) -> None:
         self._replies, self._clock, self._width = replies, clock, width
@@ -132,15 +132,15 @@ class Told(LogitsProcessor):
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         number = input_ids.shape[1] - self._width
         self._clock.tick(is_first=number == 0)
-        for place, reply in enumerate(self._replies):
+        for row, reply in enumerate(self._replies):
             if number < len(reply):
-                scores[place, reply[number]] = torch.inf
+                scores[row, reply[number]] = torch.inf
         return scores
 
 
 def theirs(model: Any, rows: Dialogues, clock: Clock) -> Replies:
-    """transformers' `generate`, rows in the order of the file, padded on the left."""
-    said: Replies = []
+    """Replies of transformers' `generate`, rows in file order, padded on the left."""
+    emitted: Replies = []
     size = BATCH_SIZES["generate"]
     for start in range(0, len(rows.prompts), size):
         prompts, replies = (x[start : start + size] for x in (rows.prompts, rows.replies))
@@ -152,15 +152,15 @@ def theirs(model: Any, rows: Dialogues, clock: Clock) -> Replies:
             do_sample=False,
             eos_token_id=rows.end,
             pad_token_id=0,
-            logits_processor=LogitsProcessorList([Told(replies, clock, width=width)]),
+            logits_processor=LogitsProcessorList([ForcedReplies(replies, clock, width=width)]),
         )
         new = out[:, width:].tolist()
-        said += [row[: len(reply)] for row, reply in zip(new, replies, strict=True)]
-    return said
+        emitted += [row[: len(reply)] for row, reply in zip(new, replies, strict=True)]
+    return emitted
 
 
 def run_case(rows: Dialogues, folder: Path) -> dict[str, Any]:
-    """Seconds of each side, summed over the rounds, and ratios."""
+    """Seconds of each side, summed over the rounds, and their ratios."""
     dtype = compute_dtype("auto")
     tree = load_base(folder, dtype)
     plain = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
@@ -169,25 +169,27 @@ def run_case(rows: Dialogues, folder: Path) -> dict[str, Any]:
         "without_drafts": partial(ours, tree, max_draft=0),
         "generate": partial(theirs, plain),
     }
-    few = Dialogues(rows.prompts[:1], [[*rows.replies[0][:3], rows.end]], rows.end)
-    for answer in sides.values():
-        answer(few, Clock())  # weights are read, kernels made
-    seen: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
+    short = Dialogues(rows.prompts[:1], [[*rows.replies[0][:3], rows.end]], rows.end)
+    for reply_to in sides.values():
+        reply_to(short, Clock())  # warm-up: weights are read, kernels compiled
+    timings: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
     for number in range(ROUNDS):
-        for name, answer in sides.items():
+        for name, reply_to in sides.items():
             clock = Clock()
-            replies = answer(rows, clock)
-            seen[name].append(clock.read())
-            assert replies == rows.replies, f"{name} said something else"
-            print(f"round {number}: {name:14} {seen[name][-1]['wall_s']:6.2f} s", file=sys.stderr)
+            replies = reply_to(rows, clock)
+            timings[name].append(clock.read())
+            assert replies == rows.replies, f"{name}: replies differ from the forced ones"
+            print(
+                f"round {number}: {name:14} {timings[name][-1]['wall_s']:6.2f} s", file=sys.stderr
+            )
     sums = {
         name: {key: round(sum(turn[key] for turn in turns), 2) for key in turns[0]}
-        for name, turns in seen.items()
+        for name, turns in timings.items()
     }
     return {
         **{
-            name: it | {"rows_per_s": round(ROUNDS * len(rows.prompts) / it["wall_s"], 3)}
-            for name, it in sums.items()
+            name: total | {"rows_per_s": round(ROUNDS * len(rows.prompts) / total["wall_s"], 3)}
+            for name, total in sums.items()
         },
         **{
             f"{name}_over_generate": {
@@ -198,13 +200,13 @@ def run_case(rows: Dialogues, folder: Path) -> dict[str, Any]:
         },
         "over_generate_by_round": [
             round(b["wall_s"] / a["wall_s"], 2)
-            for a, b in zip(seen["ours"], seen["generate"], strict=True)
+            for a, b in zip(timings["ours"], timings["generate"], strict=True)
         ],
     }
 
 
 def token_counts(rows: Dialogues) -> dict[str, int]:
-    """How much there is to share, and to wait for."""
+    """Tokens with and without padding and shared prefixes."""
     size = BATCH_SIZES["generate"]
     batches = [slice(start, start + size) for start in range(0, len(rows.prompts), size)]
     order = [rows.prompts[i] for i in sort_rows(rows.prompts)]
@@ -227,8 +229,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             source, read = load_rows(Path(scratch))
             make_base(replace(SHAPES["2b"], vocab=vocab), Path(scratch))
-            [told] = relabel([read], vocab)
-            rows = Dialogues.of(told)
+            [relabelled] = relabel([read], vocab)
+            rows = Dialogues.of(relabelled)
             print(f"{name}: {vocab:,} pieces", file=sys.stderr)
             results[name] = {"vocab": vocab, **run_case(rows, Path(scratch))}
     facts = {

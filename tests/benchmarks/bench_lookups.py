@@ -1,14 +1,14 @@
-"""2,000 Crossref look-ups against a server that answers in 300 ms, with 5 % of faults.
+"""2,000 Crossref look-ups at a server that takes 300 ms and fails 5 % of requests.
 
-    python -m tests.benchmarks.bench_lookups     # the last line is one JSON object
+    python -m tests.benchmarks.bench_lookups     # last line: one JSON object
 
-The server is a process of its own; half of the faults are 429 with a Retry-After of a second, in
-which nothing is asked, half are 500. Each work has a title of its own, so that a reply that is
-lost or belongs to another question is told.
+The server is its own process; half of the faults are 429 with a Retry-After of 1 s, during which no
+request is sent, half are 500. Each work has its own title, so that a reply that is lost or belongs
+to another request is detected.
 
-habanero opens a client for each request, over plain HTTP too, and that reads the certificates of
-the system: 0.3 ms of CPU from a folder, 25 ms from one file. Here it is the folder, as where
-SSL_CERT_FILE is not set.
+habanero opens a client per request, even for plain HTTP, which reads the system's certificates:
+0.3 ms of CPU from a folder, 25 ms from one file. Here it is the folder, the default without
+SSL_CERT_FILE.
 """
 
 import json
@@ -36,7 +36,7 @@ MAX_PARALLEL = 64
 
 
 def works(num: int) -> list[dict[str, Any]]:
-    """Works that no two titles take for each other."""
+    """Works whose titles cannot be confused with each other."""
     return [
         {
             "DOI": f"10.5555/w.{number}",
@@ -48,7 +48,11 @@ def works(num: int) -> list[dict[str, Any]]:
 
 
 def look_up_all(url: str, listed: list[dict[str, Any]], replies: Path) -> tuple[float, int]:
-    """Seconds and requests for all works; AssertionError where a reply is another's."""
+    """Seconds and number of requests for all works.
+
+    Raises:
+        AssertionError: a reply belongs to another work.
+    """
     service = crossref_service(
         mailto="bench@example.org", base_url=url, requests_per_minute=1e9, max_parallel=MAX_PARALLEL
     )
@@ -59,22 +63,22 @@ def look_up_all(url: str, listed: list[dict[str, Any]], replies: Path) -> tuple[
         return service.call(request)
 
     with ReplyCache(replies) as cache, ThreadPoolExecutor(MAX_PARALLEL) as pool:
-        asker = ServiceClient(replace(service, call=counted), cache, stop=threading.Event())
+        client = ServiceClient(replace(service, call=counted), cache, stop=threading.Event())
 
-        def ask(work: dict[str, Any]) -> Any:
+        def look_up(work: dict[str, Any]) -> Any:
             request = {"query": work["title"][0], "from_year": 2018, "until_year": 2020, "rows": 5}
-            return asker.ask(request)
+            return client.ask(request)
 
-        began = time.perf_counter()
-        found = list(pool.map(ask, listed))
-        seconds = time.perf_counter() - began
+        started = time.perf_counter()
+        found = list(pool.map(look_up, listed))
+        seconds = time.perf_counter() - started
         assert [items[0]["DOI"] for items in found] == [work["DOI"] for work in listed]
         assert len(cache) == len(listed)
         return seconds, len(calls)
 
 
 def measure(num: int, latency_s: float) -> dict[str, float]:
-    """The look-ups of `num` works against a server started for them."""
+    """Look up `num` works at a server started for them."""
     listed = works(num)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "works.jsonl"
@@ -89,11 +93,11 @@ def measure(num: int, latency_s: float) -> dict[str, float]:
         try:
             assert server.stdout is not None
             url = server.stdout.readline().strip()
-            seconds, num_asked = look_up_all(url, listed, Path(folder) / "replies.jsonl")
+            seconds, num_requests = look_up_all(url, listed, Path(folder) / "replies.jsonl")
         finally:
             server.kill()
             server.wait()
-    return {"lookups": num, "seconds": round(seconds, 1), "faults": num_asked - num}
+    return {"lookups": num, "seconds": round(seconds, 1), "faults": num_requests - num}
 
 
 def main() -> None:

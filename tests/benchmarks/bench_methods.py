@@ -1,9 +1,9 @@
-"""A step by each method over the same base: CPU seconds, and memory of the weights.
+"""Each method's step on the same base: CPU seconds, and memory of the weights.
 
     python -m tests.benchmarks.bench_methods      # last line: one JSON object
 
 2 of Salamandra-2b's 24 layers in bfloat16 (float32 where that is emulated), a vocabulary of 8,000,
-one packed micro-batch of 2,048 tokens; the methods take turns, the least of three rounds counts.
+one packed micro-batch of 2,048 tokens; methods in turn, minimum of three rounds.
 """
 
 import json
@@ -32,7 +32,7 @@ VOCAB, ROUNDS = 8_000, 3
 
 
 def make_base(folder: Path) -> None:
-    """Random weights in bfloat16, on disk."""
+    """Save a base with random weights in bfloat16."""
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=VOCAB, hidden_size=2048, intermediate_size=5440, num_hidden_layers=2,
@@ -42,7 +42,7 @@ def make_base(folder: Path) -> None:
 
 
 def make_batch() -> PackedBatch:
-    """Eight rows of 256 tokens of their own, half of them trained."""
+    """Eight rows of 256 tokens that share nothing; the second half of each is trained."""
     draw = torch.Generator().manual_seed(0)
     rows = torch.randint(5, VOCAB, (8, 256), generator=draw).tolist()
     return pack(
@@ -51,7 +51,7 @@ def make_batch() -> PackedBatch:
 
 
 def weight_bytes(model: torch.nn.Module) -> int:
-    """Bytes of the linear layers' weights in the decoder, as they are held."""
+    """Bytes in memory of the weights of the decoder's linear layers."""
     return sum(
         p.untyped_storage().nbytes()
         for name, p in model.named_parameters()
@@ -60,7 +60,7 @@ def weight_bytes(model: torch.nn.Module) -> int:
 
 
 def cpu_seconds(model: Any, batch: PackedBatch) -> float:
-    """Forward and backward of one micro-batch."""
+    """CPU seconds of forward and backward of one micro-batch."""
     started = time.process_time()
     loss_part(model.train(), batch, num_targets=1024).backward()
     model.zero_grad(set_to_none=True)
@@ -77,11 +77,11 @@ def main() -> None:
         }
         for model in models.values():
             cpu_seconds(model, batch)
-        seen: dict[str, list[float]] = {name: [] for name in models}
+        times_of: dict[str, list[float]] = {name: [] for name in models}
         for _ in range(ROUNDS):
             for name, model in models.items():
-                seen[name].append(cpu_seconds(model, batch))
-    seconds = {name: min(times) for name, times in seen.items()}
+                times_of[name].append(cpu_seconds(model, batch))
+    seconds = {name: min(times) for name, times in times_of.items()}
     table = {
         name: {
             "cpu_s": round(seconds[name], 3),

@@ -1,9 +1,9 @@
-"""Rows per second and peak memory of preparing 19,800 description rows on Ray.
+"""Throughput and peak memory of preparing 19,800 description rows on Ray.
 
-    python tests/benchmarks/bench_prepare.py     # the last line is one JSON object
+    python tests/benchmarks/bench_prepare.py     # last line: one JSON object
 
-End to end after Ray is up: read, map, split, tokenise, write. Peak memory is the largest sum of
-the proportional set sizes (PSS: shared pages are counted once) of this process and all below it.
+End to end once Ray is started: read, map, split, tokenise, write. Peak memory is the largest sum of
+proportional set sizes (PSS counts shared pages once) over this process and its descendants.
 """
 
 import json
@@ -37,7 +37,7 @@ GIB = 2**30
 
 
 def real_rows() -> list[dict[str, Any]]:
-    """The 2,200 inputs, each with 3 wordings of the prompt times 3 adapted texts of the species."""
+    """The 2,200 inputs, each as 3 wordings of the prompt times 3 adapted texts of the species."""
     species = {
         str(row["idtaxon"]): row
         for row in pq.read_table(BIOSENDA / "db/DescripcionesEspecies.parquet").to_pylist()
@@ -63,7 +63,7 @@ def real_rows() -> list[dict[str, Any]]:
 
 
 def invented_rows() -> list[dict[str, Any]]:
-    """Rows of the same number and like lengths, of invented words."""
+    """As many rows of similar lengths, of invented words."""
     draw = random.Random(0)
     words = ["".join(draw.choices("aeilnorstáé", k=draw.randint(2, 9))) for _ in range(20_000)]
 
@@ -85,7 +85,7 @@ def invented_rows() -> list[dict[str, Any]]:
 
 
 def total_pss(root: psutil.Process) -> int:
-    """Bytes of all processes from `root` down, shared pages once."""
+    """PSS in bytes of `root` and its descendants."""
     total = 0
     for process in [root, *root.children(recursive=True)]:
         try:
@@ -96,7 +96,7 @@ def total_pss(root: psutil.Process) -> int:
 
 
 def cpu_seconds(root: psutil.Process) -> float:
-    """CPU seconds used so far by `root` and all below it that still run."""
+    """CPU seconds used so far by `root` and its running descendants."""
     used = 0.0
     for process in [root, *root.children(recursive=True)]:
         try:
@@ -108,7 +108,7 @@ def cpu_seconds(root: psutil.Process) -> float:
 
 
 def measured(work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
-    """The result of `work`, its wall and CPU seconds and the peak memory meanwhile."""
+    """The result of `work`, with its wall and CPU seconds and peak memory."""
     root, done, peak = psutil.Process(), threading.Event(), [0]
 
     def watch() -> None:
@@ -134,7 +134,7 @@ def build_tokenizer(folder: Path, texts: Iterable[str]) -> None:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, and print the figures."""
     source = "biosenda" if BIOSENDA.is_dir() else "invented"
     rows = real_rows() if source == "biosenda" else invented_rows()
     with tempfile.TemporaryDirectory() as scratch:
@@ -148,7 +148,7 @@ def main() -> None:
             train_file=str(folder / "rows.parquet"),
             max_length=4096,
         )
-        load_tokenizer(folder / "model")  # as jobs.prepare, which has imported torch by then
+        load_tokenizer(folder / "model")  # like jobs.prepare, which has imported torch by now
         ray.init(
             address="local",
             num_cpus=2,

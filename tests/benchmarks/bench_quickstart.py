@@ -1,8 +1,8 @@
-"""Seconds of `python -m jobs.quickstart`, from raw rows to a verified GGUF, and of a second call.
+"""Wall time of `python -m jobs.quickstart`, from raw rows to a verified GGUF, and of a second call.
 
-    python -m tests.benchmarks.bench_quickstart      # last line: one JSON object
+    python -m tests.benchmarks.bench_quickstart    # last line: one JSON object
 
-The base model is built anew, in a cache of its own, as on a fresh machine.
+The base model is built from scratch in an empty cache, as on a fresh machine.
 """
 
 import json

@@ -1,9 +1,9 @@
-"""How long a killed run takes to go on: from the command to the first step it had not done.
+"""How long a killed run takes to resume: from the command to its first new step.
 
     python -m tests.benchmarks.bench_resume      # last line: one JSON object
 
-The driver of a run of the pocket model on two workers is killed (-9) in the middle of an epoch,
-and the same command given again, each time on a local Ray of its own.
+The driver of a run of the pocket model on two workers is killed (-9) in the middle of an epoch, and
+the same command is run again, each time with its own local Ray.
 """
 
 import json
@@ -18,8 +18,8 @@ from trainers.storage.json_files import read_jsonl
 ROUNDS = 3
 
 
-def seconds_to_go_on(runs: Runs, name: str) -> float:
-    """Kill a run after step 8, which saves every 5, and wait for what comes after."""
+def seconds_to_resume(runs: Runs, name: str) -> float:
+    """Kill a run that saves every 5 steps after step 8, and wait for its next step."""
     driver = runs.start(name, failpoints="before_step:step=9:rank=0:sleep=60")
     driver.wait_for_step(8)
     driver.kill()
@@ -32,7 +32,7 @@ def seconds_to_go_on(runs: Runs, name: str) -> float:
 
 
 def wait_for_another_attempt(driver: Driver) -> None:
-    """Until a second attempt has done a step."""
+    """Wait until a second attempt has taken a step."""
     attempts: set[str] = set()
     while len(attempts) < 2:
         assert driver.process.poll() is None, driver.said()
@@ -43,8 +43,8 @@ def wait_for_another_attempt(driver: Driver) -> None:
 def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         runs = Runs.create(Path(scratch))
-        runs.finish("warm", "max_steps=2")  # prepares the rows
-        seconds = [seconds_to_go_on(runs, f"round{number}") for number in range(ROUNDS)]
+        runs.finish("warm", "max_steps=2")  # warm-up: prepares the rows
+        seconds = [seconds_to_resume(runs, f"round{number}") for number in range(ROUNDS)]
     print(*(f"{value:.1f} s" for value in seconds), sep=", ")
     figures = {"bench": "resume", "seconds": round(statistics.median(seconds), 2)}
     print(json.dumps(figures))

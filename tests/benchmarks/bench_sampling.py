@@ -1,11 +1,11 @@
-"""Does keeping rows with a common prefix together cost accuracy? Held-out loss at equal examples.
+"""Does grouping rows with a common prefix cost accuracy? Held-out loss after the same examples.
 
     python -m tests.benchmarks.bench_sampling      # last line: one JSON object
 
-The pocket model learns to rewrite real descriptions (invented ones where the data are absent), the
-text before the wish so that a species' rows share it, with `sampling: shuffled` and with `grouped`
-by 3 and by 9, from the same adapter over several seeds. Grouped steps compute fewer tokens, but
-hold fewer species.
+The pocket model learns to rewrite real descriptions (invented ones where the data are absent). The
+text precedes the request, so that the rows of a species share it. `sampling: shuffled` is compared
+with `grouped` by 3 and by 9, from the same adapter, over several seeds. Grouped steps compute fewer
+tokens but contain fewer species.
 """
 
 import json
@@ -30,7 +30,7 @@ from trainers.step.train_step import DataParallelEngine, loss_part, train_step
 
 SAMPLINGS: dict[str, int | None] = {"shuffled": None, "grouped 3": 3, "grouped 9": 9}
 SEEDS = (0, 1)
-ORDER = ("text", "prompt")  # the other fields would make rows too long for a small vocabulary
+ORDER = ("text", "prompt")  # with the other fields, rows get too long at a small vocabulary
 MAX_LENGTH = 1024
 HELD_OUT = 10
 TRAIN = TrainConfig(
@@ -40,7 +40,7 @@ Rows = list[TokenizedExample]
 
 
 def load_rows() -> tuple[str, dict[str, Rows]]:
-    """Where they come from, and the rows of each species, those that fit the pocket model."""
+    """The rows' source, and for each species the rows that fit the pocket model."""
     if BIOSENDA.is_dir():
         file = BIOSENDA / "description_train_handmade_real_targets.parquet"
         pairs = [
@@ -68,7 +68,7 @@ def load_rows() -> tuple[str, dict[str, Rows]]:
 
 
 def held_out_loss(model: torch.nn.Module, rows: Rows) -> float:
-    """Mean over the target tokens of rows that were not trained on."""
+    """Mean loss per target token of rows that were not trained on."""
     total = sum(num_target_tokens(len(r.input_ids), r.prompt_len) for r in rows)
     cut = cut_step(rows, num_workers=1, max_tokens=8192, min_share=8)
     with torch.no_grad():
@@ -77,7 +77,7 @@ def held_out_loss(model: torch.nn.Module, rows: Rows) -> float:
 
 
 def train(rows: Rows, held_out: Rows, *, group_size: int | None, seed: int) -> tuple[float, float]:
-    """Held-out loss after one epoch, and its seconds of training."""
+    """Held-out loss after one epoch, and seconds of training."""
     model = build(
         resolve_model("pocket"), LoraMethod(), dtype=torch.float32, seed=seed, device="cpu"
     )
@@ -93,12 +93,12 @@ def train(rows: Rows, held_out: Rows, *, group_size: int | None, seed: int) -> t
     )
     started = time.monotonic()
     for step in plan:
-        mine = [rows[i] for i in step.rows]
-        batches = cut_step(mine, num_workers=1, max_tokens=8192, min_share=TRAIN.min_share)
+        step_rows = [rows[i] for i in step.rows]
+        batches = cut_step(step_rows, num_workers=1, max_tokens=8192, min_share=TRAIN.min_share)
         train_step(
             DataParallelEngine(model, optimizer, max_grad_norm=TRAIN.max_grad_norm),
             ((i, pack(b.rows, min_share=TRAIN.min_share)) for i, b in enumerate(batches)),
-            num_targets=sum(num_target_tokens(len(r.input_ids), r.prompt_len) for r in mine),
+            num_targets=sum(num_target_tokens(len(r.input_ids), r.prompt_len) for r in step_rows),
             learning_rate=learning_rate(
                 step.step,
                 peak=TRAIN.learning_rate,
@@ -112,14 +112,14 @@ def train(rows: Rows, held_out: Rows, *, group_size: int | None, seed: int) -> t
 
 
 def split_species(species: dict[str, Rows], seed: int) -> tuple[Rows, Rows]:
-    """Training and held-out rows; no species is on both sides."""
+    """Training and held-out rows, split by species."""
     order = torch.randperm(len(species), generator=torch.Generator().manual_seed(seed)).tolist()
     names = [sorted(species)[i] for i in order]
     return flat(species, names[HELD_OUT:]), flat(species, names[:HELD_OUT])
 
 
 def flat(species: dict[str, Rows], names: Sequence[str]) -> Rows:
-    """The rows of some species."""
+    """The rows of the named species."""
     return [row for name in names for row in species[name]]
 
 

@@ -1,20 +1,19 @@
-"""The training step against `trl.SFTTrainer` on the same rows, the sides taking turns.
+"""The training step compared with `trl.SFTTrainer` on the same rows, in turns.
 
     python -m tests.benchmarks.bench_step                          every case
     python -m tests.benchmarks.bench_step --case grouped --steps 3
 
-text2sql    16 random rows a step, small model
-grouped     one group of 9 rewordings a step, what they share first in the prompt, 2B shapes
-shuffled    9 random rows a step, the prompt as its authors write it, 2B shapes
+text2sql    16 random rows per step, small model
+grouped     one group of 9 rewordings per step, shared fields first in the prompt, 2B shapes
+shuffled    9 random rows per step, the prompt in its authors' order, 2B shapes
 *_fp32      the same in float32
-extra       memory of one more process on the same base, 2B shapes
+extra       memory of a second process on the same base, 2B shapes
 
-Each side has a process of its own; one works while the others wait. The first step of each is
-not counted: of thousands it alone takes its memory from the system and makes kernels for its
-shapes. At 2B shapes it has a few rows, after which a step costs what later ones cost. Peers: TRL
-as it comes (padded, gradient checkpointing) and in its best setting (packing, no checkpointing),
-both in mixed precision over a base that is in bfloat16 already. `step_memory` is the peak above the
-loaded base. The last line is one JSON object.
+Each side has its own process; one works while the others wait. The first step of each is not
+counted: it alone allocates memory from the system and compiles kernels for its shapes. At 2B shapes
+a few rows suffice for that. Peers: TRL's default (padded, gradient checkpointing) and its best
+setting (packing, no checkpointing), both in mixed precision over a bfloat16 base. `step_memory` is
+the peak above the loaded base. The last line is one JSON object.
 """
 
 import argparse
@@ -40,13 +39,13 @@ from tests.benchmarks.step.rows import Rows, Step, draw_steps, padded_size, rela
 from trainers.models.load import compute_dtype
 
 PEERS = ("trl_default", "trl_best")
-# bfloat16 moves a loss by less; a side that trained on other tokens would be further away.
+# bfloat16 changes a loss by less; training on other tokens would change it by more.
 MAX_LOSS_DIFFERENCE = 0.02
 
 
 @dataclass(frozen=True)
 class Case:
-    """Rows, model and type of one line of the table."""
+    """Rows, model and dtype of one line of the table."""
 
     rows: str
     shape: str
@@ -55,10 +54,10 @@ class Case:
     num_steps: int = 1
 
 
-# Rows of the step that is not counted, at most.
+# Maximum rows of the warm-up step.
 WARM_UP_ROWS = {"small": 16, "2b": 3}
-# The whole run shall end in ten minutes: in float32 the best setting is left out, and only of
-# bfloat16 at 2B shapes, whose ratios are the smallest, two steps are taken.
+# The whole benchmark must end in ten minutes: float32 omits the best setting, and only bfloat16 at
+# 2B shapes, where the ratios are smallest, takes two steps.
 CASES = {
     "text2sql": Case("text2sql", "small", "bfloat16"),
     "text2sql_fp32": Case("text2sql", "small", "float32", PEERS[:1]),
@@ -70,7 +69,7 @@ EXTRA = "extra"
 
 
 class Bench:
-    """The scratch folder with a base of each shape and the rows."""
+    """A scratch folder with the rows and a base of each shape."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -82,7 +81,7 @@ class Bench:
         self.base_bytes = {n: make_base(shape, folder / n) for n, shape in SHAPES.items()}
 
     def steps(self, rows: str, shape: str, num_steps: int) -> list[Step]:
-        """Steps of a case, their ids spread over the shape's vocabulary."""
+        """Steps of a case, with token ids spread over the shape's vocabulary."""
         units, units_a_step = {
             "text2sql": ([[row] for row in self.rows.text2sql], 16),
             "grouped": (self.rows.descriptions["shared_first"], 1),
@@ -92,7 +91,7 @@ class Bench:
         return relabel(drawn, SHAPES[shape].vocab)
 
     def open(self, stack: ExitStack, side: str, shape: str, dtype: str, file: Path) -> SideProcess:
-        """A process of that side, which ends with the stack."""
+        """A process of the side, closed with the stack."""
         process = SideProcess(side, self.folder / shape, dtype, file)
         stack.callback(process.close)
         return process
@@ -142,14 +141,15 @@ def run_case(bench: Bench, name: str, num_steps: int | None) -> dict[str, Any]:
 
 
 def check_losses(losses: dict[str, float]) -> None:
-    """All sides must have trained on the same tokens."""
+    """Raise if the losses show that the sides trained on different tokens."""
     for side, loss in losses.items():
         if abs(loss / losses["ours"] - 1) > MAX_LOSS_DIFFERENCE:
-            raise RuntimeError(f"{side} has a loss of {loss:.4f}, ours is {losses['ours']:.4f}")
+            ours = losses["ours"]
+            raise RuntimeError(f"{side}: loss {loss:.4f}, ours {ours:.4f}; different tokens?")
 
 
 def summary(costs: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Seconds of all steps, the peak memory above the base, the mean loss."""
+    """Seconds of all steps, peak memory above the base, mean loss."""
     return {
         "cpu_s": round(sum(cost["cpu_s"] for cost in costs), 2),
         "wall_s": round(sum(cost["wall_s"] for cost in costs), 2),
@@ -159,7 +159,7 @@ def summary(costs: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def over(ours: Sequence[dict[str, float]], peer: Sequence[dict[str, float]]) -> dict[str, float]:
-    """How many times the peer's time is ours, and what part of its memory ours is."""
+    """The peer's time over ours, and our memory over the peer's."""
     a, b = summary(ours), summary(peer)
     return {
         "cpu": round(b["cpu_s"] / a["cpu_s"], 2),
@@ -171,9 +171,8 @@ def over(ours: Sequence[dict[str, float]], peer: Sequence[dict[str, float]]) -> 
 def run_extra(bench: Bench) -> dict[str, Any]:
     """Memory of a second process that trains on the same base file.
 
-    Pages that two processes share count half in the PSS of each, so what the second one costs is
-    what the sum of both grows by; its imports are taken off. A step's activations come on top for
-    as long as it lasts: `peak_of_step_mib`.
+    PSS counts pages shared by two processes half in each, so the second one costs the growth of the
+    sum, less its imports. During a step its activations are added: `peak_of_step_mib`.
     """
     file = bench.folder / "extra.json"
     write_steps(bench.steps("grouped", "2b", 1), file)
@@ -198,7 +197,7 @@ def run_extra(bench: Bench) -> dict[str, Any]:
 
 
 def show(name: str, result: dict[str, Any]) -> None:
-    """A few lines for people."""
+    """Print the figures as a few readable lines."""
     if name == EXTRA:
         print(f"{name}: {result}", flush=True)
         return
@@ -210,20 +209,20 @@ def show(name: str, result: dict[str, Any]) -> None:
         f"{result['share_of_peak_by_cpu']:.0%} by CPU time"
     )
     for side in (name for name in ("ours", *PEERS) if name in result):
-        it, ratio = result[side], result.get(f"over_{side}", {"cpu": 1, "wall": 1, "memory": 1})
+        cost, ratio = result[side], result.get(f"over_{side}", {"cpu": 1, "wall": 1, "memory": 1})
         print(
-            f"  {side:12} {it['cpu_s']:8.2f} s CPU {ratio['cpu']:6.2f}x"
-            f" {it['wall_s']:8.2f} s wall {ratio['wall']:6.2f}x"
-            f" {it['step_memory_mib']:7} MiB {ratio['memory']:5.2f}",
+            f"  {side:12} {cost['cpu_s']:8.2f} s CPU {ratio['cpu']:6.2f}x"
+            f" {cost['wall_s']:8.2f} s wall {ratio['wall']:6.2f}x"
+            f" {cost['step_memory_mib']:7} MiB {ratio['memory']:5.2f}",
             flush=True,
         )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="The step against trl.SFTTrainer")
+    parser = argparse.ArgumentParser(description="The training step compared with trl.SFTTrainer")
     names = [*CASES, EXTRA]
     parser.add_argument("--case", nargs="+", choices=names, default=names)
-    parser.add_argument("--steps", type=int, help="steps of each case, instead of its own number")
+    parser.add_argument("--steps", type=int, help="steps per case (default: the case's own number)")
     options = parser.parse_args()
     native = compute_dtype("auto") == torch.bfloat16
     results: dict[str, Any] = {}
@@ -231,7 +230,7 @@ def main() -> None:
         bench = Bench(Path(scratch))
         for name in options.case:
             if name in CASES and CASES[name].dtype == "bfloat16" and not native:
-                print(f"{name}: left out, this CPU emulates bfloat16")
+                print(f"{name}: skipped, this CPU emulates bfloat16")
                 continue
             results[name] = (
                 run_extra(bench) if name == EXTRA else run_case(bench, name, options.steps)

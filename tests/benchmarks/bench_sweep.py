@@ -1,9 +1,9 @@
-"""The shipped sweep against its 8 runs trained one by one: CPU-seconds, and the same best found.
+"""The shipped sweep compared with its 8 runs trained one by one: CPU-seconds and best checkpoint.
 
     python -m tests.benchmarks.bench_sweep       # last line: one JSON object
 
-Both sides are the commands a user types, with all that Ray starts for them. Then the memory of four
-trials at a time on one base of 400 MB, against four processes with a copy of their own.
+Both sides are the commands a user types, with all processes that Ray starts. Then the memory of
+four concurrent trials on one base of 400 MB, compared with four processes with their own copies.
 """
 
 import json
@@ -35,7 +35,7 @@ SAMPLE_S = 0.5
 
 
 class CpuMeter:
-    """CPU-seconds of all processes that share a mark, sampled: what ends between is lost."""
+    """CPU-seconds of all marked processes, sampled: time after a last sample is missed."""
 
     def __init__(self, mark: Path) -> None:
         self._mark, self._stop = mark, threading.Event()
@@ -43,12 +43,12 @@ class CpuMeter:
 
     @property
     def cpu_s(self) -> float:
-        """All that was seen."""
+        """CPU-seconds seen so far."""
         return sum(self._seen.values())
 
     @contextmanager
     def measuring(self) -> Iterator[None]:
-        """Sample until the block ends."""
+        """Sample until the context ends."""
         thread = threading.Thread(target=self._watch, daemon=True)
         thread.start()
         try:
@@ -68,7 +68,7 @@ class CpuMeter:
 
 
 def run_verb(verb: str, config: Path, mark: Path, *overrides: str) -> tuple[float, float]:
-    """CPU-seconds and seconds of one command."""
+    """CPU-seconds and wall seconds of one command."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     env |= {"GALLIPATO_FAILPOINTS_DIR": str(mark), "OMP_WAIT_POLICY": "PASSIVE"}
     mark.mkdir(exist_ok=True)
@@ -80,7 +80,7 @@ def run_verb(verb: str, config: Path, mark: Path, *overrides: str) -> tuple[floa
 
 
 def one_by_one(scratch: Path) -> tuple[float, dict[str, Any]]:
-    """CPU-seconds of the 8 runs, and the best (trial, checkpoint) of them all."""
+    """CPU-seconds of the 8 runs, and the best (trial, checkpoint) of all."""
     os.chdir(ROOT)
     sweep = load_sweep(CONFIG, [f"output_dir={scratch}"])
     trials = Trials(sweep).add(next_draws(sweep, []))

@@ -1,10 +1,10 @@
-"""Two workers on two cores against one worker on one core: examples per second of training.
+"""Two workers on two cores compared with one worker on one core: examples per second.
 
     python -m tests.benchmarks.bench_workers      # last line: one JSON object
 
-Real `fit` runs through Ray Train, the two sides interleaved, on rows as long as species
-descriptions that share nothing: what is shared is computed by each worker, so that rows with a
-common prefix gain less by a second worker than these, and more by packing than by any.
+Real `fit` runs through Ray Train, in turns, on rows of the length of species descriptions that
+share nothing. Each worker computes a shared prefix again, so rows with a common prefix gain less
+from a second worker than these, and more from packing than from any worker.
 """
 
 import json
@@ -27,7 +27,7 @@ ROWS_PER_STEP = 16
 
 
 def examples_per_s(config: Config, prepared: Path, *, num_workers: int, name: str) -> float:
-    """Train STEPS steps and read the speed after the warm-up off metrics.jsonl."""
+    """Train STEPS steps; the throughput after the warm-up, from metrics.jsonl."""
     scaling = config.scaling.model_copy(update={"num_workers": num_workers, "cpus_per_worker": 1})
     fit(config.model_copy(update={"scaling": scaling, "run_name": name}), prepared_dir=prepared)
     rows = list(read_jsonl(Path(config.output_dir) / name / "metrics.jsonl"))[WARM_UP_STEPS:]
@@ -35,7 +35,7 @@ def examples_per_s(config: Config, prepared: Path, *, num_workers: int, name: st
 
 
 def config_for(scratch: Path) -> Config:
-    """A run of STEPS steps whose evaluation costs next to nothing."""
+    """A run of STEPS steps with almost no evaluation."""
     rows = invented_rows()[: STEPS * ROWS_PER_STEP + 2]
     for number, row in enumerate(rows):
         row["split"] = "validation" if number < 2 else "train"
@@ -68,13 +68,13 @@ def main() -> None:
         ).directory
         speeds: dict[int, list[float]] = {1: [], 2: []}
         for turn in range(ROUNDS):
-            for num_workers, seen in speeds.items():
-                seen.append(
+            for num_workers, measured in speeds.items():
+                measured.append(
                     examples_per_s(
                         config, prepared, num_workers=num_workers, name=f"{turn}-{num_workers}"
                     )
                 )
-                print(f"round {turn}: {num_workers} worker(s) {seen[-1]:.1f} examples/s")
+                print(f"round {turn}: {num_workers} worker(s) {measured[-1]:.1f} examples/s")
     one, two = (statistics.median(speeds[n]) for n in (1, 2))
     print(json.dumps({"bench": "workers", "one": one, "two": two, "ratio": round(two / one, 3)}))
 

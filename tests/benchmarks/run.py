@@ -1,4 +1,4 @@
-"""`make bench`: the step's benchmark, in ten minutes; others by name, or all (an hour).
+"""`make bench`: the benchmark of the step (ten minutes), others by name, or all (an hour).
 
     python -m tests.benchmarks.run                      step
     python -m tests.benchmarks.run generate resume      make bench BENCH="generate resume"
@@ -19,22 +19,24 @@ ALL = "all"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Benchmarks, one after another")
+    parser = argparse.ArgumentParser(
+        description="Run benchmarks one after the other; the last line is one JSON object"
+    )
     names = ", ".join([*NAMES, ALL])
     parser.add_argument("names", nargs="*", metavar="NAME", default=["step"], help=names)
-    asked = parser.parse_args().names
-    for name in asked:
+    chosen = parser.parse_args().names
+    for name in chosen:
         if name not in (*NAMES, ALL):
-            parser.error(f"there is no benchmark {name}; there are {names}")
+            parser.error(f"NAME: unknown benchmark {name!r}; choose from {names}")
     figures = {}
-    for name in NAMES if ALL in asked else asked:
+    for name in NAMES if ALL in chosen else chosen:
         print(f"== {name}", flush=True)
         figures[name] = run(name)
     print(json.dumps(figures))
 
 
 def run(name: str) -> dict[str, object]:
-    """One benchmark, its output passed on as it comes; the JSON object of its last line."""
+    """Run one benchmark, pass its output through, and return the JSON object of its last line."""
     command = [sys.executable, "-u", "-m", f"tests.benchmarks.bench_{name}"]
     last = ""
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
@@ -43,7 +45,7 @@ def run(name: str) -> dict[str, object]:
             print(line, end="", flush=True)
             last = line if line.strip() else last
     if process.returncode:
-        sys.exit(f"bench_{name} ended with {process.returncode}")
+        sys.exit(f"error: bench_{name} exited with {process.returncode}")
     figures: dict[str, object] = json.loads(last)
     return figures
 

@@ -1,9 +1,9 @@
-"""Memory of four trials at a time on one base of 400 MB, against four bases of their own.
+"""Memory of four concurrent trials on one base of 400 MB, compared with four copies of it.
 
 memory_of_trials()["shared_mib"]       PSS of all four, each at the peak of a step
 
-Each process is what a trial is: our step on a base opened from its file. Pages that processes share
-count by shares in the PSS of each, so that the sum is what they take together.
+Each process does what a trial does: our step on a base mapped from its file. PSS divides shared
+pages among the processes that map them, so that the sum is what all take together.
 """
 
 import shutil
@@ -18,12 +18,12 @@ from tests.benchmarks.step.rows import Rows, draw_steps, relabel, write_steps
 NUM_TRIALS = 4
 SHAPE = Shape(hidden=1536, intermediate=4096, layers=4, heads=12, vocab=30_000)
 MIB = 2**20
-# Weights and gradient of the adapter and two moments of it, in float32.
+# Weights, gradient and two moments of the adapter, in float32.
 ADAPTER_COPIES = 4
 
 
 def memory_of_trials() -> dict[str, float]:
-    """MiB on one base and on four copies, and what the parts of the first add up to."""
+    """MiB on one base and on four copies, and the sum of the parts of the former."""
     with tempfile.TemporaryDirectory() as folder:
         bases = [Path(folder) / str(number) for number in range(NUM_TRIALS)]
         bases[0].mkdir()
@@ -49,7 +49,7 @@ def memory_of_trials() -> dict[str, float]:
 
 
 def _sum_of(bases: list[Path], file: Path) -> dict[str, float]:
-    """Sums over the trials, all of them alive: at their imports, and each at a step's peak."""
+    """Sums over the trials, all running: after imports, and each at the peak of a step."""
     with ExitStack() as stack:
         trials = []
         for base in bases:
@@ -59,7 +59,7 @@ def _sum_of(bases: list[Path], file: Path) -> dict[str, float]:
         for trial in trials:
             trial.ask("load")
         loaded = sum(trial.ask("pss")["pss_mib"] for trial in trials)
-        # What a step adds to that at its peak: activations, gradient and moments.
+        # What a step adds at its peak: activations, gradient and moments.
         activations = sum(trial.ask("step 0")["peak_mib"] for trial in trials)
     return {"imports": imports, "activations": activations, "total": loaded + activations}
 

@@ -1,4 +1,4 @@
-"""A metadata service as Azure's VMs have it, on a local port, that fails when told to.
+"""A metadata service like that of Azure's VMs, on a local port, that fails on request.
 
 with AzureService("vmss_3") as azure:
     azure.faults += [404, 500, SLOW, TORN, RESET]     # one for each question to come

@@ -89,8 +89,8 @@ class RayNodes:
              f"--num-nodes={len(self.processes)}", f"--limit-s={START_LIMIT_S}"],
             cwd=ROOT, env=self.env, capture_output=True, text=True,
         )  # fmt: skip
-        said = (self.root / f"ray-{len(self.processes) - 1}.log").read_text(errors="replace")
-        assert done.returncode == 0, f"{done.stderr}\n{said}"
+        output = (self.root / f"ray-{len(self.processes) - 1}.log").read_text(errors="replace")
+        assert done.returncode == 0, f"{done.stderr}\n{output}"
 
     @contextmanager
     def busy(self, resource: str) -> Iterator[Callable[[], Any]]:
@@ -100,13 +100,13 @@ class RayNodes:
             cwd=ROOT, env=self.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         ) as driver:  # fmt: skip
             assert driver.stdin and driver.stdout
-            asked, told = driver.stdin, driver.stdout
-            assert told.readline() == "ready\n"
+            asked, printed = driver.stdin, driver.stdout
+            assert printed.readline() == "ready\n"
 
             def look() -> Any:
                 asked.write("look\n")
                 asked.flush()
-                return json.loads(told.readline())
+                return json.loads(printed.readline())
 
             yield look
 

@@ -1,4 +1,4 @@
-"""A driver for Slurm tests: sees its cluster, works until it is told to leave, then resumes.
+"""A driver for Slurm tests: inspects its cluster, works until it is signalled, then resumes.
 
     python tests/cluster/slurm_driver.py OUTPUT_DIR
 

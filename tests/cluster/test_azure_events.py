@@ -27,11 +27,11 @@ class Agent:
         self.log = log
 
     def wait_for(self, text: str, *, limit_s: float = 40) -> None:
-        def said() -> bool:
+        def output() -> bool:
             assert self.process.poll() is None, self.log.read_text()
             return text in self.log.read_text()
 
-        wait_until(said, limit_s=limit_s, what=f"{text!r} in {self.log.read_text()}")
+        wait_until(output, limit_s=limit_s, what=f"{text!r} in {self.log.read_text()}")
 
     def lines(self, text: str) -> list[str]:
         return [line for line in self.log.read_text().splitlines() if text in line]

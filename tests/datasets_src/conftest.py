@@ -1,12 +1,19 @@
-"""Tiny model directories: tokenizers only, trained on the spot, with a ChatML template."""
+"""Tiny model directories: a tokenizer trained on the fixture's texts, with a ChatML template."""
 
 import json
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from trainers.models.pocket.tokenizer import CHAT_TEMPLATE, train_tokenizer
+
+# A slow machine must not fail a property test: no time limit for one example or for drawing it.
+settings.register_profile(
+    "any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any_machine")
 
 TEXTS = [
     f"¿Cuántas rutas {word} hay en {place}? SELECT COUNT(*) FROM rutas WHERE zona = '{place}';"
@@ -17,7 +24,7 @@ TEXTS = [
 
 @pytest.fixture(scope="session")
 def chat_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sentencepiece BPE of Salamandra's kind: no space put first, ChatML."""
+    """A sentencepiece BPE like Salamandra's: no space is prepended, ChatML."""
     folder = tmp_path_factory.mktemp("chat_model")
     train_tokenizer(folder, TEXTS, vocab_size=400)
     return folder

@@ -1,4 +1,4 @@
-"""The split: by group, by nothing but the group's name; a given one is honoured."""
+"""The split: determined by group and seed alone; a split column takes precedence."""
 
 import pytest
 from hypothesis import given

@@ -8,12 +8,37 @@ import pytest
 from datasets_src.errors import UserError
 from datasets_src.task import (
     EVAL_LOSS,
+    BatchScorer,
+    Sliced,
+    Task,
     checked_metric,
     known_tasks,
     load_task,
     reference_row,
     task_options,
 )
+from datasets_src.tasks import (
+    descriptions,
+    doi,
+    instructions,
+    law_qa,
+    query_json,
+    questions,
+    text2sql,
+)
+
+# `make lint` has mypy check each module's signatures against the protocols.
+SHIPPED: dict[str, Task] = {
+    "descriptions": descriptions,
+    "doi": doi,
+    "instructions": instructions,
+    "law_qa": law_qa,
+    "query_json": query_json,
+    "questions": questions,
+    "text2sql": text2sql,
+}
+BATCH_SCORERS: list[BatchScorer] = [text2sql]
+SLICED: list[Sliced] = [descriptions, doi, law_qa, query_json, questions]
 
 
 def test_tasks_are_found_by_name_or_dotted_path() -> None:
@@ -66,6 +91,14 @@ def test_a_row_we_do_not_hold_is_put_under_the_fields() -> None:
     }
     own = cast(Any, SimpleNamespace(from_reference=lambda row: {"sql": row["reference"] + ";"}))
     assert reference_row(own, row) == {"sql": "Una salamandra;"}
+
+
+def test_mypy_checks_every_shipped_task() -> None:
+    assert sorted(SHIPPED) == known_tasks()
+    assert all(load_task(name) is module for name, module in SHIPPED.items())
+    scorers = [module for module in SHIPPED.values() if isinstance(module, BatchScorer)]
+    assert scorers == BATCH_SCORERS
+    assert [module for module in SHIPPED.values() if isinstance(module, Sliced)] == SLICED
 
 
 def test_every_fault_of_the_options_is_told() -> None:

@@ -41,7 +41,7 @@ def test_40_bad_rows_in_100(runs: Runs, tell: Tell) -> None:
     file = write_rows(runs.output_dir / "many.jsonl", dict.fromkeys(range(11, 51), LIST))
     driver = runs.finish("many-bad", f"train_file={file}", *SHORT, code=2)
     [fault] = [line for line in driver.said().splitlines() if line.startswith("error: ")]
-    assert "data.max_bad_rows: 40 of 100 rows are bad, more than the 5 % allowed" in fault
+    assert "data.max_bad_rows: 40 of 100 rows are bad, limit 5 %: " in fault
     assert "many.jsonl:11 " in fault and "set data.max_bad_rows=0.4 to leave them out" in fault
     assert "Traceback" not in driver.said()
     assert not driver.run_dir.exists(), "nothing was trained"

@@ -1,9 +1,9 @@
-"""The training step against `trl.SFTTrainer` on a GPU, the sides taking turns: `make bench-gpu`.
+"""The training step compared with `trl.SFTTrainer` on a GPU, in turns: `make bench-gpu`.
 
-    python -m tests.gpu.bench_step_gpu [--device cpu --shape small]    last line: one JSON object
+    python -m tests.gpu.bench_step_gpu [--device cpu --shape small]    # last line: one JSON object
 
-The rows, models and peers of tests/benchmarks/bench_step.py, in bfloat16; wall seconds of a step
-after two that warm up and compile, the least of three, and the GPU's peak memory above the base.
+Rows, models and peers are those of tests/benchmarks/bench_step.py, in bfloat16. Wall seconds are
+the minimum of three steps after two that warm up and compile; memory is the peak above the base.
 """
 
 import argparse
@@ -24,7 +24,7 @@ WARM_UP, ROUNDS = 2, 3
 
 
 def measure(side: Side, step: Step, device: str) -> tuple[float, float]:
-    """Wall seconds of one step, and MiB of its peak above what lay there before."""
+    """Wall seconds of one step, and its peak GPU memory in MiB above what was allocated before."""
     if device == "cpu":
         return side.step(step).wall_s, 0.0
     before = torch.cuda.memory_allocated()
@@ -34,32 +34,38 @@ def measure(side: Side, step: Step, device: str) -> tuple[float, float]:
 
 
 def run_case(step: Step, base_dir: Path, device: str) -> dict[str, Any]:
-    """Each side's time and memory on the same step, and the peers' over ours."""
+    """Time and memory of each side on the same step, and the peers' times over ours."""
     sides = {name: open_side(name, base_dir, torch.bfloat16, device) for name in SIDES}
-    seen: dict[str, list[tuple[float, float]]] = {name: [] for name in SIDES}
+    costs: dict[str, list[tuple[float, float]]] = {name: [] for name in SIDES}
     for turn in range(WARM_UP + ROUNDS):
         for name, side in sides.items():
             cost = measure(side, step, device)
             if turn >= WARM_UP:
-                seen[name].append(cost)
-    best = {name: min(seconds for seconds, _ in costs) for name, costs in seen.items()}
+                costs[name].append(cost)
+    best = {name: min(seconds for seconds, _ in turns) for name, turns in costs.items()}
     return {
         "rows": len(step),
         "padded_tokens": padded_size(step),
         "packed_tokens": sum(len(batch.ids) for batch in pack_step(step)),
         "wall_s": {name: round(seconds, 4) for name, seconds in best.items()},
-        "peak_mib": {n: round(max(mib for _, mib in costs)) for n, costs in seen.items()},
+        "peak_mib": {n: round(max(mib for _, mib in turns)) for n, turns in costs.items()},
         "over_ours": {n: round(seconds / best["ours"], 2) for n, seconds in best.items()},
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="The step against trl.SFTTrainer on a GPU")
+    parser = argparse.ArgumentParser(
+        description="The training step compared with trl.SFTTrainer on a GPU"
+    )
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--shape", choices=list(SHAPES), default="2b")
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
-        print("error: no CUDA device here; run it on a machine with one", file=sys.stderr)
+        print(
+            "error: --device: cuda, but torch finds no CUDA device; use a machine with a GPU, "
+            "or --device cpu",
+            file=sys.stderr,
+        )
         sys.exit(2)
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:

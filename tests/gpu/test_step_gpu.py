@@ -1,4 +1,4 @@
-"""On a GPU: the packed step in FlexAttention against the plain step, and against the CPU's."""
+"""On a GPU: the packed step with FlexAttention has the plain step's loss and gradient on CPU."""
 
 import copy
 from typing import Any, cast
@@ -19,10 +19,8 @@ from trainers.step.train_step import loss_part
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 CUDA = cast(Any, torch.device("cuda"))
-SIZES: dict[str, Any] = {
-    "hidden_size": 128,
-    "num_attention_heads": 2,
-}  # FlexAttention's kernel wants heads >= 16
+# FlexAttention's kernel requires a head width of at least 16.
+SIZES: dict[str, Any] = {"hidden_size": 128, "num_attention_heads": 2}
 
 
 @pytest.mark.parametrize("name", ["llama", "mistral-window", "falcon-7b"])
@@ -36,7 +34,7 @@ def test_the_gpu_step_has_the_cpu_gradient(name: str) -> None:
     want = plain_backward(plain, examples)
     assert float(loss.detach()) == pytest.approx(want, rel=1e-4)
     got = {name: grad.cpu() for name, grad in gradients(model).items()}
-    # float32 products run in TF32 inside the compiled kernel.
+    # The compiled kernel multiplies float32 in TF32.
     assert relative_error(got, gradients(plain)) < 5e-3
 
 

@@ -64,8 +64,8 @@ def test_help_for_a_config_lists_the_options_of_its_task(
     ):
         with pytest.raises(SystemExit):
             main(argv)
-        said = capsys.readouterr().out
-        assert all(word in said for word in words), said
+        output = capsys.readouterr().out
+        assert all(word in output for word in words), output
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_help_for_a_config_lists_the_options_of_its_task(
 def test_a_fault_names_value_and_remedy(
     override: str, words: list[str], tmp_path: Path, pocket: Path, ray_local: None
 ) -> None:
-    said = fault_of(override, f"output_dir={tmp_path}/runs")
-    assert all(word in said for word in words), said
+    output = fault_of(override, f"output_dir={tmp_path}/runs")
+    assert all(word in output for word in words), output
     assert not list(tmp_path.glob("runs/quickstart*")), "something was half-written"
 
 
@@ -121,8 +121,8 @@ def test_a_fault_in_a_file_names_its_place(
 ) -> None:
     write(tmp_path / "rows.jsonl")
     rows = f"train_file={tmp_path}/rows.jsonl"
-    said = fault_of(rows, "max_bad_rows=0", f"output_dir={tmp_path}/runs")
-    assert all(word in said for word in words), said
+    output = fault_of(rows, "max_bad_rows=0", f"output_dir={tmp_path}/runs")
+    assert all(word in output for word in words), output
 
 
 @pytest.mark.parametrize(
@@ -137,8 +137,8 @@ def test_a_model_that_is_not_there(
     model: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    said = fault_of(f"model_name_or_path={model}", f"output_dir={tmp_path}/runs")
-    assert all(word in said for word in words), said
+    output = fault_of(f"model_name_or_path={model}", f"output_dir={tmp_path}/runs")
+    assert all(word in output for word in words), output
 
 
 def test_storage_that_cannot_be_written_or_is_too_small(
@@ -155,12 +155,12 @@ def test_storage_that_cannot_be_written_or_is_too_small(
     free = os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize
     with (huge / "model.safetensors").open("wb") as file:
         file.truncate(free)
-    said = fault_of(f"model_name_or_path={huge}", f"output_dir={tmp_path}/runs")
-    assert "GiB free, the run needs about" in said and "export_best=false" in said
+    output = fault_of(f"model_name_or_path={huge}", f"output_dir={tmp_path}/runs")
+    assert "GiB free, the run needs about" in output and "export_best=false" in output
 
 
 def test_zero_without_deepspeed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "deepspeed", None)  # what Python sees where it is missing
-    said = fault_of("zero_stage=3", f"output_dir={tmp_path}/runs")
-    assert "scaling.zero_stage: 3" in said and "--group zero" in said
+    output = fault_of("zero_stage=3", f"output_dir={tmp_path}/runs")
+    assert "scaling.zero_stage: 3" in output and "--group zero" in output
     assert not (tmp_path / "runs").exists()

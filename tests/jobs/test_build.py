@@ -76,9 +76,9 @@ def test_ctrl_c_keeps_what_is_under_way(server: TeacherServer, tmp_path: Path) -
     while server.answered().total() < 2 and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, output = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "to resume, run: python -m jobs.build" in said
+    assert "to resume, run: python -m jobs.build" in output
     num_answered = server.answered().total()
     kept = (tmp_path / ".replies/fauna.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(kept) == num_answered < 32
@@ -86,10 +86,10 @@ def test_ctrl_c_keeps_what_is_under_way(server: TeacherServer, tmp_path: Path) -
 
 def test_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([FAUNA, f"output_dir={tmp_path}"]) == 0
-    said = capsys.readouterr().out
-    assert f"dataset     {tmp_path}/fauna\n" in said
-    assert "train       336 rows, 56 groups\n" in said
-    assert "origin      72 copy, 96 prefix, 216 suffix, 96 unfilled\n" in said
+    output = capsys.readouterr().out
+    assert f"dataset     {tmp_path}/fauna\n" in output
+    assert "train       336 rows, 56 groups\n" in output
+    assert "origin      72 copy, 96 prefix, 216 suffix, 96 unfilled\n" in output
     assert main([FAUNA, f"output_dir={tmp_path}"]) == 0
     assert "(already built)" in capsys.readouterr().out
 
@@ -109,7 +109,7 @@ def test_a_fault_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ("max_prize=3", r"max_prize: unknown key; did you mean teacher\.max_price\?"),
         ("num_threads=0", r"num_threads: 0 should be greater than or equal to 1"),
@@ -129,9 +129,9 @@ def test_a_fault_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
         ("max_input_tokens=5", r"lengths: none of 480 rows is within the limits"),
     ],
 )
-def test_bad_input(tmp_path: Path, given: str, said: str) -> None:
+def test_bad_input(tmp_path: Path, given: str, message: str) -> None:
     overrides = re.split(r" (?=[\w.]+=)", given)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         main([FAUNA, f"output_dir={tmp_path}", *overrides])
 
 
@@ -145,7 +145,7 @@ def test_a_workbook_with_two_sheets_of_rows_is_refused(tmp_path: Path) -> None:
             sheet.append(list(row.values()))
     del book["Sheet"]
     book.save(tmp_path / "wishes.xlsx")
-    with pytest.raises(UserError, match=r"wishes\.xlsx: 2 sheets hold rows \('Hoja1', 'Hoja2'\)"):
+    with pytest.raises(UserError, match=r"wishes\.xlsx: 2 sheets have rows \('Hoja1', 'Hoja2'\)"):
         main([FAUNA, f"output_dir={tmp_path}", f"prompts_file={tmp_path}/wishes.xlsx"])
     del book["Hoja2"]
     book.create_sheet("Notas").append([])
@@ -157,6 +157,6 @@ def test_help_lists_the_keys_of_the_kind(capsys: pytest.CaptureFixture[str]) -> 
     with pytest.raises(SystemExit) as ended:
         main([FAUNA, "--help"])
     assert ended.value.code == 0
-    said = capsys.readouterr().out
-    assert "teacher.max_price" in said
-    assert "options.species_per_prompt" in said
+    output = capsys.readouterr().out
+    assert "teacher.max_price" in output
+    assert "options.species_per_prompt" in output

@@ -212,8 +212,8 @@ def test_without_rows_the_shipped_set_is_scored_and_another_file_compared(tmp_pa
     assert comparison["p"] < 0.001 and comparison["interval"][0] > 0.35
     assert f"{paths[0]} beats {paths[1]} by 0.500" in done.stdout
     assert record["against"]["metrics"]["execution_accuracy"] == pytest.approx(0.5, abs=0.01)
-    told = ("--against", paths[1], "--metric", "invalid", "--mode", "min")
-    record = last_json(evaluate("--predictions", paths[0], *told))
+    printed = ("--against", paths[1], "--metric", "invalid", "--mode", "min")
+    record = last_json(evaluate("--predictions", paths[0], *printed))
     assert record["comparison"]["winner"] == paths[0], "the lower share of invalid SQL"
     record = last_json(evaluate("--predictions", paths[1], "--metric", "valid_sql"))
     assert record["metric"] == "valid_sql" and record["constant"]["metrics"]["valid_sql"] == 1.0

@@ -83,13 +83,13 @@ def evaluate(
 def test_the_untuned_base_replies_as_in_the_run(
     made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    replies, told, printed = evaluate(made, tmp_path, capsys=capsys)
+    replies, record, printed = evaluate(made, tmp_path, capsys=capsys)
     assert replies == made.replies("base")
     [base, few_shot, *_] = read_jsonl(made.run_dir / "scores.jsonl")
-    assert told["n"] == base["n"] == 6 and told["metrics"] == base["metrics"]
+    assert record["n"] == base["n"] == 6 and record["metrics"] == base["metrics"]
     best = best_score(made.run_dir)
     assert best is not None
-    assert "a reply ends with <|im_end|> (5); padding is <pad> (3)" in printed
+    assert "replies end with <|im_end|> (5); padding <pad> (3)" in printed
     assert "prompt    no training example" in printed
     for score in (base, few_shot):
         value = score["metrics"]["execution_accuracy"]
@@ -128,10 +128,10 @@ def test_a_checkpoint_its_run_and_the_merged_model_reply_as_in_the_run(
     }
     names = {"checkpoint": "step-000003", "run": best.name, "model": best.name}
     for kind, arguments in asked.items():
-        replies, told, _ = evaluate(made, tmp_path / kind, *arguments, capsys=capsys)
+        replies, record, _ = evaluate(made, tmp_path / kind, *arguments, capsys=capsys)
         assert replies == made.replies(names[kind]), kind
         [score] = [s for s in read_jsonl(made.run_dir / "scores.jsonl") if s["name"] == names[kind]]
-        assert told["metrics"] == score["metrics"], kind
+        assert record["metrics"] == score["metrics"], kind
 
 
 def test_a_gguf_replies_as_the_model_it_was_made_from(
@@ -187,9 +187,9 @@ def test_examples_that_do_not_fit_are_left_out_and_a_prompt_that_does_not_is_emp
     _, _, printed = limited(longest + 15, "some")
     assert "prompt    2 training examples (" in printed
     assert f"more examples do not fit the context of {longest + 15:,} tokens" in printed
-    replies, told, printed = limited(100, "none")
+    replies, record, printed = limited(100, "none")
     assert "6 prompts do not fit the context and count as empty" in printed
-    assert set(replies.values()) == {""} and told["n"] == 6
+    assert set(replies.values()) == {""} and record["n"] == 6
 
 
 @pytest.mark.parametrize(
@@ -199,9 +199,9 @@ def test_examples_that_do_not_fit_are_left_out_and_a_prompt_that_does_not_is_emp
         (("--model", "pocket", "--checkpoint", "step-000003"), "--model and --checkpoint: each"),
         (("--gguf", "absent.gguf"), "--gguf: no file absent.gguf; name the .gguf file"),
         (("--checkpoint", "step-000004"), "step-000004 is not in .*; there: step-000003, step-000"),
-        (("--preset", "doy"), "eval.generation_preset: 'doy' is none; did you mean doi"),
-        (("--system-prompt", "absent.txt"), "--system-prompt: no file absent.txt; give one"),
-        (("--model", "absent/"), "'absent/' is no directory here and no Hub id"),
+        (("--preset", "doy"), "eval.generation_preset: 'doy' is unknown; did you mean doi"),
+        (("--system-prompt", "absent.txt"), "--system-prompt: no file absent.txt; name an"),
+        (("--model", "absent/"), "'absent/' is neither a local directory nor a Hub id"),
         (("learning_rat=1",), "did you mean train.learning_rate"),
         (("num_few_shot=5",), "num_few_shot=5: is an argument here; write --num-few-shot 5"),
     ],

@@ -46,10 +46,10 @@ def test_prints_a_table_and_one_example(
     ray_local: None, config_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([str(config_file)]) == 0
-    told = capsys.readouterr().out
-    assert "rows in     24" in told and "24 of rows.jsonl" in told
-    assert "train       20 rows, 20 groups" in told and "validation  4 rows, 4 groups" in told
-    assert "«Es 0<|im_end|>»" in told and "already prepared" not in told
+    printed = capsys.readouterr().out
+    assert "rows in     24" in printed and "24 of rows.jsonl" in printed
+    assert "train       20 rows, 20 groups" in printed and "validation  4 rows, 4 groups" in printed
+    assert "«Es 0<|im_end|>»" in printed and "already prepared" not in printed
     assert main([str(config_file)]) == 0
     assert "(already prepared)" in capsys.readouterr().out
 
@@ -77,9 +77,11 @@ def test_bad_rows_are_told_in_one_line(
     break_rows(tmp_path / "rows.jsonl", {5})
     for _ in range(2):  # made, then found
         assert main([str(config_file)]) == 0
-        told = [line for line in capsys.readouterr().out.splitlines() if " bad and " in line]
-        assert len(told) == 1 and told[0].startswith("data      1 of 24 rows are bad and were left")
-        assert "/bad_rows.jsonl): rows.jsonl:5 not JSON (" in told[0]
+        lines = [line for line in capsys.readouterr().out.splitlines() if " bad and " in line]
+        assert len(lines) == 1 and lines[0].startswith(
+            "data      1 of 24 rows are bad and left out"
+        )
+        assert "/bad_rows.jsonl): rows.jsonl:5 not JSON (" in lines[0]
 
 
 def test_too_many_bad_rows_exit_2_and_leave_only_their_list(
@@ -93,13 +95,11 @@ def test_too_many_bad_rows_exit_2_and_leave_only_their_list(
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 2, done.stderr
-    [said] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    [output] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     [kept] = (tmp_path / "runs" / "prepared").iterdir()
-    assert (
-        "data.max_bad_rows: 48 of 120 rows are bad, more than the 5 % allowed: rows.jsonl:3" in said
-    )
-    assert "rows.jsonl:5 not JSON (" in said and "rows.jsonl:6" not in said
-    assert f"fix them (all in {kept}), or set data.max_bad_rows=0.4 to leave them out" in said
+    assert "data.max_bad_rows: 48 of 120 rows are bad, limit 5 %: rows.jsonl:3" in output
+    assert "rows.jsonl:5 not JSON (" in output and "rows.jsonl:6" not in output
+    assert f"fix them (full list: {kept}), or set data.max_bad_rows=0.4 to leave them out" in output
     assert kept.name.startswith("bad_rows-") and "Traceback" not in done.stderr
     listed = [json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()]
     assert [row["line"] for row in listed] == list(range(3, 51))

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeVar
 
 import torch.distributed as dist
@@ -25,7 +24,7 @@ from datasets_src.scoring.score import (
     score_replies,
     summarise,
 )
-from datasets_src.task import EVAL_LOSS
+from datasets_src.task import EVAL_LOSS, Task
 from datasets_src.types import Example, Score, TokenizedExample
 from trainers.evaluation.eval_loss import row_losses
 from trainers.generation.replies import Reply
@@ -64,7 +63,7 @@ def evaluate(
     tokenizer: PreTrainedTokenizerBase,
     split: Split,
     *,
-    task: ModuleType,
+    task: Task,
     job: EvalSpec,
     ask: Ask | None = None,
     on_batch: Callable[[int], object] = lambda done: None,
@@ -110,7 +109,7 @@ def evaluate(
 
 
 def constant_score(
-    train: Sequence[Example], validation: Sequence[Example], *, task: ModuleType, job: EvalSpec
+    train: Sequence[Example], validation: Sequence[Example], *, task: Task, job: EvalSpec
 ) -> Score:
     """Score the best constant answer: what a model that learnt nothing but one reply gets."""
     started = time.monotonic()
@@ -174,7 +173,7 @@ def _gather(mine: dict[int, Of], rank: int, world_size: int) -> dict[int, Of] | 
 
 def _written(
     job: EvalSpec,
-    task: ModuleType,
+    task: Task,
     examples: Sequence[Example],
     replies: Sequence[Reply],
     rows: list[dict[str, float]],

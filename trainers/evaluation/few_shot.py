@@ -8,7 +8,6 @@ few_shot.ask([0, 1])                                  # token ids of the prompts
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 from datasets_src.chat.few_shot import Prompting, fit_shots, pick_shots, prompt_tokens
 from datasets_src.chat.tokenise import (
@@ -20,7 +19,7 @@ from datasets_src.chat.tokenise import (
 )
 from datasets_src.chat.word_encoder import Encode
 from datasets_src.prepared.store import Split
-from datasets_src.task import load_task
+from datasets_src.task import Task, load_task
 from datasets_src.types import Example
 from trainers.config.schema import Config
 from trainers.models.resolve import context_length
@@ -34,7 +33,7 @@ class PromptBuilder:
 
     fmt: TextFormat
     encode: Encode
-    task: ModuleType
+    task: Task
     context: int
     max_new_tokens: int
 

@@ -25,8 +25,10 @@ from datasets_src.types import Score
 from trainers.config.schema import Config
 from trainers.evaluation.evaluate import EvalSpec, Together, constant_score, evaluate
 from trainers.evaluation.few_shot import few_shot_of_run
+from trainers.generation.replies import stop_strings
+from trainers.methods.build import build_model
 from trainers.methods.choose import method_module
-from trainers.models.load import LanguageModel, compute_dtype, load_tokenizer
+from trainers.models.load import LanguageModel, load_tokenizer
 from trainers.models.resolve import resolve_base
 from trainers.run.scores import CONSTANT, FEW_SHOT
 from trainers.storage.checkpoints import damage, step_of_score
@@ -100,7 +102,7 @@ def eval_job(config: Config, name: str, *, run_dir: Path) -> EvalSpec:
         metric=settings.metric_for_best_model or task.METRIC,
         max_new_tokens=settings.max_new_tokens,
         batch_size=settings.eval_batch_size,
-        stop=task.STOP if config.data.template == "plain" else (),
+        stop=stop_strings(config),
         preset=PRESETS[settings.generation_preset],
         seed=config.train.seed,
         greater_is_better=settings.chooses_greatest,
@@ -141,13 +143,7 @@ class ScoringActor:
         torch.set_num_threads(num_threads)
         self._config, self._run_dir = Config.model_validate(config), Path(run_dir)
         model_dir = resolve_base(self._config)
-        model = method_module(self._config.method).build(
-            model_dir,
-            self._config.method,
-            dtype=compute_dtype(self._config.model.dtype),
-            seed=self._config.train.seed,
-            device="cuda" if self._config.scaling.use_gpu else "cpu",
-        )
+        model = build_model(self._config, model_dir)
         splits = [open_split(Path(prepared_dir), name) for name in ("train", "validation")]
         self._it = EvalInputs(model, load_tokenizer(model_dir), model_dir, *splits)
 

@@ -8,11 +8,11 @@
 Paths are relative to the run directory. A fully tuned model has no adapter: null.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from datasets_src.files import sha256_file
 from trainers.storage.json_files import read_json
 
 ARTIFACT = "artifact.json"
@@ -21,10 +21,8 @@ CARD = "README.md"  # rewritten when a card changes; no part of the artifact
 
 def describe_file(run_dir: Path, path: Path) -> dict[str, Any]:
     """Path, size and sha256 of one file."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     relative = path.relative_to(run_dir).as_posix()
-    return {"path": relative, "num_bytes": path.stat().st_size, "sha256": digest}
+    return {"path": relative, "num_bytes": path.stat().st_size, "sha256": sha256_file(path)}
 
 
 def describe_folder(run_dir: Path, folder: Path) -> dict[str, Any]:

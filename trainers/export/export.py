@@ -17,7 +17,6 @@ import torch
 
 from datasets_src.errors import UserError
 from datasets_src.prepared.store import open_split
-from datasets_src.task import load_task
 from datasets_src.types import Score
 from trainers.config.schema import Config
 from trainers.export import gates as g
@@ -25,6 +24,7 @@ from trainers.export.artifact import ARTIFACT, describe_file, describe_folder, s
 from trainers.export.gguf import convert
 from trainers.export.llama_server import LlamaServer
 from trainers.export.reply_gates import Reference, answer, gate_replies
+from trainers.generation.replies import stop_strings
 from trainers.hub.client import Kind
 from trainers.hub.push import push_exports
 from trainers.methods.choose import method_module
@@ -204,8 +204,8 @@ def _check_merged(
     """The gate of the merged weights and, where a GGUF will need them, the replies."""
     config = export.config
     some = [export.prompts[i] for i in g.spread(len(export.prompts), NUM_LOGIT_PROMPTS)]
-    how = method_module(config.method)
-    adapted, base = g.adapted_logits(export.model_dir, checkpoint, some, how=how)
+    method = method_module(config.method)
+    adapted, base = g.adapted_logits(export.model_dir, checkpoint, some, method=method)
     model = load_base(merged, torch.float32)
     gate = g.gate_merged_logits(g.last_logits(model, some), adapted, base, stored=stored)
     if not gate.passed or not config.export.gguf_types:
@@ -216,7 +216,7 @@ def _check_merged(
         load_tokenizer(export.model_dir),
         export.prompts,
         max_new_tokens=config.eval.max_new_tokens,
-        stop=() if export.chat else load_task(config.data.task).STOP,
+        stop=stop_strings(config),
         batch_size=config.eval.eval_batch_size,
     )
     return gate, references

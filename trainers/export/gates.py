@@ -11,7 +11,6 @@ The replies of the GGUF are held against the merged model's in trainers/export/r
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import torch
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
@@ -19,6 +18,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from datasets_src.errors import UserError
 from datasets_src.types import Message
 from trainers.export.llama_server import LlamaServer
+from trainers.methods.contract import TrainingMethod
 
 # Largest difference of two logits over the spread of all. Weights merged into float32 differ by
 # the order of sums (1e-6 measured), into half precision by the rounding of every weight
@@ -81,15 +81,12 @@ def last_logits(model: torch.nn.Module, prompts: Sequence[Sequence[int]]) -> lis
 
 
 def adapted_logits(
-    model_dir: Path, checkpoint: Path, prompts: Sequence[Sequence[int]], *, how: ModuleType
+    model_dir: Path, checkpoint: Path, prompts: Sequence[Sequence[int]], *, method: TrainingMethod
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """`last_logits` of what was tuned and of the base alone, computed in float32.
-
-    `how` is the module of the method (trainers/methods).
-    """
-    model = how.reload(model_dir, checkpoint)
+    """`last_logits` of what was tuned and of the base alone, computed in float32."""
+    model = method.reload(model_dir, checkpoint)
     adapted = last_logits(model, prompts)
-    with how.untuned(model):
+    with method.untuned(model):
         return adapted, last_logits(model, prompts)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from datasets_src.errors import UserError
+from datasets_src.files import fsync_path, write_atomically
 
 CONVERTER = "convert_hf_to_gguf.py"
 
@@ -54,31 +55,35 @@ def convert(
         UserError: the converter failed, with its last lines.
     """
     tree = converter_dir()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".{out.name}.part")
-    with tempfile.TemporaryDirectory(prefix="gguf-") as folder:
-        view = Path(folder) / model_dir.name
-        _link(model_dir, view, tokenizer_flags or {})
-        done = subprocess.run(
-            [sys.executable, CONVERTER, str(view), "--outfile", str(part), "--outtype", outtype],
-            cwd=tree,
-            env=_environment(tree),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-    if done.returncode != 0 or not part.is_file():
-        part.unlink(missing_ok=True)
-        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        raise UserError(
-            f"export.gguf_types: converting {model_dir} to {outtype} failed "
-            f"(exit {done.returncode}): " + " | ".join(lines[-3:])[-600:]
-        )
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    part.replace(out)
+    with write_atomically(out) as part:
+        with tempfile.TemporaryDirectory(prefix="gguf-") as folder:
+            view = Path(folder) / model_dir.name
+            _link(model_dir, view, tokenizer_flags or {})
+            done = subprocess.run(
+                [
+                    sys.executable,
+                    CONVERTER,
+                    str(view),
+                    "--outfile",
+                    str(part),
+                    "--outtype",
+                    outtype,
+                ],
+                cwd=tree,
+                env=_environment(tree),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+            )
+        if done.returncode != 0 or not part.is_file():
+            lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+            raise UserError(
+                f"export.gguf_types: converting {model_dir} to {outtype} failed "
+                f"(exit {done.returncode}): " + " | ".join(lines[-3:])[-600:]
+            )
+        fsync_path(part)
 
 
 def _link(model_dir: Path, view: Path, flags: Mapping[str, bool]) -> None:

@@ -8,9 +8,10 @@ from datasets_src.errors import UserError
 from trainers.config.schema import Config
 from trainers.export.gates import gate_token_ids, spread
 from trainers.export.llama_server import LlamaServer
-from trainers.generation.offline import OnBatch, num_cores
+from trainers.generation.offline import OnBatch
 from trainers.generation.replies import Reply, stop_strings
 from trainers.models.load import load_tokenizer
+from trainers.process.machine import num_cores
 
 CONTEXT_SLACK = 32
 NUM_PARITY_PROMPTS = 16

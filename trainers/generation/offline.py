@@ -4,7 +4,6 @@ answer_with_model(config, model_dir, checkpoint, prompts, row_ids=ids)      # No
 answer_with_gguf(Path("demo-q8_0.gguf"), config, model_dir, prompts)
 """
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,8 +16,10 @@ from datasets_src.errors import UserError
 from trainers.config.schema import Config
 from trainers.generation.replies import Reply, stop_strings
 from trainers.generation.sampling import preset_replies
+from trainers.methods.build import build_model
 from trainers.methods.choose import method_module
-from trainers.models.load import compute_dtype, load_tokenizer
+from trainers.models.load import load_tokenizer
+from trainers.process.machine import num_cores
 from trainers.storage.checkpoints import damage, list_checkpoints, step_name
 
 OnBatch = Callable[[int], object]
@@ -34,21 +35,15 @@ def answer_with_model(
     on_batch: OnBatch = lambda done: None,
 ) -> list[Reply]:
     """Replies of the model as it is trained: under qlora in 4 bits, under lora with its adapter."""
-    how, settings = method_module(config.method), config.eval
-    how.check(model_dir, config.method)
+    method, settings = method_module(config.method), config.eval
+    method.check(model_dir, config.method)
     torch.set_num_threads(num_cores())
-    model = how.build(
-        model_dir,
-        config.method,
-        dtype=compute_dtype(config.model.dtype),
-        seed=config.train.seed,
-        device="cuda" if config.scaling.use_gpu else "cpu",
-    )
+    model = build_model(config, model_dir)
     if checkpoint is not None:
-        how.load(model, checkpoint)
+        method.load(model, checkpoint)
     # A model without an adapter is its base as it was built.
     adapted = isinstance(model, PeftModel) and checkpoint is None
-    with how.untuned(model) if adapted else nullcontext():
+    with method.untuned(model) if adapted else nullcontext():
         return preset_replies(
             model.eval(),
             load_tokenizer(model_dir),
@@ -78,8 +73,3 @@ def find_checkpoint(run_dir: Path, name: str) -> Path:
         reasons.append(f"; {path.name} is damaged: {reason}")
     there = ", ".join(sorted({step_name(c.step) for c in saved})) or "none"
     raise UserError(f"--checkpoint: {name} is not in {run_dir}{''.join(reasons)}; there: {there}")
-
-
-def num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))

@@ -26,6 +26,7 @@ from typing import Any, Literal
 from httpx2 import HTTPError
 
 from datasets_src.errors import UserError
+from datasets_src.files import visible_files
 from trainers.config.schema import HubConfig
 from trainers.hub.client import Kind, Retry, explain, hub_client, repo_type_of
 from trainers.hub.commit import FileRecord, PushError, Target, push_folder
@@ -102,7 +103,7 @@ def enqueue(
     Raises:
         FileNotFoundError: a named file is not there.
     """
-    paths = sorted(files) if files is not None else _visible_files(folder)
+    paths = sorted(files) if files is not None else visible_files(folder)
     assert paths or card, f"{folder} has no files to push"
     part = run_dir / "outbox" / f".{os.getpid()}.part"
     shutil.rmtree(part, ignore_errors=True)
@@ -111,7 +112,7 @@ def enqueue(
         _link(folder / path, part / path)
     if card is not None:
         write_text(part / "README.md", card)
-    records = tuple(_record(part, path) for path in _visible_files(part))
+    records = tuple(_record(part, path) for path in visible_files(part))
     before = list(items(run_dir))
     item_id = _item_id(kind, repo_id, branch, records)
     same = [item for item in before if (item.repo_id, item.branch) == (repo_id, branch)]
@@ -214,13 +215,6 @@ def _lock(run_dir: Path) -> Iterator[None]:
                 f"{run_dir}: another process is pushing this run; wait until it has ended"
             ) from None
         yield
-
-
-def _visible_files(folder: Path) -> list[str]:
-    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return sorted(
-        path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts)
-    )
 
 
 def _link(source: Path, target: Path) -> None:

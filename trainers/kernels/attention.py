@@ -7,7 +7,7 @@
 | inputs of the call | implementation |
 |---|---|
 | `pages` | paged attention (paged_attention.py) |
-| `tree`, on CPU | cache-blocked tree attention (tree_attention.py) |
+| `tree`, on CPU | tree attention in chunks of queries (tree_attention.py) |
 | `tree`, on CUDA | FlexAttention with the same block-sparse mask (flex_attention.py) |
 | `tree`, a row longer than the sliding window | SDPA with a dense mask |
 | neither | transformers' SDPA |
@@ -46,7 +46,15 @@ def attention_forward(
     sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """What transformers calls in each layer: query [1, H, T, D] -> ([1, T, H, D], None)."""
+    """The attention function that transformers calls in each layer.
+
+    Args:
+        query: [1, H, T, D]; key and value: [1, K, T, D]. Without `tree` and `pages`, any batch.
+        tree: attention pattern of a packed prefix trie (attention_inputs).
+        pages: paged KV cache with its reads and writes (generation/forward.py).
+    Returns:
+        [1, T, H, D], and None for the attention weights, which are never computed.
+    """
     if pages is not None:
         assert scaling is not None
         return pages.attend(cast(Any, module).layer_idx, query, key, value, scaling), None
@@ -69,7 +77,10 @@ def attention_forward(
 
 
 def attention_inputs(base: PreTrainedModel, tree: Tree) -> dict[str, Any]:
-    """What the model is called with so that its layers attend along the tree."""
+    """Keyword arguments for the model's call, so that its layers attend along the tree.
+
+    The tree is an argument, not state: recomputed activations (gradient checkpointing) see it too.
+    """
     if base.config._attn_implementation == NAME:
         return {"attention_mask": NO_MASK, "tree": tree}
     # Falcon's layers call SDPA themselves: exact with a dense mask, only attention is slower.

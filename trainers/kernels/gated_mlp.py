@@ -1,10 +1,13 @@
-"""The gated MLP of the families we train: what is element by element, some rows at a time.
+"""Cache-blocked (row-tiled) SwiGLU (arXiv 2002.05202) with its own backward, bit-identical.
 
     h = silu(g) * u        dg = silu'(g) * u * dh        du = silu(g) * dh
 
 g and u are the outputs of the gate and up projections, h is the input of the down projection.
-transformers makes two passes over them, autograd three, and silu(g) is kept. Here g and u are, and
-each pass but the first finds its rows in cache. Each value is computed and rounded as it is there.
+transformers makes two passes over them, autograd three more, and silu(g) is saved. Here only g and
+u are saved, and every pass after the first finds its rows in cache. Each value is computed and
+rounded as in transformers.
+
+Shapes: T tokens, D width of the model, I width of the MLP.
 """
 
 from typing import Any
@@ -15,14 +18,14 @@ from transformers.activations import SiLUActivation
 
 from trainers.kernels.row_blocks import row_blocks
 
-# So many rows of width 5,440 take 1.3 MiB in bfloat16.
+# 128 rows of width 5,440 take 1.3 MiB in bfloat16: a thread's share stays in its core's cache.
 THREAD_ROWS = 128
-# All compute down_proj(act_fn(gate_proj(x)) * up_proj(x)).
+# Classes of transformers that compute down_proj(act_fn(gate_proj(x)) * up_proj(x)).
 STOCK = frozenset({"LlamaMLP", "MistralMLP", "Qwen2MLP", "Qwen3MLP"})
 
 
 class SwiGLU(torch.autograd.Function):
-    """gate [T, I], up [T, I] -> [T, I]."""
+    """gate_TI, up_TI -> h_TI = silu(gate) * up."""
 
     @staticmethod
     def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
@@ -38,21 +41,22 @@ class SwiGLU(torch.autograd.Function):
         d_gate, d_up = torch.empty_like(gate), torch.empty_like(up)
         for g, u, dh, dg, du in row_blocks(THREAD_ROWS, gate, up, grads[0], d_gate, d_up):
             torch.mul(nn.functional.silu(g), dh, out=du)
+            # autograd's own kernel, so that the gradient is the same bit for bit.
             torch.ops.aten.silu_backward.grad_input(dh * u, g, grad_input=dg)
         return d_gate, d_up
 
 
 class GatedActivation(nn.Module):
-    """The above as a module, which those who look for a model's activations find (forward.py)."""
+    """SwiGLU as a module, so that generation can hook activations by name (forward.py)."""
 
     def forward(self, gate: Tensor, up: Tensor) -> Tensor:
-        """gate [T, I], up [T, I] -> [T, I]."""
+        """gate_TI, up_TI -> h_TI."""
         out: Tensor = SwiGLU.apply(gate, up)
         return out
 
 
 class GatedMLP(nn.Module):
-    """An MLP with the projections of the one that it stands for."""
+    """A gated MLP that takes over the projections of the transformers MLP it replaces."""
 
     def __init__(self, mlp: Any) -> None:
         super().__init__()
@@ -70,7 +74,7 @@ class GatedMLP(nn.Module):
 
 
 def replace_mlps(base: nn.Module) -> None:
-    """Put the MLP above in the place of every one of transformers' that it equals."""
+    """Replace, in place, every MLP of `base` that GatedMLP reproduces exactly."""
     for parent in list(base.modules()):
         for name, child in parent.named_children():
             if type(child).__name__ in STOCK and isinstance(child.act_fn, SiLUActivation):

@@ -1,11 +1,11 @@
-"""Keys and values of many rows, in pages that rows can share.
+"""Paged KV cache with reference-counted prefix sharing (PagedAttention, arXiv 2309.06180).
 
 pool = KvCache(shape, num_prompt=40, num_reply=96)
 page = pool.prompt.take(); pool.prompt.keys[layer][page]      # [kv_heads, 128, width]
 
-A prompt's whole pages hold 128 tokens each and have as many users as rows that begin with them.
-What is left of the prompt and the reply is the row's own, in pages of 32: a page is read to its
-end, however full it is.
+The full pages of a prompt hold 128 tokens each and are shared by all rows that start with them. The
+rest of the prompt and the reply are in the row's own pages of 32 tokens: attention reads a page to
+its end however full it is, so that short pages waste less.
 """
 
 import heapq
@@ -20,7 +20,7 @@ REPLY_PAGE = 32
 
 @dataclass(frozen=True)
 class Shape:
-    """Of a model's keys; `heads` of the queries are a multiple of `kv_heads`."""
+    """Shape of a model's KV cache; query `heads` are a multiple of `kv_heads`."""
 
     layers: int
     heads: int
@@ -30,14 +30,14 @@ class Shape:
 
     @property
     def token_bytes(self) -> int:
-        """Of a token's keys and values in all layers."""
+        """Bytes of one token's keys and values over all layers."""
         return 2 * self.layers * self.kv_heads * self.width * self.dtype.itemsize
 
 
 class PageTable:
-    """Pages of one size in all layers: keys and values [num, kv_heads, size, width] of each.
+    """Reference-counted pages of one size: keys and values [num, kv_heads, size, width] per layer.
 
-    Memory is that of the pages that were ever in use; the rest of the tensors is never touched.
+    Only pages that were ever used take memory; the rest of the tensors is never touched.
     """
 
     def __init__(self, shape: Shape, *, size: int, num: int) -> None:
@@ -46,28 +46,29 @@ class PageTable:
         self.keys = [torch.empty(sizes, dtype=shape.dtype) for _ in range(shape.layers)]
         self.values = [torch.empty(sizes, dtype=shape.dtype) for _ in range(shape.layers)]
         self._users = [0] * num
-        # The lowest free page is taken next: pages in use lie close together, and what follows one
-        # another is read in one call.
+        # A heap: the lowest free page is taken next, so that used pages are consecutive, and
+        # consecutive pages are read in one kernel call.
         self._free = list(range(num))
         self._touched = [False] * num
 
     def take(self) -> int:
-        """A page with one user; what is in it is finite."""
+        """Allocate a page with one user; its contents are finite."""
         page = heapq.heappop(self._free)
         self._users[page] = 1
         if not self._touched[page]:
             self._touched[page] = True
             for tensor in (*self.keys, *self.values):
-                tensor[page].zero_()  # a mask hides a number, not a NaN
+                # Unwritten places are masked, but 0 * NaN from uninitialised memory is NaN.
+                tensor[page].zero_()
         return page
 
     def share(self, pages: Sequence[int]) -> None:
-        """One more user of each."""
+        """Add a user to each page."""
         for page in pages:
             self._users[page] += 1
 
     def drop(self, pages: Sequence[int]) -> None:
-        """One user fewer of each; a page without any is free."""
+        """Remove a user from each page; a page without users is free."""
         for page in pages:
             self._users[page] -= 1
             if not self._users[page]:
@@ -75,17 +76,17 @@ class PageTable:
 
     @property
     def num_used(self) -> int:
-        """Pages that have users."""
+        """Pages with users."""
         return len(self._users) - len(self._free)
 
     @property
     def num_touched(self) -> int:
-        """Pages that take memory."""
+        """Pages that were ever used and so take memory."""
         return sum(self._touched)
 
 
 class KvCache:
-    """The pages of prompts and those of replies."""
+    """Pages of prompts and pages of replies."""
 
     def __init__(self, shape: Shape, *, num_prompt: int, num_reply: int) -> None:
         self.shape = shape

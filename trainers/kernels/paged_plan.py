@@ -1,11 +1,12 @@
-"""Which pages the tokens of a pass attend to, as few calls of the attention kernel.
+"""Plan the kernel calls of a pass: which pages its tokens attend to, in as few calls as possible.
 
 plan = Plan(pool)
-plan.add([(WHOLE, 3), (WHOLE, 4), (OWN, 17)])       # what token 0 sees, in the order of its row
+plan.add([(WHOLE, 3), (WHOLE, 4), (OWN, 17)])       # pages of token 0, in the order of its row
 plan.reads()
 
-A call has as many queries for each page as any call of its kind, filled up with copies, and takes
-pages that follow one another. Pages seen by few tokens take one call, others one every `group`.
+A call covers consecutive pages, each with `group` queries, padded with copies: for another number
+of queries the kernel may round differently. A page seen by more than `group` tokens is read by
+several calls.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,22 +18,26 @@ from torch import Tensor
 
 from trainers.kernels.paged_kv import PROMPT_PAGE, REPLY_PAGE, KvCache, PageTable
 
-# Queries a page. A tile of AMX has 16 rows: 16 take the time of 8, and 1.5 times that of one.
+# Queries per page. An AMX tile has 16 rows: 16 queries take the time of 8, and 1.5 times one's.
 GROUP = 16
-# From 64 queries on the kernel may pack the keys, depending on the number of pages in the call.
+# From 64 queries the kernel may pack the keys, depending on the number of pages in the call: the
+# result for a page could depend on the others.
 MAX_QUERIES = 63
-# Kinds of pages: those of prompts as all who see them whole do, a row's own, and part by part the
-# page of a prompt in which a token of the prompt stands itself. The parts are as long as a row's
-# own pages, for that is where the end of a prompt lies, which may be the middle of a longer one.
+# Kinds of pages: full prompt pages (WHOLE), a row's own pages (OWN), and the prompt page that holds
+# the querying prompt token itself, in parts (PARTS, PARTS + 1, ...). Parts have the size of OWN
+# pages: the end of one prompt, in OWN pages, may be the middle of a longer prompt, in a prompt
+# page, and both must be summed in the same pieces to give the same bits.
 WHOLE, OWN, PARTS = 0, 1, 2
 
 
 @dataclass(frozen=True)
 class Call:
-    """The kernel over pages [start, stop), of each the keys [offset, offset + size).
+    """One kernel call over pages [start, stop), keys [offset, offset + size) of each.
 
-    tokens [num * group]: the token at each place. firsts, likewise: the position of its first key
-    in the row; None where all tokens see all keys.
+    Attributes:
+        tokens: [num_pages * group], the token in each slot.
+        firsts: [num_pages * group], the position in the row of the slot's first key, for the causal
+            mask; None where all tokens see all keys.
     """
 
     pages: PageTable
@@ -46,10 +51,11 @@ class Call:
 
 @dataclass(frozen=True)
 class Reads:
-    """The calls of a pass over N tokens.
+    """The kernel calls of a pass over N tokens.
 
-    parts [P, N]: where each token's parts lie, in page order, in the outputs of all calls one after
-    the other, counted from 1; 0 for none.
+    Attributes:
+        parts: parts_PN, for each token its slots in page order, counted from 1 over the outputs of
+            all calls; 0 where a token has fewer than P parts.
     """
 
     calls: tuple[Call, ...]
@@ -58,7 +64,11 @@ class Reads:
 
 @dataclass
 class Reader:
-    """Pages of one kind, whole or a part of each: where it begins in its row, who sees it."""
+    """Pages of one kind, or one part of each.
+
+    Attributes:
+        seen: page -> (position in the row of its first key, tokens that attend to it).
+    """
 
     pages: PageTable
     offset: int
@@ -68,11 +78,11 @@ class Reader:
     seen: dict[int, tuple[int, list[int]]] = field(default_factory=dict)
 
     def runs(self) -> Iterator[list[tuple[int, int]]]:
-        """(number of its first token, page) pairs, in runs of pages that follow one another."""
+        """(index of the first of `group` tokens, page) pairs, in runs of consecutive pages."""
         pairs = sorted(
-            (number, page)
+            (first_token, page)
             for page, (_, tokens) in self.seen.items()
-            for number in range(0, len(tokens), self.group)
+            for first_token in range(0, len(tokens), self.group)
         )
         cuts = [i + 1 for i, (a, b) in enumerate(pairwise(pairs)) if b != (a[0], a[1] + 1)]
         for start, stop in pairwise([0, *cuts, len(pairs)]):
@@ -80,12 +90,12 @@ class Reader:
                 yield pairs[start:stop]
 
     def call(self, run: Sequence[tuple[int, int]]) -> Call:
-        """The call of a run."""
+        """The kernel call of a run."""
         tokens: list[int] = []
         firsts: list[int] = []
-        for number, page in run:
+        for first_token, page in run:
             first, seen_by = self.seen[page]
-            chosen = seen_by[number : number + self.group]
+            chosen = seen_by[first_token : first_token + self.group]
             tokens += chosen + chosen[:1] * (self.group - len(chosen))
             firsts += [first] * self.group
         return Call(
@@ -100,10 +110,16 @@ class Reader:
 
 
 class Plan:
-    """The reads of a pass, token by token."""
+    """Collects, token by token, the pages that a pass reads."""
 
     def __init__(self, pool: KvCache, *, reply_group: int | None = None) -> None:
-        """reply_group: tokens for each of a row's own pages, if not as many as for the others."""
+        """Plan reads of `pool`.
+
+        Args:
+            reply_group: queries per OWN page; by default as many as for the other kinds. 1 in
+                passes over replies, where few tokens of one row see such a page.
+        """
+        # Query heads that share a key-value head count as queries of its page.
         repeat = pool.shape.heads // pool.shape.kv_heads
         group = max(1, GROUP // repeat)
         assert group * repeat <= MAX_QUERIES
@@ -116,8 +132,12 @@ class Plan:
         self._paths: list[list[tuple[int, int]]] = []
 
     def add(self, seen: Sequence[tuple[int, int]]) -> None:
-        """The next token sees these (kind, page) pairs of its row, in order: WHOLE or OWN pages, or
-        those of the last kinds: of a prompt's page, part after part, what is not behind it."""
+        """Add the next token.
+
+        Args:
+            seen: (kind, page) pairs in the order of its row: WHOLE or OWN pages, or PARTS + i of
+                the prompt page that holds the token, up to the part with the token itself.
+        """
         token, first = len(self._paths), 0
         for kind, page in seen:
             reader = self._readers[kind]
@@ -126,20 +146,21 @@ class Plan:
         self._paths.append(list(seen))
 
     def reads(self) -> Reads:
-        """The calls for all tokens that were added."""
+        """The calls for all tokens added so far."""
         calls: list[Call] = []
-        where: list[dict[tuple[int, int], int]] = [{} for _ in self._paths]
-        size = 1
+        slots: list[dict[tuple[int, int], int]] = [{} for _ in self._paths]
+        size = 1  # slot 0 is the part of weight 0 that fills up short rows
         for kind, reader in enumerate(self._readers):
             for run in reader.runs():
-                for i, (number, page) in enumerate(run):
-                    tokens = reader.seen[page][1][number : number + reader.group]
-                    for place, token in enumerate(tokens, start=size + i * reader.group):
-                        where[token][kind, page] = place
+                for i, (first_token, page) in enumerate(run):
+                    tokens = reader.seen[page][1][first_token : first_token + reader.group]
+                    for slot, token in enumerate(tokens, start=size + i * reader.group):
+                        slots[token][kind, page] = slot
                 calls.append(reader.call(run))
                 size += len(run) * reader.group
         parts = [
-            [places[step] for step in path] for places, path in zip(where, self._paths, strict=True)
+            [slot_of[page] for page in path]
+            for slot_of, path in zip(slots, self._paths, strict=True)
         ]
         longest = max(map(len, parts))
         filled = [row + [0] * (longest - len(row)) for row in parts]

@@ -1,10 +1,12 @@
-"""RMSNorm under an adapter, some rows at a time, so that what is between its passes stays in cache.
+"""Cache-blocked (row-tiled) RMSNorm (arXiv 1910.07467) of a frozen base, with its own backward.
 
-    y = w * cast(x / r)        r = sqrt(mean(x^2) + eps), in float32 as transformers' norm has it
+    y = w * cast(x / r)        r = sqrt(mean(x^2) + eps), in float32 as in transformers
     dx = (g - h mean(h g)) / r         h = x / r,  g = w dy
 
-transformers' own makes six passes over all activations, and autograd some twelve on the way back
-over what it kept in float32. Here x and 1 / r are kept. The output is the same bit for bit.
+transformers' norm makes six passes over all activations, and autograd's backward about twelve over
+the float32 tensors it saved. Here only x and 1 / r are saved. The output is bit-identical.
+
+Shapes: T tokens, D width.
 """
 
 from typing import Any
@@ -14,14 +16,14 @@ from torch import Tensor, nn
 
 from trainers.kernels.row_blocks import row_blocks
 
-# So many rows of width 2,048 take 1 MiB in float32.
+# 128 rows of width 2,048 take 1 MiB in float32: a thread's share stays in its core's cache.
 THREAD_ROWS = 128
-# All have this formula, their weight's name, and `variance_epsilon`.
+# Classes of transformers with this formula and the attributes `weight` and `variance_epsilon`.
 STOCK = frozenset({"LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm"})
 
 
 class RMSNorm(torch.autograd.Function):
-    """x [T, D], weight [D] that is not trained -> [T, D]."""
+    """x_TD, frozen weight_D -> y_TD."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -31,6 +33,7 @@ class RMSNorm(torch.autograd.Function):
         for x_part, y, r in row_blocks(THREAD_ROWS, x, out, inverse):
             h = x_part.to(wide)
             torch.rsqrt(h.square().mean(-1, keepdim=True).add_(eps), out=r)
+            # Cast before the weight is applied: the order of transformers' roundings.
             torch.mul(weight, (h * r).to(x.dtype), out=y)
         ctx.save_for_backward(x, weight, inverse)
         return out
@@ -47,7 +50,7 @@ class RMSNorm(torch.autograd.Function):
 
 
 class FrozenNorm(nn.Module):
-    """The norm of a frozen base, with the weight of the one that it stands for."""
+    """A norm that takes over the frozen weight of the transformers norm it replaces."""
 
     def __init__(self, norm: Any) -> None:
         super().__init__()
@@ -61,7 +64,10 @@ class FrozenNorm(nn.Module):
 
 
 def replace_norms(base: nn.Module) -> None:
-    """Put the norm above in the place of every one of transformers' that it equals."""
+    """Replace, in place, every norm of `base` that FrozenNorm reproduces exactly.
+
+    Its weights must stay frozen: no gradient of them is computed.
+    """
     for parent in list(base.modules()):
         for name, child in parent.named_children():
             if type(child).__name__ in STOCK:

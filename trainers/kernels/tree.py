@@ -1,4 +1,8 @@
-"""Who attends to whom among the packed tokens of a prefix tree."""
+"""The attention pattern of a packed prefix tree, as one number per token.
+
+Query q sees key k exactly if k <= q < ends[k]: in depth-first order the descendants of a node are
+one contiguous range. Shape: T packed tokens.
+"""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,10 +17,12 @@ from trainers.kernels.query_chunks import Chunk, cut_chunks
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """Who attends to whom among T packed tokens.
+    """Which of T packed tokens attend to which.
 
-    ends [T]: one behind the last token below the node of each. positions [T]: places in the row.
-    longest: tokens of the longest row.
+    Attributes:
+        ends: ends_T, the end (exclusive) of the last descendant of each token's node.
+        positions: positions_T, position ids within the row.
+        longest: tokens of the longest row, to compare with a sliding window.
     """
 
     ends: Tensor
@@ -28,27 +34,32 @@ class Tree:
         return replace(self, ends=self.ends.to(device), positions=self.positions.to(device))
 
     def mask(self, window: int | None = None) -> Tensor:
-        """The same as a dense matrix, bool [T, T] (query, key); `window` as Mistral counts it."""
+        """The dense mask, bool [T, T] (query, key), True where the query sees the key.
+
+        Args:
+            window: sliding window as Mistral counts it: the token and the window - 1 before it.
+        """
         index = torch.arange(len(self.ends), device=self.ends.device)
         seen = (index[None] <= index[:, None]) & (index[:, None] < self.ends[None])
         if window is None:
             return seen
+        # Distances in the row: on the path of a token, packed indices have gaps.
         return seen & (self.positions[:, None] - self.positions[None] < window)
 
     def padded(self, num: int) -> "Tree":
-        """The tree with `num` tokens more, which no other sees and which see no other."""
+        """The tree with `num` more tokens, which see one another but share nothing with others."""
         size = len(self.ends) + num
         ends = torch.cat([self.ends, self.ends.new_full((num,), size)])
         return replace(self, ends=ends, positions=pad(self.positions, (0, num)))
 
     @cached_property
     def chunks(self) -> tuple[Chunk, ...]:
-        """The same for TreeAttention, made once for all layers."""
+        """Chunks for TreeAttention, computed once for all layers."""
         return cut_chunks(self.ends.numpy())
 
     @cached_property
     def block_mask(self) -> BlockMask:
-        """The same for FlexAttention, made once for all layers."""
+        """The block-sparse mask for FlexAttention, computed once for all layers."""
         ends, size = self.ends, len(self.ends)
 
         def seen(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:

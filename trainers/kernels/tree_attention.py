@@ -1,14 +1,19 @@
-"""Attention over a packed trie: chunks of queries with the keys on their paths, nothing else.
+"""Attention over a packed prefix trie on CPU in chunks of queries, forward and backward.
 
-A chunk (query_chunks.py) takes its keys together, and is then an attention like any other: batched
-products over the heads:
+    out = TreeAttention.apply(query, key, value, tree.chunks, scale)
+
+A chunk of queries (query_chunks.py) gathers the keys on its paths, and only those, and is then
+ordinary attention, computed by batched products over the heads:
 
     P = softmax(s Q K^T + hidden)        O = P V
     dV = P^T dO     dS = P * (dO V^T - rowsum(P * dO V^T))     dQ = s dS K     dK = s dS^T Q
 
-P is computed again on the way back, so that no scores are kept. Scores and dO V^T are float32:
-their products are exact in it, and rounding them to bfloat16 would be an error that the flash
-kernel does not make either.
+P is recomputed in the backward pass, so that no scores are saved, as in FlashAttention (arXiv
+2205.14135). Scores and dO V^T are float32: a product of two bfloat16 numbers is exact in it, and
+rounding the sums to bfloat16 would be an error that the flash kernel does not make either.
+
+Shapes: T packed tokens, D width of a head, H query heads, K key-value heads, g = H / K. Of one
+part: n queries, L keys, k key-value heads.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,18 +24,19 @@ from torch import Tensor
 
 from trainers.kernels.query_chunks import Chunk
 
-# Scores in memory at a time, for each thread; in float32 they take 2 MiB.
+# Scores in memory at a time per thread: 2 MiB in float32.
 THREAD_SCORES = 2**19
 
 
 class TreeAttention(torch.autograd.Function):
-    """query [1, H, T, D], key and value [1, K, T, D] with H a multiple of K -> [1, H, T, D]."""
+    """query [1, H, T, D], key and value [1, K, T, D], H a multiple of K -> [1, H, T, D]."""
 
     @staticmethod
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, chunks: tuple[Chunk, ...], scale: float
     ) -> Tensor:
         one, heads, tokens, width = query.shape
+        # Laid out as [1, T, H, D], which the caller returns: its transpose then copies nothing.
         out = query.new_empty(one, tokens, heads, width).transpose(1, 2)
         for part in _parts(chunks, heads, key.shape[1]):
             q, k, v = part.queries_of(query), part.keys_of(key), part.keys_of(value)
@@ -45,6 +51,7 @@ class TreeAttention(torch.autograd.Function):
         query, key, value = ctx.saved_tensors
         wide = torch.promote_types(query.dtype, torch.float32)
         d_query = torch.empty_like(query)
+        # A shared key gets gradients from many chunks: they are summed in float32, rounded once.
         d_key, d_value = torch.zeros_like(key, dtype=wide), torch.zeros_like(value, dtype=wide)
         for part in _parts(ctx.chunks, query.shape[1], key.shape[1]):
             q, k, v = part.queries_of(query), part.keys_of(key), part.keys_of(value)
@@ -59,7 +66,7 @@ class TreeAttention(torch.autograd.Function):
 
 
 class _Part(NamedTuple):
-    """A chunk in k of the K key heads, each with the g query heads that share it."""
+    """A chunk of n queries and L keys in k of the K key-value heads, each with g query heads."""
 
     chunk: Chunk
     kv_heads: slice
@@ -70,12 +77,12 @@ class _Part(NamedTuple):
         return x[0, heads, self.chunk.start : self.chunk.end]
 
     def queries_of(self, x: Tensor) -> Tensor:
-        """[1, H, T, D] -> [k, g * n, D]: heads that share a key head are more queries of it."""
+        """[1, H, T, D] -> [k, g * n, D]: query heads of one key head become more queries of it."""
         rows = self.group * (self.chunk.end - self.chunk.start)
         return self._view(x).reshape(-1, rows, x.shape[-1])
 
     def put(self, x: Tensor, rows: Tensor) -> None:
-        """Write [k, g * n, D] to where `queries_of` takes it from."""
+        """Write [k, g * n, D] to the place that `queries_of` reads."""
         view = self._view(x)
         view.copy_(rows.view(view.shape))
 
@@ -84,38 +91,43 @@ class _Part(NamedTuple):
         return torch.cat([x[0, self.kv_heads, a:b] for a, b in self.chunk.keys], 1)
 
     def add(self, x: Tensor, rows: Tensor) -> None:
-        """Add [k, L, D] to where `keys_of` takes it from."""
+        """Add [k, L, D] to the places that `keys_of` reads."""
         sizes = [b - a for a, b in self.chunk.keys]
         for (a, b), piece in zip(self.chunk.keys, rows.split(sizes, 1), strict=True):
             x[0, self.kv_heads, a:b] += piece
 
 
 def _parts(chunks: Iterable[Chunk], heads: int, kv_heads: int) -> Iterator[_Part]:
-    """The chunks, one after the other, in as many heads at a time as the scores' memory allows."""
+    """The chunks in order, each split over the heads so that its scores fit THREAD_SCORES."""
     group, budget = heads // kv_heads, THREAD_SCORES * torch.get_num_threads()
     for chunk in chunks:
         scores = heads * (chunk.end - chunk.start) * sum(b - a for a, b in chunk.keys)
-        num = min(kv_heads, -(-scores // budget))
-        for i in range(num):
-            some = slice(kv_heads * i // num, kv_heads * (i + 1) // num)
-            yield _Part(chunk, some, group)
+        num_parts = min(kv_heads, -(-scores // budget))
+        for i in range(num_parts):
+            heads_of_part = slice(kv_heads * i // num_parts, kv_heads * (i + 1) // num_parts)
+            yield _Part(chunk, heads_of_part, group)
 
 
 def _probabilities(q: Tensor, k: Tensor, hidden: Tensor, scale: float) -> Tensor:
     """q [k, g * n, D], k [k, L, D], hidden [n, W] -> [k, g * n, L], float32 or wider."""
     scores = exact_bmm(q, k.transpose(1, 2), scale)
     num_queries, width = hidden.shape
-    if width:
+    if width:  # only the last W keys are hidden from any query
         scores.view(-1, num_queries, scores.shape[-1])[:, :, -width:] += hidden
     return torch.softmax(scores, -1)
 
 
 def exact_bmm(a: Tensor, b: Tensor, scale: float) -> Tensor:
-    """scale * a @ b in float32, or in float64; of bfloat16, at its speed, without its rounding.
+    """scale * a @ b with a float32 result, at the speed of bfloat16 if the inputs are bfloat16.
 
-    oneDNN multiplies float32 as bfloat16 where it may, and these have no bits that it would drop.
-    The permission is the process's, for as long as the product takes: a worker multiplies in one
-    thread.
+    oneDNN may multiply float32 inputs as bfloat16, which drops no bits of inputs that were
+    bfloat16. The setting is global to the process while the product runs, which is safe because a
+    worker multiplies from one thread.
+
+    Args:
+        a: [B, n, m]; b: [B, m, l], of one dtype.
+    Returns:
+        [B, n, l], float32 for bfloat16 inputs, else of their dtype.
     """
     if a.dtype != torch.bfloat16:
         return _scaled_bmm(a, b, scale)
@@ -128,5 +140,6 @@ def exact_bmm(a: Tensor, b: Tensor, scale: float) -> Tensor:
 
 
 def _scaled_bmm(a: Tensor, b: Tensor, scale: float) -> Tensor:
+    # beta=0 ignores what is in `out`; alpha scales inside the product, without another pass.
     out = a.new_empty(len(a), a.shape[1], b.shape[2])
     return torch.baddbmm(out, a, b, beta=0, alpha=scale, out=out)

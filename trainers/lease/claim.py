@@ -27,8 +27,8 @@ from trainers.lease.record import (
     lease_numbers,
     on_same_machine,
     this_process,
-    utc_now,
 )
+from trainers.process.machine import utc_now
 from trainers.storage.local import Storage
 
 

@@ -9,17 +9,17 @@ import json
 import os
 import platform
 import re
-import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
+from trainers.process.machine import TIME_FORMAT
+
 FOLDER = "lease"
 LEASE_FILE = re.compile(rf"{FOLDER}/([0-9]{{6,}})\.json")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 PID_NAMESPACE = Path("/proc/self/ns/pid")
-TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True)
@@ -83,11 +83,6 @@ def decode(data: bytes | None) -> LeaseRecord | None:
         return LeaseRecord(**json.loads(data or b""))
     except (ValueError, TypeError):
         return None
-
-
-def utc_now() -> str:
-    """The time to tell people."""
-    return time.strftime(TIME_FORMAT, time.gmtime())
 
 
 def this_process() -> Process:

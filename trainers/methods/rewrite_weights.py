@@ -21,6 +21,7 @@ import torch
 from safetensors import safe_open
 
 from datasets_src.errors import UserError
+from datasets_src.files import write_atomically
 
 MODEL_CONFIG = "config.json"
 MODEL_WEIGHTS = "model.safetensors"
@@ -64,18 +65,16 @@ def rewrite_model(base: Path, out: Path, change: Change) -> MergeReport:
     start = time.monotonic()
     shards = _shards(base)
     _refuse_strangers(base, change.names)
-    part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
     num_tensors = num_bytes = 0
     dtypes: set[torch.dtype] = set()
-    for shard in shards:
-        counts = _write_shard(shard, part / shard.name, change, dtypes)
-        num_tensors, num_bytes = num_tensors + counts[0], num_bytes + counts[1]
-    _copy_rest(base, part)
-    if out.exists():
-        shutil.rmtree(out)
-    part.rename(out)
+    with write_atomically(out) as part:
+        part.mkdir()
+        for shard in shards:
+            counts = _write_shard(shard, part / shard.name, change, dtypes)
+            num_tensors, num_bytes = num_tensors + counts[0], num_bytes + counts[1]
+        _copy_rest(base, part)
+        if out.exists():
+            shutil.rmtree(out)
     coarsest = max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
     seconds = time.monotonic() - start
     return MergeReport(len(change.names), num_tensors, num_bytes, coarsest, seconds)

@@ -47,8 +47,8 @@ def resolve_model(name_or_path: str, revision: str | None = None) -> Path:
         return path.resolve()
     if name_or_path.startswith(("/", ".", "~")) or name_or_path.count("/") != 1:
         raise UserError(
-            f"model.model_name_or_path: {name_or_path!r} is no directory here and no Hub id; "
-            "give a directory, owner/name, or pocket"
+            f"model.model_name_or_path: {name_or_path!r} is neither a local directory nor a Hub "
+            "id; give a directory, owner/name, or pocket"
         )
     return _fetch(name_or_path, revision)
 
@@ -62,7 +62,8 @@ def _fetch(repo_id: str, revision: str | None) -> Path:
         return Path(snapshot_download(repo_id, revision=revision, allow_patterns=patterns))
     except HFValidationError as error:
         raise UserError(
-            f"model.model_name_or_path: {repo_id!r} is no directory here and no Hub id ({error})"
+            f"model.model_name_or_path: {repo_id!r} is neither a local directory nor a Hub id "
+            f"({error})"
         ) from None
     except LocalEntryNotFoundError:
         raise UserError(

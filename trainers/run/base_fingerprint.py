@@ -6,11 +6,12 @@ describe_base(Path("/models/salamandra-2b"), known=run.record.get("base", {}))
 A file is read only where its size or time is not the known one: 16 GB take about ten seconds.
 """
 
-import hashlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from datasets_src.files import sha256_file
 
 # The tokenizer is part of the data's hash: rows are kept as its ids.
 PATTERNS = ("*.safetensors", "config.json")
@@ -39,6 +40,4 @@ def _describe(path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
     stat = path.stat()
     if known.get("size") == stat.st_size and known.get("mtime_ns") == stat.st_mtime_ns:
         return dict(known)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": digest}
+    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": sha256_file(path)}

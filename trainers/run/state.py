@@ -5,7 +5,6 @@ with RunState.open(config, data_hash=..., model_dir=...) as run: ...; run.finish
 
 import importlib.metadata
 import platform
-import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +17,7 @@ from trainers.config.load import dump_config
 from trainers.config.schema import Config
 from trainers.lease.claim import is_free
 from trainers.lease.lease import Lease
+from trainers.process.machine import utc_now
 from trainers.process.signals import StoppedBySignal
 from trainers.run.base_fingerprint import Files, changed_files, describe_base
 from trainers.run.location import RunLocation
@@ -77,7 +77,7 @@ class RunState:
                 status="running",
                 exit_code=None,
                 error=None,
-                started_at=self.record.get("started_at") or _now(),
+                started_at=self.record.get("started_at") or utc_now(),
                 ended_at=None,
                 versions={"python": platform.python_version()}
                 | {name: importlib.metadata.version(name) for name in _packages(config)},
@@ -112,7 +112,7 @@ class RunState:
 
     def end(self, status: str, exit_code: int, error: str | None) -> None:
         """Record how the run ended."""
-        self.update(status=status, exit_code=exit_code, error=error, ended_at=_now())
+        self.update(status=status, exit_code=exit_code, error=error, ended_at=utc_now())
 
 
 def base_to_go_on_with(config: Config) -> Path | None:
@@ -167,10 +167,6 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     return {
         k: v for name, part in value.items() for k, v in _flat(part, f"{prefix}{name}.").items()
     }
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 PROGRESS = "progress.json"

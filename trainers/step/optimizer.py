@@ -1,6 +1,10 @@
-"""AdamW over the trainable parameters, its state as safetensors by parameter name.
+"""AdamW over the trainable parameters; its state is saved as safetensors by parameter name.
 
-exp_avg.<parameter>, exp_avg_sq.<parameter>, step.<parameter>, master.<parameter> (bfloat16 weights)
+    optimizer = make_optimizer(model, config.train)
+    save_file(optimizer_state(optimizer, model), folder / FILE)
+
+Keys: exp_avg.<parameter>, exp_avg_sq.<parameter>, step.<parameter>, and master.<parameter> for
+weights held in bfloat16. Names instead of indices, so ZeRO and any world size read the same file.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -18,9 +22,12 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def make_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW (arXiv 1711.05101) over what is trainable, in the model's order."""
+    """AdamW (arXiv 1711.05101) over the trainable parameters, in the model's order.
+
+    Weights in bfloat16 or float16 get float32 masters.
+    """
     params = [p for p in model.parameters() if p.requires_grad]
-    # Fused: one pass over each tensor, 5 ms a step less for the 42 small ones of the pocket model.
+    # Fused: one pass over each tensor, 5 ms a step less for the pocket model's 42 small ones.
     kind: Callable[..., torch.optim.Optimizer] = partial(torch.optim.AdamW, fused=True)
     if any(p.dtype in (torch.bfloat16, torch.float16) for p in params):
         kind = MasterAdamW
@@ -34,7 +41,7 @@ def make_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.Optimize
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
-    """The moments and step counts; the learning rate is a function of the step."""
+    """Moments, step counts and masters on the CPU; the learning rate is a function of the step."""
     return {
         f"{key}.{name}": value.detach().cpu().contiguous()
         for name, param in model.named_parameters()
@@ -46,7 +53,11 @@ def optimizer_state(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[
 def load_optimizer_state(
     optimizer: torch.optim.Optimizer, model: nn.Module, tensors: Mapping[str, Tensor]
 ) -> None:
-    """Put a saved state back; every trainable parameter must find its own."""
+    """Restore what `optimizer_state` returned.
+
+    Raises:
+        KeyError: the state of a trainable parameter is missing.
+    """
     keys = ["step", *MOMENTS]
     keys += ["master"] if isinstance(optimizer, MasterAdamW) else []
     for name, param in model.named_parameters():
@@ -58,7 +69,10 @@ def load_optimizer_state(
 
 
 class MasterAdamW(torch.optim.Optimizer):
-    """torch's AdamW on `state[p]["master"]`, which is p in float32."""
+    """torch's AdamW on float32 masters, `state[p]["master"]`, of weights p in bfloat16.
+
+    A bfloat16 weight has 8 significant bits: an update below 1/512 of it rounds to nothing.
+    """
 
     def __init__(
         self,
@@ -73,11 +87,12 @@ class MasterAdamW(torch.optim.Optimizer):
         super().__init__(params, defaults)
         for group in self.param_groups:
             for p in group["params"]:
+                # Micro-batches accumulate in float32, not rounded to bfloat16 after each.
                 p.grad_dtype = torch.float32
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Step the masters one after the other, and round each into its weight."""
+        """Update the masters one by one and round each into its weight."""
         assert closure is None
         for group in self.param_groups:
             for p in group["params"]:

@@ -1,13 +1,15 @@
-"""A micro-batch as one sequence without padding, in which each distinct prefix stands once.
+"""Pack a micro-batch into one unpadded sequence that holds each distinct prefix once.
 
-pack(examples, min_share=8) -> PackedBatch: the trie of the rows, written out depth first
+pack(examples, min_share=8) -> PackedBatch: the prefix trie of the rows, in depth-first order
 
-      rows                 packed            a token attends to what stands before it on its path:
-      a b c d              a b c d e f       key k is seen by query q  <=>  k <= q < ends[k]
+      rows                 packed            a token attends to its ancestors in the trie:
+      a b c d              a b c d e f       query q sees key k  <=>  k <= q < ends[k]
       a b e f
       a b e                ends 6 6 4 4 6 6
 
-A target that several rows share (here `e` after `b`) is one target with the weight 2.
+A target shared by several rows (here `e` after `b`) is one loss position of weight 2.
+
+Shapes: T packed tokens, N loss positions (distinct targets).
 """
 
 from collections.abc import Sequence
@@ -26,11 +28,16 @@ from trainers.kernels.tree import Tree
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """T packed tokens with N distinct targets.
+    """T packed tokens with N loss positions.
 
-    ids [T]; target n is targets[n], predicted from token src[n], and stands for weights[n] of
-    the rows' trained tokens. num_row_tokens: what the rows have without sharing. row_targets: for each
-    row, in the order they were given, its trained tokens as targets n.
+    Attributes:
+        ids: ids_T, int64.
+        tree: which tokens attend to which.
+        src: src_N, the packed token whose hidden state predicts target n.
+        targets: targets_N, token ids.
+        weights: weights_N, float64: how many of the rows' trained tokens target n represents.
+        num_row_tokens: tokens of the rows before prefixes are shared.
+        row_targets: for each row, in input order, the indices n of its trained tokens.
     """
 
     ids: Tensor
@@ -54,10 +61,10 @@ class PackedBatch:
         )
 
     def padded(self, multiple: int) -> "PackedBatch":
-        """T and N rounded up by tokens that nothing is trained on and targets of weight 0.
+        """Round T and N up to a multiple, with untrained tokens and targets of weight 0.
 
-        The loss and the gradient stay what they are. oneDNN's products of 2,011 rows take a fifth
-        more time than those of 2,016.
+        Loss and gradient do not change. oneDNN's products of 2,011 rows take a fifth longer than
+        those of 2,016.
         """
         more_tokens, more_targets = -len(self.ids) % multiple, -len(self.src) % multiple
         return replace(
@@ -71,22 +78,26 @@ class PackedBatch:
 
 
 def pack(examples: Sequence[TokenizedExample], *, min_share: int) -> PackedBatch:
-    """Pack rows; the loss over the result and its gradient are those of the rows, exactly.
+    """Pack rows so that loss and gradient equal those of the unpacked rows exactly.
 
-    A prefix is shared where at least `min_share` tokens are gained by it. The result does not
-    depend on the order of `examples`.
+    Args:
+        examples: rows in any order; only `row_targets` depends on it.
+        min_share: minimum length, in tokens, of a prefix that is stored once.
     """
     order = sort_rows([e.input_ids for e in examples])
     rows = [np.asarray(examples[i].input_ids, dtype=np.int64) for i in order]
+    # Position 0 has no predecessor to predict it, even if the prompt is empty.
     first_targets = [max(examples[i].prompt_len, 1) for i in order]
     lengths = [len(row) for row in rows]
     nodes = list(trie_nodes(lengths, shared_lengths(rows), min_share=min_share))
     starts = np.cumsum([0, *(node.end - node.start for node in nodes)])
-    src, targets, weights, of_sorted = _targets(rows, first_targets, nodes, starts)
-    below = _ends(nodes, starts)
+    src, targets, weights, sorted_targets = _targets(rows, first_targets, nodes, starts)
+    # Depth first, a node's descendants are contiguous, so one number per key replaces a T x T mask.
+    node_ends = _ends(nodes, starts)
     sizes = np.diff(starts)
     tree = Tree(
-        ends=torch.from_numpy(np.repeat(below, sizes)),
+        ends=torch.from_numpy(np.repeat(node_ends, sizes)),
+        # Positions in the row, not the pack: rotary embeddings are those of the unpacked row.
         positions=torch.from_numpy(np.concatenate([np.arange(n.start, n.end) for n in nodes])),
         longest=max(lengths),
     )
@@ -98,17 +109,19 @@ def pack(examples: Sequence[TokenizedExample], *, min_share: int) -> PackedBatch
         targets=torch.from_numpy(targets),
         weights=torch.from_numpy(weights),
         num_row_tokens=sum(lengths),
-        row_targets=tuple(torch.from_numpy(of_sorted[place]) for place in np.argsort(order)),
+        # argsort inverts the permutation: `order` maps sorted to input positions.
+        row_targets=tuple(torch.from_numpy(sorted_targets[i]) for i in np.argsort(order)),
     )
 
 
 def num_target_tokens(length: int, prompt_len: int) -> int:
-    """Tokens of a row that are trained on: nothing predicts the first one."""
+    """Trained tokens of a row; its first token has no predecessor and is never one."""
     return length - max(prompt_len, 1)
 
 
 def _ends(nodes: Sequence[Node], starts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """One behind the last token below each node: where the next node not below it begins."""
+    """For each node, the end (exclusive) of its last descendant: where the next node outside its
+    subtree starts."""
     ends = np.full(len(nodes), starts[-1])
     open_nodes: list[int] = []
     for i, node in enumerate(nodes):
@@ -124,7 +137,9 @@ def _targets(
     nodes: Sequence[Node],
     starts: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], list[NDArray[np.int64]]]:
-    """Distinct (packed token, next token) pairs, how many rows train each, and which each row."""
+    """Distinct (packed token, next token) pairs: src_N, targets_N, weights_N (rows that train each)
+    and, for each row, the indices of its pairs."""
+    # paths[row][position] is the packed token; shared positions have the same one in every row.
     paths = [np.empty(len(row), np.int64) for row in rows]
     for node, start in zip(nodes, starts.tolist(), strict=False):
         for path in paths[node.first : node.last]:

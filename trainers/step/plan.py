@@ -1,4 +1,4 @@
-"""What a config makes of its rows: the steps of the run, and after which of them it saves.
+"""From a config and its rows to the run's optimizer steps and the steps that save a checkpoint.
 
 plan = make_plan(config, train); saves = save_steps(config, train, len(plan))
 """
@@ -10,7 +10,7 @@ from trainers.config.schema import Config
 
 
 def make_plan(config: Config, train: Split) -> list[StepPlan]:
-    """The run's batch plan."""
+    """All optimizer steps of the run: a pure function of config and rows."""
     units = None
     if config.train.sampling == "grouped":
         rows = [train.tokens(i).input_ids for i in range(len(train))]
@@ -26,7 +26,7 @@ def make_plan(config: Config, train: Split) -> list[StepPlan]:
 
 
 def save_steps(config: Config, train: Split, total_steps: int) -> set[int]:
-    """Steps after which a checkpoint is written; the last one always is."""
+    """Steps after which a checkpoint is saved; always includes the last step."""
     every = config.checkpoint.save_steps
     if config.checkpoint.save_strategy == "epoch":
         every = steps_per_epoch(len(train), config.train.train_batch_size)

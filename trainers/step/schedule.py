@@ -1,4 +1,4 @@
-"""The learning rate as a pure function of the step: nothing to save, nothing to restore.
+"""The learning rate as a pure function of the step, so checkpoints hold no scheduler state.
 
 learning_rate(2, peak=1e-4, total_steps=100, warmup_steps=10, kind="cosine") == 1e-5
 """
@@ -18,12 +18,17 @@ def learning_rate(
     decay_steps: float = 0.0,
     step_rules: str | None = None,
 ) -> float:
-    """Rate of step 1..total_steps: linear warm-up to `peak`, then constant, linear or cosine, or
-    constant until the last `decay_steps`, which are linear (warmup_stable_decay), or as
-    `step_rules` say (piecewise_constant).
+    """Learning rate of a step, with the conventions of transformers 5.
 
-    As in transformers 5: `warmup_steps` below 1 is a share of all steps, a warm-up begins at 0
-    with the first step, and the decay reaches 0 just after the last one.
+    The first step of a warm-up has rate 0, and a decay reaches 0 one step after the last.
+
+    Args:
+        step: 1..total_steps.
+        peak: rate at the end of the linear warm-up.
+        warmup_steps, decay_steps: steps, or below 1 a fraction of `total_steps`.
+        kind: "constant", "linear", "cosine", "warmup_stable_decay" (constant until the last
+            `decay_steps`, which decay linearly) or "piecewise_constant".
+        step_rules: multipliers of `peak` for piecewise_constant, for example "1:50,0.5:80,0.1".
     """
     warmup = num_steps(warmup_steps, total_steps)
     if step_rules is not None:

@@ -1,13 +1,16 @@
-"""The step's engine that gives each worker a part: DeepSpeed's ZeRO (arXiv 1910.02054).
+"""The partitioned engine: ZeRO (arXiv 1910.02054) by DeepSpeed.
 
-    stage 2: each worker keeps its part of the float32 masters, AdamW's moments and the gradients
-    stage 3: of the model's weights too; a layer is gathered where it is used, then let go again
+    stage 2: float32 masters, AdamW's moments and gradients are partitioned over the workers
+    stage 3: the model's weights too; a layer's are gathered for its use, then released
 
-engine = ZeroEngine(model, config.train, stage=3, offload=True)
-train_step(engine, pairs, ...)     # as many pairs on each worker (micro_batches.py)
+    engine = ZeroEngine(model, config.train, stage=3, offload=True)
+    # the same number of pairs on each worker (micro_batches.py)
+    train_step(engine, share.batches, num_targets=812, learning_rate=1e-4, seed=(42, 1))
 
-Nothing is compiled: torch's fused AdamW takes the time of DeepSpeedCPUAdam (20 M parameters, two
-cores: 0.021 s and 0.023 s), and the shared-memory kernels serve inference only.
+No DeepSpeed operator is compiled: torch's fused AdamW is as fast as DeepSpeedCPUAdam (20 M
+parameters, two cores: 0.021 s and 0.023 s), and the shared-memory kernels serve inference only.
+
+Shapes: N loss positions, D width, V vocabulary.
 """
 
 import copy
@@ -29,11 +32,11 @@ from trainers.step.train_step import loss_part
 
 
 class ZeroEngine:
-    """`step.Engine` over a DeepSpeed engine; every worker must call the same methods in turn.
+    """`train_step.Engine` over a DeepSpeed engine; all methods are collective calls.
 
-    The model computes in bfloat16 if any of its weights is, else in float32; what is trained has
-    float32 masters. `offload` keeps masters and moments of a GPU worker in CPU memory; on a CPU
-    worker they are there already.
+    The compute dtype is bfloat16 if any weight has it, else float32; trained weights have float32
+    masters. `offload` keeps the masters and moments of a GPU worker in CPU memory, where a CPU
+    worker has them anyway.
     """
 
     def __init__(self, model: nn.Module, train: TrainConfig, *, stage: int, offload: bool) -> None:
@@ -42,13 +45,14 @@ class ZeroEngine:
         self._world_size, self._rank = dist.get_world_size(), dist.get_rank()
         self._names = dict(model.named_parameters())
         self._trained = {name: p for name, p in self._names.items() if p.requires_grad}
-        self._shell = _empty_copy(model)
-        narrow = any(p.dtype == torch.bfloat16 for p in self._names.values())
-        # DeepSpeed makes its masters from weights that it has rounded to bfloat16 before.
-        wide = {
+        # DeepSpeed changes the model's parameters in place; this copy keeps modules and dtypes.
+        self._gathered_model = _empty_copy(model)
+        is_bfloat16 = any(p.dtype == torch.bfloat16 for p in self._names.values())
+        # DeepSpeed makes its masters from weights that it has already rounded to bfloat16.
+        float32_weights = {
             name: p.detach().clone()
             for name, p in self._trained.items()
-            if narrow and p.dtype == torch.float32
+            if is_bfloat16 and p.dtype == torch.float32
         }
         self._engine, *_ = deepspeed.initialize(
             model=LossModule(model),
@@ -56,36 +60,39 @@ class ZeroEngine:
             config=_deepspeed_config(
                 stage=stage,
                 offload=offload,
-                narrow=narrow,
+                is_bfloat16=is_bfloat16,
                 max_grad_norm=train.max_grad_norm,
             ),
             dist_init_required=False,
         )
-        self._make_moments()
-        for name, weight in wide.items():
+        self._init_moments()
+        for name, weight in float32_weights.items():
             self._set(name, None, weight)
 
     def backward(self, batch: PackedBatch, *, num_targets: int) -> Tensor:
         self._engine.train()
         part: Tensor = self._engine(batch, num_targets)
-        # DeepSpeed takes the mean of the workers' gradients, ours is their sum.
+        # DeepSpeed averages the gradients over the workers; the step's gradient is their sum.
         self._engine.backward(part * self._world_size)
         return part.detach()
 
     def step(self, learning_rate: float) -> float:
         for group in self._engine.optimizer.param_groups:
             group["lr"] = learning_rate
-        self._engine.step()  # takes no step if the norm is not finite
+        self._engine.step()  # DeepSpeed skips the update if the norm is not finite
         return float(self._engine.get_global_grad_norm())
 
     def state(self) -> dict[str, Tensor]:
-        """The optimizer's state by name, on rank 0, with `master.<parameter>` for weights that the
-        model itself holds in bfloat16 only."""
+        """The full optimizer state by parameter name on rank 0, empty on others.
+
+        `master.<parameter>` is included for weights that the model holds in bfloat16.
+        """
         [step] = {float(self._steps[flat]["step"]) for flat in self._flats()}
         tensors: dict[str, Tensor] = {}
         for name in self._trained:
-            kept = self._shell.get_parameter(name).dtype == torch.float32
-            for key in MOMENTS if kept else (*MOMENTS, "master"):
+            # A float32 weight is its own master and is saved with the model.
+            is_master = self._gathered_model.get_parameter(name).dtype == torch.float32
+            for key in MOMENTS if is_master else (*MOMENTS, "master"):
                 value = self._get(name, None if key == "master" else key)
                 if self._rank == 0:
                     tensors[f"{key}.{name}"] = value.cpu()
@@ -94,7 +101,7 @@ class ZeroEngine:
         return tensors
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put a state back into an engine whose model was loaded before the engine was made."""
+        """Restore a state; the model's weights must have been loaded before the engine was made."""
         for name in self._trained:
             for key in MOMENTS:
                 self._set(name, key, tensors[f"{key}.{name}"])
@@ -106,19 +113,21 @@ class ZeroEngine:
 
     @contextmanager
     def gathered_weights(self) -> Iterator[nn.Module]:
-        """The model as it was given, with all its weights: for the time of an evaluation each
-        worker holds them, for gathering each layer once a token would take far longer."""
+        """The model with all its weights, on every worker until the context ends.
+
+        Generation would otherwise gather every layer once per token, which takes far longer.
+        """
         from deepspeed import zero
 
-        shell = dict(self._shell.named_parameters())
+        gathered = dict(self._gathered_model.named_parameters())
         with torch.no_grad(), zero.GatheredParameters(list(self._names.values())):
             for name, param in self._names.items():
-                same = param.dtype == shell[name].dtype
-                shell[name].data = param.data if same else self._get(name, None)
+                same_dtype = param.dtype == gathered[name].dtype
+                gathered[name].data = param.data if same_dtype else self._get(name, None)
             try:
-                yield self._shell
+                yield self._gathered_model
             finally:
-                for param in shell.values():
+                for param in gathered.values():
                     param.data = param.data.new_empty(0)
 
     @property
@@ -127,7 +136,7 @@ class ZeroEngine:
         return state
 
     def _flats(self) -> list[Tensor]:
-        """This worker's parts of the masters, as flat tensors: what the optimizer really steps."""
+        """This worker's partitions of the masters, flat tensors that the optimizer updates."""
         zero = self._engine.optimizer
         flats: list[Tensor] = (
             zero.fp32_partitioned_groups_flat
@@ -140,9 +149,8 @@ class ZeroEngine:
     def _partitioned(self) -> bool:
         return bool(self._engine.zero_optimization_partition_weights())
 
-    def _make_moments(self) -> None:
-        """Zero moments, which DeepSpeed would make in the first step only: a loaded state needs
-        a place before it."""
+    def _init_moments(self) -> None:
+        """Allocate zero moments; DeepSpeed does so in the first step, too late for load_state."""
         from deepspeed.utils import lazy_init_hp_params_optimizer_state
 
         for index, flat in enumerate(self._flats()):
@@ -154,7 +162,7 @@ class ZeroEngine:
                 lazy_init_hp_params_optimizer_state(params, flat, self._steps)
 
     def _get(self, name: str, key: str | None) -> Tensor:
-        """The whole float32 master of a parameter, or a moment of it."""
+        """A copy of the full float32 master of a parameter (key None), or of its moment `key`."""
         from deepspeed import utils
 
         param = self._trained[name]
@@ -166,6 +174,7 @@ class ZeroEngine:
         return value.detach().clone()
 
     def _set(self, name: str, key: str | None, value: Tensor) -> None:
+        """Set the full float32 master of a parameter (key None), or its moment `key`."""
         from deepspeed import utils
 
         param: Any = self._trained[name]
@@ -176,7 +185,7 @@ class ZeroEngine:
             else:
                 utils.safe_set_full_optimizer_state(param, value, key)
             return
-        # The setters of the whole tensor fail where its size is no multiple of the workers'.
+        # The full-tensor setters fail if the size is not a multiple of the world size.
         size = param.ds_tensor.numel()
         padded = nn.functional.pad(value.flatten(), (0, size * self._world_size - value.numel()))
         part = padded[size * self._rank :][:size]
@@ -187,7 +196,7 @@ class ZeroEngine:
 
 
 class LossModule(nn.Module):
-    """The model with the step's loss on top, all within module calls, where stage 3 gathers."""
+    """Model and loss as one module: stage 3 gathers weights in hooks of module calls only."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -198,14 +207,17 @@ class LossModule(nn.Module):
 
 
 class LossHead(nn.Module):
-    """The head's loss as the call of a module that owns the weight, as stage 3 asks for: the
-    weight, tied or not, is then whole in the call and its gradient is reduced after it."""
+    """`head_loss` as a module that owns the weight, head_VD.
+
+    Stage 3 then gathers the weight, tied or not, for the call and reduces its gradient after it.
+    """
 
     def __init__(self, weight: nn.Parameter) -> None:
         super().__init__()
         self.weight = weight
 
     def forward(self, hidden: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        """hidden_ND, targets_N, weights_N -> loss []."""
         return head_loss(hidden, self.weight, targets, weights)
 
 
@@ -221,15 +233,15 @@ def _fused_adamw(params: Iterable[nn.Parameter], train: TrainConfig) -> torch.op
 
 
 def _deepspeed_config(
-    *, stage: int, offload: bool, narrow: bool, max_grad_norm: float
+    *, stage: int, offload: bool, is_bfloat16: bool, max_grad_norm: float
 ) -> dict[str, Any]:
     return {
         "train_micro_batch_size_per_gpu": 1,
-        # Gradients add up until we call step(), however many micro-batches a step has.
+        # Gradients accumulate until step() is called: steps differ in their micro-batches.
         "managed_gradient_accumulation": False,
         "gradient_clipping": max_grad_norm,
-        # Else a bfloat16 gradient that is not finite is stepped with in stage 2.
-        "bf16": {"enabled": narrow, "check_grad_overflow": True},
+        # Without the check, stage 2 steps with a bfloat16 gradient that is not finite.
+        "bf16": {"enabled": is_bfloat16, "check_grad_overflow": True},
         "data_types": {"grad_accum_dtype": "fp32"},
         "communication_data_type": "fp32",
         "zero_force_ds_cpu_optimizer": False,
@@ -242,7 +254,7 @@ def _deepspeed_config(
 
 
 def _start_deepspeed(device: torch.device) -> Any:
-    """Import DeepSpeed for `device`, in the process group there is or in one of this process."""
+    """Import DeepSpeed for `device`, in the existing process group or a new one of size 1."""
     if not dist.is_initialized():
         backend = "gloo" if device.type == "cpu" else "nccl"
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
@@ -252,12 +264,12 @@ def _start_deepspeed(device: torch.device) -> Any:
     from deepspeed.accelerator.cpu_accelerator import CPU_Accelerator
 
     class PlainCPU(CPU_Accelerator):
-        """Gloo and torch's own kernels: no operator is there to be compiled at the start."""
+        """Gloo and torch's kernels: without operator builders DeepSpeed compiles nothing."""
 
         def create_op_builder(self, op_name: str) -> None:
             return None
 
-    if device.type == "cpu":  # on a machine with GPUs DeepSpeed would take those
+    if device.type == "cpu":  # otherwise DeepSpeed picks a GPU where there is one
         set_accelerator(PlainCPU())
     import deepspeed
 
@@ -265,7 +277,7 @@ def _start_deepspeed(device: torch.device) -> Any:
 
 
 def _empty_copy(model: nn.Module) -> nn.Module:
-    """The modules of `model` with parameters of its types without elements."""
+    """A copy of the modules of `model` whose parameters keep their dtypes but have no elements."""
     empty = {
         id(p): nn.Parameter(p.detach().new_empty(0), requires_grad=False)
         for p in model.parameters()

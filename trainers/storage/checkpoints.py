@@ -23,6 +23,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from datasets_src.files import fsync_path, part_path
 from trainers.process.failpoints import fail_at
 from trainers.storage.manifest import DamageError, seal, verify
 
@@ -70,7 +71,7 @@ def save_checkpoint(
     """
     final = store / f"{step_name(step)}.{attempt}"
     assert NAME.fullmatch(final.name), final.name
-    part = store / f".{final.name}.{uuid.uuid4().hex[:8]}.part"
+    part = part_path(final, uuid.uuid4().hex[:8])
     try:
         part.mkdir(parents=True)
         _fill(part, step=step, attempt=attempt, write=write)
@@ -81,7 +82,7 @@ def save_checkpoint(
                 _quarantine(final, reason)
             part.rename(final)
             fail_at("after_rename", step=step)
-        _sync(store)
+        fsync_path(store)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(part, ignore_errors=True)
         raise _as_os_error(error) from error
@@ -160,10 +161,10 @@ def _fill(part: Path, *, step: int, attempt: str, write: Callable[[Path], None])
     write(part)
     fail_at("after_shard_write", step=step)
     for path in part.iterdir():
-        _sync(path)
+        fsync_path(path)
     fail_at("before_manifest", step=step)
     seal(part, step=step, attempt=attempt)
-    _sync(part)
+    fsync_path(part)
     fail_at("after_manifest", step=step)
 
 
@@ -199,11 +200,3 @@ def _as_os_error(error: OSError | SafetensorError) -> OSError:
     found = re.search(r"\(os error (\d+)\)", str(error))
     number = int(found[1]) if found else errno.EIO
     return OSError(number, f"{os.strerror(number)} ({error})")
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -5,15 +5,14 @@ push_files(storage, folder, "prepared/3f2a", marker="COMPLETE.json", content=des
 A marker: {"files": {"train.parquet": {"sha256": "9c56…", "size": 7200}}}
 """
 
-import hashlib
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from datasets_src.files import fsync_path, sha256_file, visible_files
 from trainers.storage.object_store import RemoteError, RemoteStorage
 
 
@@ -46,15 +45,9 @@ def part_directory(final: Path) -> Iterator[Path]:
         if final.exists():
             shutil.rmtree(final)
         part.rename(final)
-        _sync(final.parent)
+        fsync_path(final.parent)
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
-
-
-def visible_files(folder: Path) -> list[str]:
-    """Files at any depth but the hidden ones, which are locks and half-written files."""
-    found = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
-    return sorted(name for name in found if not any(p.startswith(".") for p in name.split("/")))
 
 
 def describe_files(folder: Path) -> bytes:
@@ -74,14 +67,4 @@ def file_names(marker: bytes) -> list[str]:
 
 
 def _describe(path: Path) -> dict[str, object]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"size": path.stat().st_size, "sha256": digest}
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    return {"size": path.stat().st_size, "sha256": sha256_file(path)}

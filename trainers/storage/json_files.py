@@ -10,20 +10,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from datasets_src.files import write_atomically
+
 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Replace `path` by `text` atomically: a reader sees the old file or the new one.
 
     `durable` waits for the disk, for what must survive a power cut.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with part.open("w", encoding="utf-8") as file:
+    with (
+        write_atomically(path, writer=str(os.getpid())) as part,
+        part.open("w", encoding="utf-8") as file,
+    ):
         file.write(text)
         file.flush()
         if durable:
             os.fsync(file.fileno())
-    part.replace(path)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -12,6 +12,8 @@ import uuid
 from pathlib import Path
 from typing import Protocol
 
+from datasets_src.files import fsync_path, part_path
+
 # Filesystems without hard links answer with one of these (FAT, SMB, most FUSE mounts of buckets).
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 # Filesystems whose directories cannot be flushed.
@@ -121,7 +123,7 @@ def _refuse_unless_gone(error: OSError) -> None:
 def _write_part(final: Path, data: bytes) -> Path:
     """The bytes on disk under a name of their own, beside the final one."""
     final.parent.mkdir(parents=True, exist_ok=True)
-    part = final.with_name(f".{final.name}.{uuid.uuid4().hex}.part")
+    part = part_path(final, uuid.uuid4().hex)
     try:
         _write_new(part, data)
     except OSError:
@@ -161,11 +163,7 @@ def _create_in_place(final: Path, data: bytes) -> bool:
 def _sync_directory(path: Path) -> None:
     """Make a new name survive a power cut, where directories can be flushed."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        fsync_path(path)
     except OSError as error:
         if error.errno not in NO_DIRECTORY_SYNC:
             raise

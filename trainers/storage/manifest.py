@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datasets_src.files import sha256_file
 from trainers.storage.json_files import write_text
 
 MANIFEST = "MANIFEST.json"
@@ -121,8 +122,7 @@ def _sha256(path: Path, *, use_known: bool = False) -> str:
     key = (status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns)
     if use_known and key in _known:
         return _known[key]
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = sha256_file(path)
     if now - status.st_ctime_ns > TICK_NS:
         _known[key] = digest
         if len(_known) > MAX_KNOWN:

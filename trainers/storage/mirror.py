@@ -16,6 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from datasets_src.files import visible_files
 from trainers.storage.checkpoints import NAME, damage, step_of
 from trainers.storage.folders import (
     DamagedError,
@@ -23,7 +24,6 @@ from trainers.storage.folders import (
     file_names,
     part_directory,
     push_files,
-    visible_files,
 )
 from trainers.storage.manifest import MANIFEST
 from trainers.storage.object_store import RemoteStorage

@@ -19,6 +19,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from datasets_src.errors import UserError
+from datasets_src.files import write_atomically
 from trainers.storage.errors import Fault, ObjectStore
 
 SCHEMES = ("s3", "abfs", "abfss", "az")
@@ -162,23 +163,20 @@ class RemoteStorage:
         """
         key = self._key(name)
         size = self._call(name, lambda: self._store.size(key))
-        local.parent.mkdir(parents=True, exist_ok=True)
-        part = local.with_name(f".{local.name}.{uuid.uuid4().hex}.part")
-        try:
-            with part.open("wb") as file:
+        with (
+            write_atomically(local, writer=uuid.uuid4().hex) as part,
+            part.open("wb") as file,
+        ):
 
-                def fetch(start: int) -> None:
-                    length = min(PART_BYTES, size - start)
-                    data = self._call(name, lambda: self._store.get(key, start, length))
-                    if len(data) != length:
-                        raise RemoteError(f"{self.root}/{name}: changed while it was read")
-                    os.pwrite(file.fileno(), data, start)
+            def fetch(start: int) -> None:
+                length = min(PART_BYTES, size - start)
+                data = self._call(name, lambda: self._store.get(key, start, length))
+                if len(data) != length:
+                    raise RemoteError(f"{self.root}/{name}: changed while it was read")
+                os.pwrite(file.fileno(), data, start)
 
-                _in_parallel(fetch, range(0, size, PART_BYTES))
-                os.fsync(file.fileno())
-            part.replace(local)
-        finally:
-            part.unlink(missing_ok=True)
+            _in_parallel(fetch, range(0, size, PART_BYTES))
+            os.fsync(file.fileno())
 
     def check(self) -> None:
         """Write, make and delete a file, as a run will: faults of access show before it starts.

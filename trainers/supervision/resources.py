@@ -11,7 +11,8 @@ import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 
 from datasets_src.errors import UserError
-from trainers.config.schema import Config, ScalingConfig
+from trainers.config.scaling_section import ScalingConfig
+from trainers.config.schema import Config
 from trainers.process.signals import StopSignal
 from trainers.supervision.ray_internals import draining_nodes, free_per_node
 

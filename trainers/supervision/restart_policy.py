@@ -11,6 +11,7 @@ from typing import Literal
 import ray
 
 from datasets_src.errors import UserError
+from trainers.process.machine import utc_now
 from trainers.process.signals import RunFailed
 from trainers.run.location import RunLocation
 from trainers.storage.json_files import append_jsonl
@@ -114,7 +115,7 @@ class RestartPolicy:
         append_jsonl(
             self._run_dir / FAULTS,
             {
-                "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "at": utc_now(),
                 "attempt": result.attempt,
                 "num_workers": num_workers,
                 "checkpoint_step": step,

@@ -13,6 +13,7 @@ import shutil
 import uuid
 from pathlib import Path
 
+from datasets_src.files import write_atomically
 from trainers.run.records import NAMES
 from trainers.run.scores import best_of, read_scores
 from trainers.storage.checkpoints import Checkpoint, damage, list_checkpoints
@@ -34,9 +35,8 @@ def branch_from(parent: Path, step: int, run_dir: Path) -> None:
         target = store / checkpoint.path.name
         if not target.exists():
             # The loop deletes .part folders, if we are killed before the rename.
-            part = store / f".{target.name}.{uuid.uuid4().hex[:8]}.part"
-            shutil.copytree(checkpoint.path, part, copy_function=_link)
-            part.rename(target)
+            with write_atomically(target, writer=uuid.uuid4().hex[:8]) as part:
+                shutil.copytree(checkpoint.path, part, copy_function=_link)
 
 
 def _to_copy(parent: Path, step: int) -> list[Checkpoint]:

@@ -11,13 +11,13 @@ A segment that has ended is never started again, however often the driver is kil
 one that only began resumes from its run's checkpoint. Needs no Ray.
 """
 
-import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from trainers.process.machine import utc_now
 from trainers.run.base_fingerprint import Files
 from trainers.run.scores import find_score
 from trainers.storage.checkpoints import step_name
@@ -285,8 +285,7 @@ class SweepController:
 
     def _append(self, row: dict[str, Any]) -> None:
         self._recorded.add(self._identity(row))
-        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        append_jsonl(self.directory / LEDGER, row | {"at": at})
+        append_jsonl(self.directory / LEDGER, row | {"at": utc_now()})
 
     def _identity(self, row: dict[str, Any]) -> tuple[Any, ...]:
         return tuple(row.get(key) for key in ("event", "key", "line", "rung"))

@@ -88,7 +88,7 @@ def _query_faults(wish: Wish, id: str, table: SqlTable, options: Options) -> Ite
     try:
         columns = table.columns(wish.sql.replace(options.placeholder, id))
     except QueryFault as fault:
-        yield f"options.prompts_file: the sql of group {wish.group} does not run ({fault}); mend it"
+        yield f"options.prompts_file: the sql of group {wish.group} does not run ({fault}); fix it"
         return
     if wish.family.form in ("prefix", "suffix") and not named:
         yield f"options.families.{wish.group}.affix: names no column; known: {', '.join(columns)}"

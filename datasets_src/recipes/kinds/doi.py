@@ -82,10 +82,12 @@ class Options(Section):
     min_similarity: float = Field(
         0.9, gt=0, le=1, description="of the titles cited and found, by edit distance"
     )
-    year_window: int = Field(1, ge=0, description="years between citation and work at the most")
+    year_window: int = Field(1, ge=0, description="maximum years between citation and work")
     require_all: bool = Field(True, description="leave out a sentence if any work is not found")
     min_words: int = Field(5, ge=1, description="a sentence with fewer says too little")
-    num_other_works: int = Field(4, ge=0, description="works of the paper beside those cited")
+    num_other_works: int = Field(
+        4, ge=0, description="works of the paper in addition to those cited"
+    )
     question_by: Literal["teacher", "template"] = Field(
         "teacher", description="who asks; a template puts the sentence into a frame"
     )

@@ -44,7 +44,7 @@ DEPENDS_ON = ("target",)
 PLACEHOLDERS: Mapping[str, Mapping[str, str]] = {}
 MUST_NAME: Mapping[str, tuple[str, ...]] = {}
 LICENSE = "Apache-2.0"  # IMPULSE's, as its README says
-# What cannot be said in other words: numbers, acronyms, words with digits within.
+# What has no synonym: numbers, acronyms, words that contain digits.
 _FIXED = re.compile(r"\b(?:\w*\d\w*|[^\W\d_a-zà-ÿ]{2,})\b")
 
 

@@ -4,7 +4,7 @@ files: [train.json]         questions of a context are gathered into one row
 {"passage": "Biografía \\nElvira Ribalta nació …", "questions": "1. ¿Dónde nació …?\\n2. ¿Qué …?"}
 
 The JSON itself is read, from disk or the Hub (`hub_dataset: PlanTL-GOB-ES/SQAC`): the loader script
-that stands beside it downloads from an address that is dead. Rows are grouped by article, so that
+in the same repository downloads from a dead address. Rows are grouped by article, so that
 its passages stay on one side of a split.
 """
 
@@ -48,7 +48,7 @@ class Options(Section):
     )
     titles: tuple[str, ...] = Field((), description="keep these articles; none: all")
     min_questions: int = Field(1, ge=1, description="contexts with fewer questions are left out")
-    max_questions: int = Field(10, ge=1, description="of a context the first so many are kept")
+    max_questions: int = Field(10, ge=1, description="questions kept per context, from the first")
     license: str | None = Field(None, description=f"of the set, if not {LICENSE}")
 
     @model_validator(mode="after")

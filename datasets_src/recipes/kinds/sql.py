@@ -40,7 +40,9 @@ class Options(Section):
     questions_columns: dict[str, str] = Field(
         default_factory=dict, description="question, id, group, split -> column of that file"
     )
-    max_questions: int | None = Field(None, ge=1, description="so many, drawn; null: all")
+    max_questions: int | None = Field(
+        None, ge=1, description="number of questions, drawn; null: all"
+    )
     schema_file: str = Field(min_length=1, description="text of the prompt that says what tables")
     database: str = Field(min_length=1, description="as data.task_options.database of text2sql")
     dialect: Dialect = Field("sqlite", description="dialect of the SQL")
@@ -83,7 +85,7 @@ def open_material(options: Options) -> Material:
         options.database, dialect=options.dialect, max_rows=1, limit_s=options.sql_limit_s
     )
     if not all(isinstance(row["question"], str) for row in questions):
-        raise UserError(f"{key}: {path}: a question is no text; mend or remove it")
+        raise UserError(f"{key}: {path}: a question is not text; fix or remove it")
     return Material(options, schema, questions, table)
 
 

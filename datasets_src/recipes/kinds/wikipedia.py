@@ -201,7 +201,7 @@ def _passages(sections: Sequence[Mapping[str, str]], options: Options) -> Iterat
 
 
 def _joined(parts: Sequence[str], max_words: int) -> Iterator[str]:
-    """As many parts together as stay within max_words; a longer one stands alone."""
+    """Parts joined up to max_words; a longer part is on its own."""
     held: list[str] = []
     for part in parts:
         if held and sum(len(p.split()) for p in (*held, part)) > max_words:
@@ -216,10 +216,10 @@ def _ask(passage: str, options: Options, desk: TeacherSession) -> tuple[str | No
     """The numbered questions and who asks; None where the teacher should and there is none."""
     if options.questions_by == "template":
         body = passage.split("\n", 1)[-1]
-        said = [s for line in body.split("\n") for s in split_sentences(line)]
-        told = [s for s in said if len(s.split()) >= MIN_STATEMENT_WORDS]
+        sentences = [s for line in body.split("\n") for s in split_sentences(line)]
+        statements = [s for s in sentences if len(s.split()) >= MIN_STATEMENT_WORDS]
         frame = JUDGED[options.language]
-        return _numbered([frame.format(s) for s in told[: options.num_questions]]), TEMPLATE
+        return _numbered([frame.format(s) for s in statements[: options.num_questions]]), TEMPLATE
     if not desk.has_teacher:
         return None, UNFILLED
     num = options.num_questions

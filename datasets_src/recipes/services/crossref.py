@@ -79,8 +79,8 @@ def _fault(error: BaseException) -> ServiceFault:
     if response is None or response.is_success:
         return ServiceFault(None, f"no list of works: {error!r:.200}")
     wait_s = max(0.0, retry_after_s(response.headers.get("retry-after", "")))
-    said = " ".join(response.text.split())[:200] or response.reason_phrase
-    return ServiceFault(response.status_code, said, retry_after_s=wait_s)
+    message = " ".join(response.text.split())[:200] or response.reason_phrase
+    return ServiceFault(response.status_code, message, retry_after_s=wait_s)
 
 
 def _response_of(error: BaseException | None) -> httpx2.Response | None:

@@ -48,8 +48,8 @@ def _process(client: httpx2.Client, url: str, path: Path) -> dict[str, str]:
     if response.status_code != 200:
         wait_s = retry_after_s(response.headers.get("retry-after", ""))
         busy_s = BUSY_WAIT_S if response.status_code == 503 else 0.0
-        said = " ".join(response.text.split())[:200] or response.reason_phrase
-        raise ServiceFault(response.status_code, said, retry_after_s=wait_s or busy_s)
+        message = " ".join(response.text.split())[:200] or response.reason_phrase
+        raise ServiceFault(response.status_code, message, retry_after_s=wait_s or busy_s)
     if "<TEI" not in response.text:
         raise ServiceFault(None, f"no TEI: {response.text!r:.80}")
     return {"tei": response.text}

@@ -1,4 +1,4 @@
-"""The works that a sentence cites, found one by one, and others of its paper to stand beside them.
+"""The works that a sentence cites, looked up one by one, and distractors from the same paper.
 
 search = Search(works=None, desk=desk, min_similarity=0.9, year_window=1)
 search.find(Reference("r1", "On newts", 2019, None))    Work("10.5555/n.1", ("On newts",), (2019,))
@@ -65,6 +65,6 @@ class Search:
             try:
                 work = self.find(paper.references[name])
             except NoAnswer:
-                continue  # it is told where it is cited; here another does as well
+                continue  # reported where it is cited; as a distractor another one does as well
             if work is not None:
                 yield work

@@ -22,9 +22,9 @@ def download(repo_id: str, name: str, *, revision: str | None, key: str) -> Path
     try:
         return Path(hf_hub_download(repo_id, name, repo_type="dataset", revision=revision))
     except (HfHubHTTPError, LocalEntryNotFoundError, httpx2.HTTPError, OSError) as error:
-        said = str(error).strip().split("\n")[0]
+        message = str(error).strip().split("\n")[0]
         raise UserError(
-            f"{key}: {name} of the dataset {repo_id} cannot be read ({said}); see which files"
+            f"{key}: {name} of the dataset {repo_id} cannot be read ({message}); see which files"
             f" https://huggingface.co/datasets/{repo_id}/tree/{revision or 'main'} holds, or give"
             " files on your disk by options.files"
         ) from None

@@ -40,7 +40,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class BatchQuery:
-    """A query where it stands: `id` is its own over all batches, `value` what it is parsed into."""
+    """A query: `id` is unique over all batches, `value` is what it is parsed into."""
 
     id: str
     value: Mapping[str, Any]
@@ -62,7 +62,7 @@ def read_batches(given: Sequence[str], *, key: str) -> list[BatchQuery]:
         for number, row in enumerate(read_rows(path, key=key), start=1)
     ]
     ids = Counter(_id(row) for _, row in places)
-    # Ids that several batches use are told apart by their place.
+    # Ids that several batches use are made unique by their place.
     return [
         _query(_id(row) if _id(row) and ids[_id(row)] == 1 else place, row) for place, row in places
     ]

@@ -27,7 +27,7 @@ class Family(Section):
 
     form: Literal["copy", "prefix", "suffix", "rewrite"] = "rewrite"
     affix: str = Field("", description="what a prefix or suffix says, with {columns} of the query")
-    max_values: int = Field(3, ge=1, description="values of a column that it lists at the most")
+    max_values: int = Field(3, ge=1, description="maximum number of values it lists per column")
 
 
 class Options(Section):

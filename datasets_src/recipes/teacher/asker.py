@@ -33,7 +33,7 @@ class ServiceDown(RuntimeError):
 class ServiceClient:
     """Blocking and thread-safe; the same request is never under way twice.
 
-    `most` says what a request may use at the most, `used` what a reply has used.
+    `most` is an upper bound of what a request uses, `used` is what a reply has used.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class ServiceClient:
         name, status = self.service.name, fault.status
         if status in STOPPING_STATUS:
             raise UserError(
-                f"{name}: {fault}; check its address and its key, and the same command goes on"
+                f"{name}: {fault}; check address and key, then run the same command to resume"
             ) from fault
         if status is not None and status < 500 and status not in (408, 429):
             raise NoAnswer(f"refused by {name} ({status})", fault.detail) from fault

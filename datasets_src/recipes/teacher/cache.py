@@ -29,7 +29,7 @@ def request_key(service: str, request: Mapping[str, Any]) -> str:
 
 
 class ReplyCache:
-    """The replies of one build. In memory is only where each of them stands in the file."""
+    """The replies of one build. Memory holds only their offsets in the file."""
 
     def __init__(self, path: Path) -> None:
         """Open or make the file. UserError: another process builds with it."""
@@ -104,7 +104,7 @@ class ReplyCache:
         return json.loads(os.pread(self._file, length, start))
 
     def _read_places(self) -> int:
-        """Where each whole line stands; what a kill left behind the last of them is cut off."""
+        """Read the offset of each whole line; truncate what a kill left after the last of them."""
         end = 0
         with self._path.open("rb") as file:
             for line in file:

@@ -48,7 +48,7 @@ class TeacherConfig(Section):
     model: str = Field("", description="name of the model at the endpoint")
     api_key_env: str | None = Field(None, description="environment variable that holds the key")
     temperature: float | None = Field(0.7, ge=0, description="of sampling; null: the server's")
-    max_new_tokens: int = Field(512, ge=1, description="tokens of an answer at the most")
+    max_new_tokens: int = Field(512, ge=1, description="maximum tokens of an answer")
     sampling_seed: int = Field(42, ge=0, description="seed sent with each request")
     extra_body: dict[str, Any] = Field(default_factory=dict, description="more keys of a request")
     structured: Literal["json_schema", "json_object", "none"] = Field(
@@ -119,8 +119,8 @@ class ChatClient:
         except httpx2.InvalidURL as error:
             raise UserError(f"teacher.base_url: {self._url}: {error}; write https://…/v1") from None
         except httpx2.HTTPError as error:
-            said = str(error) or type(error).__name__
-            raise ServiceFault(None, f"{self._url}: {said}") from error
+            message = str(error) or type(error).__name__
+            raise ServiceFault(None, f"{self._url}: {message}") from error
         if response.status_code != 200:
             raise _fault_of(response)
         try:
@@ -132,13 +132,13 @@ class ChatClient:
 def _fault_of(response: httpx2.Response) -> ServiceFault:
     try:
         error = response.json()["error"]
-        said, code = str(error.get("message", error)), str(error.get("code", ""))
+        message, code = str(error.get("message", error)), str(error.get("code", ""))
     except (ValueError, LookupError, TypeError, AttributeError):
-        said, code = response.text, ""
-    said = " ".join(said.split())[:200]
-    status = 402 if NO_MONEY in (code, said) else response.status_code
+        message, code = response.text, ""
+    message = " ".join(message.split())[:200]
+    status = 402 if NO_MONEY in (code, message) else response.status_code
     wait_s = max(0.0, retry_after_s(response.headers.get("retry-after", "")))
-    return ServiceFault(status, said or response.reason_phrase, retry_after_s=wait_s)
+    return ServiceFault(status, message or response.reason_phrase, retry_after_s=wait_s)
 
 
 def _kept(reply: Any) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def _kept(reply: Any) -> dict[str, Any]:
 
 
 def most_of(request: Mapping[str, Any]) -> Usage:
-    """The tokens that a request may use at the most."""
+    """Upper bound of the tokens that a request may use."""
     num_chars = sum(len(m["content"]) for m in request["body"]["messages"])
     return Usage(int(num_chars / CHARS_PER_TOKEN), request["body"]["max_tokens"])
 
@@ -186,6 +186,6 @@ def read_answer(
         value = json.loads(fenced[1] if fenced else text)
         jsonschema.validate(value, schema)
     except (ValueError, jsonschema.ValidationError) as error:
-        said = error.message if isinstance(error, jsonschema.ValidationError) else str(error)
-        raise NoAnswer("not the JSON asked for", f"{said[:100]}: {text[:100]}") from error
+        reason = error.message if isinstance(error, jsonschema.ValidationError) else str(error)
+        raise NoAnswer("not the JSON asked for", f"{reason[:100]}: {text[:100]}") from error
     return Answer(text, value)

@@ -42,7 +42,7 @@ class OpenDesk:
     def has_teacher(self) -> bool:
         return self._teacher is not None
 
-    def told(self) -> str:
+    def usage(self) -> str:
         """What the teacher has used so far, over all starts of the build."""
         asker = self._askers.get(TEACHER_SERVICE)
         return str(asker.meter) if asker else ""

@@ -71,7 +71,7 @@ class Meter:
 
     @contextmanager
     def reserve(self, most: Usage) -> Iterator[Callable[[Usage], None]]:
-        """Within the block `most` counts as used, behind it what the block was told.
+        """Within the block `most` is reserved; after it, what the block reported is counted.
 
         UserError: even with no other call under way it would pass the cap.
         """
@@ -94,7 +94,7 @@ class Meter:
             self.num_answers += 1
 
     def _fault(self, usage: Usage) -> str:
-        """Which cap so much would pass."""
+        """Which cap the usage would exceed."""
         prices = self.prices
         caps = [
             ("max_price", prices.max_price, prices.of(usage), prices.of(self.used)),
@@ -105,7 +105,7 @@ class Meter:
                 return (
                     f"teacher.{name}: the cap of {cap:,g} is reached: {used:,.6g} used by"
                     f" {self.num_answers:,} answers, all kept, and the next may pass it; raise it,"
-                    f" e.g. {name}={_raised(cap, wanted):g}, and the same command goes on"
+                    f" e.g. {name}={_raised(cap, wanted):g}, then run the same command to resume"
                 )
         return ""
 

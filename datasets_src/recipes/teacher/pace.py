@@ -1,4 +1,4 @@
-"""How fast a service is asked, over all threads: so many requests and tokens a minute.
+"""The rate limit of a service, over all threads: requests and tokens per minute.
 
 pace = Pace(requests_per_minute=600, tokens_per_minute=200_000)
 pace.wait(1_200, stop)          returns when a request of 1,200 tokens may be sent

@@ -78,7 +78,7 @@ class PromptBook:
         return [*messages, {"role": "user", "content": fill(prompt, fields)}]
 
     def _shown(self, prompt: Prompt, fields: Fields) -> Sequence[Fields]:
-        """The first so many examples; those that match the question, where some do."""
+        """The first examples, up to their number; those that match the question, if some do."""
         examples = self._examples[prompt.model_dump_json()]
         name = prompt.examples_match
         if name is not None:

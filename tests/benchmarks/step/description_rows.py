@@ -1,4 +1,4 @@
-"""A minimal task for the prepare benchmark: rewrite a species description as a prompt asks.
+"""A minimal task for benchmarks: rewrite a species description as the prompt requests.
 
 {"id": "17-a2", "prompt": "Añade la clase", "description": "Es un urodelo de …", "science": "…",
  "context": "[{\"class\": \"Amphibia\"}]", "target": "Es una salamandra …"}
@@ -23,18 +23,18 @@ STOP: tuple[str, ...] = ()
 
 
 class Options(Section):
-    """None."""
+    """This task has no options."""
 
 
 def load(rows: Iterable[Mapping[str, Any]], options: Options) -> Iterator[Example]:
-    """One example a row; a group is a species."""
+    """One example per row; a group is a species."""
     for row in rows:
         inputs = {name: str(row[name]) for name in FIELDS if name != "target"}
         yield Example(row["id"], row["group"], inputs, str(row["target"]), row["split"])
 
 
 def to_text(example: Example) -> tuple[str, str]:
-    """The texts under headings, and the target."""
+    """The prompt with its texts under headings, and the target."""
     given = example.inputs
     prompt = (
         f"### Prompt:::\n\n{given['prompt']}\n\n### Descripcion a adaptar:::\n\n"
@@ -50,10 +50,10 @@ def to_messages(example: Example) -> list[Message]:
 
 
 def score(example: Example, reply: str) -> dict[str, float]:
-    """Equal but for space around it."""
+    """Exact match, ignoring surrounding whitespace."""
     return {"exact_match": float(reply.strip() == example.target.strip())}
 
 
 def why(example: Example, reply: str, scores: Mapping[str, float]) -> str:
-    """Whether it is the target."""
+    """The reason for a score of 0."""
     return "" if scores[METRIC] == 1 else "another text"

@@ -1,8 +1,8 @@
-"""The models the step is measured on, their useful work, and what the machine can do at most.
+"""The models of the step's benchmarks, their useful FLOPs, and the machine's peak.
 
-make_base(SHAPES["2b"], folder)                    random weights in bfloat16, on disk
-useful_flops(SHAPES["2b"], rows, LoraMethod())     of one step as we take it
-matmul_peak(torch.bfloat16)                        FLOP/s of the fastest of large products
+make_base(SHAPES["2b"], folder)              # random weights in bfloat16, on disk
+useful_flops(SHAPES["2b"], pack_step(rows))  # of one step as we take it
+matmul_peak(torch.bfloat16)                  # FLOP/s of the fastest large product
 """
 
 import time
@@ -23,7 +23,7 @@ LORA_RANK = 16
 
 @dataclass(frozen=True)
 class Shape:
-    """A Llama of the family's shapes."""
+    """Sizes of a Llama model."""
 
     hidden: int
     intermediate: int
@@ -35,14 +35,14 @@ class Shape:
 SHAPES = {
     # 13 M parameters in the layers and 4 M in the head.
     "small": Shape(hidden=512, intermediate=1376, layers=4, heads=8, vocab=8_000),
-    # 4 of Salamandra-2b's 24 layers, and of its 256,000 pieces the same share, so that the head
-    # has the part of the work it has in the whole model.
+    # 4 of Salamandra-2b's 24 layers, and the same fraction of its 256,000 pieces, so that the head
+    # has the share of the work that it has in the full model.
     "2b": Shape(hidden=2048, intermediate=5440, layers=4, heads=16, vocab=42_666),
 }
 
 
 def make_base(shape: Shape, folder: Path) -> int:
-    """Write a base with random weights beside the tokenizer in `folder`; bytes of its weights."""
+    """Save a base with random weights to the tokenizer's `folder`; returns the weights' bytes."""
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=shape.vocab,
@@ -58,7 +58,7 @@ def make_base(shape: Shape, folder: Path) -> int:
 
 
 def pack_step(rows: Sequence[TokenizedExample]) -> list[PackedBatch]:
-    """The micro-batches that a step of ours makes of `rows`."""
+    """The micro-batches of our step on `rows`."""
     train = TrainConfig()
     batches = cut_step(
         rows,
@@ -70,11 +70,11 @@ def pack_step(rows: Sequence[TokenizedExample]) -> list[PackedBatch]:
 
 
 def useful_flops(shape: Shape, batches: Sequence[PackedBatch]) -> float:
-    """What packed tokens need: nothing recomputed, no gradient of frozen weights.
+    """FLOPs that the packed tokens need, without recomputation or gradients of frozen weights.
 
-    Forward 2 a weight and token, backward 2 for the input's gradient (the first layer's q, k and
-    v need none) and 2 more for an adapter's own; attention 4 a query-key pair and channel, twice
-    that backward; the head where a target stands.
+    Per weight and token, 2 forward, 2 backward for the gradient of the input (which the first
+    layer's q, k and v do not need) and 2 more for an adapter's own gradient; attention 4 per
+    query-key pair and channel, twice that backward; the head at loss positions only.
     """
     h, i = shape.hidden, shape.intermediate
     sides = [*[(h, h)] * 4, *[(h, i)] * 3]  # q k v o, gate up down
@@ -92,9 +92,9 @@ def useful_flops(shape: Shape, batches: Sequence[PackedBatch]) -> float:
 
 
 def matmul_peak(dtype: torch.dtype) -> tuple[float, float]:
-    """FLOP of the fastest of several large products, a wall second and a CPU second.
+    """FLOPs of the fastest of several large products per wall second and per CPU second.
 
-    On all of torch's threads. The second says more where other processes use the cores.
+    On all of torch's threads. The latter is the better measure if other processes use the cores.
     """
     by_wall = by_cpu = 0.0
     for m, k, n in ((2048, 2048, 2048), (4096, 2048, 5440), (4096, 5440, 2048)):

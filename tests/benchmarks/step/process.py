@@ -1,11 +1,10 @@
-"""A side in a process of its own, which takes a step when it is told to.
+"""One side of a benchmark in its own process, driven by commands on stdin.
 
     python -m tests.benchmarks.step.process ours BASE_DIR bfloat16 STEPS_FILE
 
-Commands on stdin, one a line, each answered by one line of JSON on stdout: `load`; `step 3` (the
-cost of the fourth step of the file); `pss`; `exit`. So the sides take
-turns, CPU seconds and memory are those of one side, and nothing that one does to its process
-reaches the other.
+Commands, one per line, each answered by one line of JSON on stdout: `load`; `step 3` (the cost of
+the fourth step in the file); `pss`; `exit`. So sides run in turn, CPU seconds and memory are those
+of one side, and no side's process state affects another.
 """
 
 import ctypes
@@ -27,11 +26,11 @@ ENVIRONMENT = {
 
 
 class SideProcess:
-    """The parent's end."""
+    """The parent's handle on a side's process."""
 
     def __init__(self, side: str, base_dir: Path, dtype: str, steps_file: Path) -> None:
         self.log = base_dir / f"{side}-{dtype}-{steps_file.stem}.log"
-        # Threads wait for each other as in a run; a process without work sleeps all the same.
+        # OpenMP's default wait policy, as in a run; an idle process sleeps anyway.
         inherited = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
         self.child = subprocess.Popen(
             [sys.executable, "-m", __spec__.name, side, base_dir, dtype, steps_file],
@@ -44,22 +43,24 @@ class SideProcess:
         )
 
     def ask(self, command: str) -> dict[str, Any]:
-        """Send a command and wait for its answer."""
+        """Send a command and return its answer."""
         assert self.child.stdin is not None and self.child.stdout is not None
         print(command, file=self.child.stdin, flush=True)
         answer = self.child.stdout.readline()
         if not answer:
             tail = self.log.read_text()[-2000:]
-            raise RuntimeError(f"{self.log.stem} ended at {command!r}:\n{tail}")
+            raise RuntimeError(
+                f"{self.log.stem}: process exited during {command!r}; its log ends with:\n{tail}"
+            )
         return dict(json.loads(answer))
 
     def close(self) -> None:
-        """Let the process end, and wait for it."""
+        """End the process and wait for it."""
         self.child.communicate("exit\n")
 
 
 def kib(path: str, key: str) -> int:
-    """A number of kB in a file of /proc."""
+    """The value in kB of a key in a file of /proc."""
     for line in Path(path).read_text().splitlines():
         if line.startswith(f"{key}:"):
             return int(line.split()[1])
@@ -67,7 +68,7 @@ def kib(path: str, key: str) -> int:
 
 
 def serve(side_name: str, base_dir: Path, dtype: str, steps_file: Path) -> None:
-    """Answer commands until `exit`. Whatever libraries print goes to the log."""
+    """Answer commands until `exit`; what libraries print goes to the log."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     import torch
@@ -86,17 +87,17 @@ def serve(side_name: str, base_dir: Path, dtype: str, steps_file: Path) -> None:
             break
         if command == "load":
             side = open_side(side_name, base_dir, getattr(torch, dtype))
-            # Mapped weights count once they are read; the step shall not be charged with them.
+            # Mapped weights count once they are read; they are read now, not in the first step.
             for weight in side.model.parameters():
                 weight.detach().sum()
-            Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew
+            Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, the peak
             loaded_kib = kib("/proc/self/status", "VmRSS")
         elif command == "step":
             assert side is not None
             answer = asdict(side.step(steps[int(numbers[0])]))
             answer["peak_mib"] = (kib("/proc/self/status", "VmHWM") - loaded_kib) / 1024
         else:
-            # What the allocator keeps of a step's activations goes back first.
+            # Return what the allocator keeps of a step's activations to the system.
             ctypes.CDLL(None).malloc_trim(0)
             answer["pss_mib"] = kib("/proc/self/smaps_rollup", "Pss") / 1024
         print(json.dumps(answer), file=answers, flush=True)

@@ -1,8 +1,8 @@
-"""The rows that the step is measured on, tokenised, and the steps they make.
+"""Tokenised rows for the step's benchmarks, and steps drawn from them.
 
-rows = Rows.load(folder)      writes a tokenizer of 8,000 pieces into `folder`
-rows.text2sql                 BioSenda's 153 rows through our task, the schema in every prompt
-rows.descriptions[order]      every fourth of 2,200 inputs, 9 rows each: 3 wordings of 3 texts
+rows = Rows.load(folder)      # also writes a tokenizer of 8,000 pieces to `folder`
+rows.text2sql                 # BioSenda's 153 rows through our task, the schema in every prompt
+rows.descriptions[order]      # every fourth of 2,200 inputs, 9 rows each: 3 wordings of 3 texts
 
 Where the real data are absent: the shipped text-to-SQL rows, and descriptions of invented words.
 """
@@ -46,7 +46,7 @@ Step = list[TokenizedExample]
 
 @dataclass(frozen=True)
 class Rows:
-    """Tokenised rows; those of descriptions by the order of the prompt's fields, in groups."""
+    """Tokenised rows; descriptions are in groups, by the order of the prompt's fields."""
 
     source: str
     text2sql: Step
@@ -54,7 +54,7 @@ class Rows:
 
     @classmethod
     def load(cls, folder: Path) -> "Rows":
-        """Read the rows, train a tokenizer on them, tokenise."""
+        """Read the rows, train a tokenizer on them, and tokenise them."""
         is_real = BIOSENDA.is_dir()
         sql = sql_texts("biosenda_text2sql" if is_real else "quickstart")
         groups = real_groups() if is_real else invented_groups()
@@ -85,7 +85,7 @@ class Rows:
 
 
 def sql_texts(config_name: str, split: str | None = None) -> list[tuple[str, str]]:
-    """Prompts and completions of a text2sql config of ours, in the plain form; of one split."""
+    """Plain (prompt, completion) pairs of a text2sql config, of one split or of all."""
     data = load_config(ROOT / f"jobs/configs/{config_name}.yaml")[0].data
     task, path = load_task(data.task), Path(data.train_file)
     rows = map_rows(
@@ -103,8 +103,8 @@ def sql_texts(config_name: str, split: str | None = None) -> list[tuple[str, str
 def real_groups() -> list[list[dict[str, str]]]:
     """Every fourth of the 2,200 inputs in 9 rewordings.
 
-    No targets of these rows are public; here each is its text, which is what the authors' recipe
-    makes of a quarter of the prompts. So a target has the length of a real one.
+    The targets of these rows are not public. Here each target is its row's text, as in a quarter of
+    the prompts of the authors' recipe, so that targets have realistic lengths.
     """
     species = {
         str(row["idtaxon"]): row
@@ -115,7 +115,7 @@ def real_groups() -> list[list[dict[str, str]]]:
 
 
 def invented_groups() -> list[list[dict[str, str]]]:
-    """220 inputs of invented words, of like lengths, in 9 rewordings."""
+    """220 inputs of invented words and similar lengths, in 9 rewordings."""
     draw = random.Random(0)
     words = ["".join(draw.choices("aeilnorstáé", k=draw.randint(2, 9))) for _ in range(20_000)]
 
@@ -160,10 +160,10 @@ def is_short(group: Step) -> bool:
 
 
 def draw_steps(units: Sequence[Step], *, units_a_step: int, num_steps: int) -> list[Step]:
-    """Of 101 random steps the `num_steps` whose padded and packed sizes are nearest to the means.
+    """Of 101 random steps, the `num_steps` with padded and packed sizes nearest to the means.
 
-    A few steps can be afforded, and one with an unusually long row, or one whose rows share
-    unusually much, says little about a run.
+    There is time for a few steps only, and one with an unusually long row or unusually long shared
+    prefixes is not representative of a run.
     """
     draw = random.Random(0)
     steps = [[row for unit in draw.sample(units, units_a_step) for row in unit] for _ in range(101)]
@@ -173,12 +173,12 @@ def draw_steps(units: Sequence[Step], *, units_a_step: int, num_steps: int) -> l
 
 
 def padded_size(step: Step) -> int:
-    """Tokens of the step's rows, each as long as the longest."""
+    """Tokens of the step's rows, padded to the longest."""
     return len(step) * max(len(row.input_ids) for row in step)
 
 
 def packed_size(step: Step) -> int:
-    """Tokens of the step's rows, each distinct prefix once."""
+    """Tokens of the step's rows, with each distinct prefix counted once."""
     rows = [step[i].input_ids for i in sort_rows([row.input_ids for row in step])]
     return trie_size([len(row) for row in rows], shared_lengths(rows), min_share=8)
 
@@ -186,8 +186,8 @@ def packed_size(step: Step) -> int:
 def relabel(steps: Sequence[Step], vocab_size: int) -> list[Step]:
     """The same rows with ids spread at random over a larger vocabulary; special tokens stay."""
     first = len(SPECIAL_TOKENS)
-    places = np.random.default_rng(0).permutation(np.arange(first, vocab_size))
-    new = [*range(first), *places[: VOCAB_SIZE - first].tolist()]
+    new_ids = np.random.default_rng(0).permutation(np.arange(first, vocab_size))
+    new = [*range(first), *new_ids[: VOCAB_SIZE - first].tolist()]
     return [
         [
             TokenizedExample(r.id, r.group, tuple(new[i] for i in r.input_ids), r.prompt_len)
@@ -198,7 +198,7 @@ def relabel(steps: Sequence[Step], vocab_size: int) -> list[Step]:
 
 
 def write_steps(steps: Sequence[Step], path: Path) -> None:
-    """As JSON, for another process."""
+    """Save steps as JSON, for another process."""
     path.write_text(json.dumps([[[r.input_ids, r.prompt_len] for r in step] for step in steps]))
 
 

@@ -1,12 +1,12 @@
-"""One optimizer step of ours and of its peer, `trl.SFTTrainer`, each with its cost.
+"""One optimizer step by us or by our peer, `trl.SFTTrainer`, with its cost.
 
-side = open_side("ours", base_dir, dtype)      or "trl_default", "trl_best"
+side = open_side("ours", base_dir, dtype)      # or "trl_default", "trl_best"
 side.step(rows) == Cost(cpu_s=4.1, wall_s=2.1, loss=1.87)
 
-Both start from a base of the same dtype on disk with LoRA r16 on the seven projections. Inside the
-timing: from tokenised rows in memory to updated weights. For TRL that is from the start of the
-epoch to the end of its one step: data loader, collator, forward, backward, clipping, AdamW;
-building the trainer and preparing (packing) its dataset are outside.
+Both start from the same base on disk, in the same dtype, with LoRA r16 on the seven projections.
+Timed is the way from tokenised rows in memory to updated weights. For TRL that is from the start of
+the epoch to the end of its one step: data loader, collator, forward, backward, clipping, AdamW.
+Building the trainer and preparing (packing) its dataset are not counted.
 """
 
 import time
@@ -29,17 +29,17 @@ from trainers.step.packing import num_target_tokens, pack
 from trainers.step.train_step import DataParallelEngine, train_step
 
 LEARNING_RATE = 2e-5  # TRL's default
-# TRL as it comes (mixed precision, gradient checkpointing, padded), but for two things it has to
-# be told: how many rows a step has, and to leave them whole.
+# TRL's defaults (mixed precision, gradient checkpointing, padding) except for the number of rows
+# per step and no truncation.
 TRL_DEFAULT: dict[str, Any] = {"max_length": None}
-# The fastest of its settings that was found here: no checkpointing, rows packed best-fit into
-# bins of the longest row, one bin at a time. Longer bins need a dense mask and are slower.
+# The fastest setting of TRL found: no checkpointing, rows packed best-fit into bins of the longest
+# row's length, one bin at a time. Longer bins need a dense mask and are slower.
 TRL_BEST: dict[str, Any] = {"packing": True, "gradient_checkpointing": False}
 
 
 @dataclass(frozen=True)
 class Cost:
-    """CPU seconds of the whole process, wall seconds, and the loss, by which sides are compared."""
+    """CPU seconds of the whole process, wall seconds, and the loss, to check a side by."""
 
     cpu_s: float
     wall_s: float
@@ -56,14 +56,14 @@ class Side(Protocol):
 
 
 def open_side(name: str, base_dir: Path, dtype: torch.dtype, device: str = "cpu") -> Side:
-    """The side of that name, its base loaded."""
+    """The named side, with its base loaded."""
     if name == "ours":
         return Ours(base_dir, dtype, device)
     return Peer(base_dir, dtype, device, best=name == "trl_best")
 
 
 class Stopwatch:
-    """CPU and wall seconds since it was made."""
+    """CPU and wall seconds since construction."""
 
     def __init__(self) -> None:
         self._wait()
@@ -106,7 +106,7 @@ class Ours:
 
 
 class Peer:
-    """A new SFTTrainer for each step, on one model: so the step has exactly the rows given."""
+    """A new SFTTrainer per step on the same model, so that a step has exactly the given rows."""
 
     def __init__(self, base_dir: Path, dtype: torch.dtype, device: str, *, best: bool) -> None:
         transformers_logging.set_verbosity_error()
@@ -119,14 +119,15 @@ class Peer:
         )
 
     def settings(self, rows: list[TokenizedExample]) -> dict[str, Any]:
-        """What differs between the default and the best setting."""
+        """SFTConfig arguments that differ between the default and the best setting."""
         if not self.best:
             return {**TRL_DEFAULT, "per_device_train_batch_size": len(rows)}
         return {
             **TRL_BEST,
             "max_length": max(len(row.input_ids) for row in rows),
             "per_device_train_batch_size": 1,
-            "gradient_accumulation_steps": len(rows),  # at most; the step ends with the bins
+            # An upper bound: the step ends after the last bin.
+            "gradient_accumulation_steps": len(rows),
         }
 
     def step(self, rows: list[TokenizedExample]) -> Cost:
@@ -173,6 +174,6 @@ class Peer:
 
 
 def labelled(row: TokenizedExample) -> dict[str, list[int]]:
-    """A row as TRL takes it when it is tokenised."""
+    """A tokenised row in TRL's format."""
     ids = list(row.input_ids)
     return {"input_ids": ids, "labels": [-100] * row.prompt_len + ids[row.prompt_len :]}

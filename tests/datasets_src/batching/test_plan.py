@@ -1,11 +1,11 @@
-"""The batch plan: each row once an epoch, micro-batches within the budget and of like cost."""
+"""The batch plan: each row once per epoch, micro-batches within the budget and of similar cost."""
 
 import random
 from itertools import chain
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets_src.batching.plan import cut_step, plan_run, prefix_units, share_out
@@ -13,14 +13,15 @@ from datasets_src.types import StepPlan, TokenizedExample
 
 
 def plan_of(num_rows: int, **changed: object) -> list[StepPlan]:
-    settings = {"seed": 1, "num_epochs": 2, "max_steps": -1, "train_batch_size": 8} | changed
-    return plan_run(num_rows, **settings)  # type: ignore[arg-type]
+    arguments = {"seed": 1, "num_epochs": 2, "max_steps": -1, "train_batch_size": 8} | changed
+    return plan_run(num_rows, **arguments)  # type: ignore[arg-type]
 
 
 def examples(rows: list[list[int]]) -> list[TokenizedExample]:
     return [TokenizedExample(str(i), str(i), tuple(ids), 1) for i, ids in enumerate(rows)]
 
 
+@settings(deadline=None)
 @given(
     num_rows=st.integers(1, 60),
     seed=st.integers(0, 9),
@@ -28,7 +29,7 @@ def examples(rows: list[list[int]]) -> list[TokenizedExample]:
     batch=st.integers(1, 9),
     group_size=st.sampled_from([None, 2, 3]),
 )
-def test_every_row_exactly_once_an_epoch(
+def test_every_row_occurs_once_per_epoch(
     num_rows: int, seed: int, epochs: int, batch: int, group_size: int | None
 ) -> None:
     draw = random.Random(seed)
@@ -60,6 +61,7 @@ def test_grouped_rows_stay_together_in_another_order_each_epoch() -> None:
 rows_of = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=30), min_size=1, max_size=20)
 
 
+@settings(deadline=None)
 @given(rows=rows_of, workers=st.integers(1, 4), limit=st.integers(30, 200), share=st.integers(1, 9))
 def test_micro_batches_hold_each_row_once_within_the_budget(
     rows: list[list[int]], workers: int, limit: int, share: int
@@ -73,7 +75,7 @@ def test_micro_batches_hold_each_row_once_within_the_budget(
 
 
 def worker_rows(rows: list[TokenizedExample], *, workers: int, limit: int = 200) -> list[list[int]]:
-    """The numbers of each worker's rows of a step."""
+    """For each worker, the numbers of its rows of a step."""
     cut = cut_step(rows, num_workers=workers, max_tokens=limit, min_share=3)
     shares = share_out([batch.num_tokens for batch in cut], workers)
     return [[int(row.id) for i in share for row in cut[i].rows] for share in shares]
@@ -87,10 +89,11 @@ def test_each_row_of_a_step_goes_to_one_worker(num_rows: int, workers: int) -> N
     taken = worker_rows(rows, workers=workers)
     assert len(taken) == workers
     assert sorted(chain(*taken)) == list(range(num_rows))
-    # A worker is idle only where there are not enough rows.
+    # A worker is idle only if there are too few rows.
     assert sum(map(bool, taken)) == min(num_rows, workers)
 
 
+@settings(deadline=None)
 @given(
     lengths=st.lists(st.integers(1, 30), min_size=1, max_size=40),
     seed=st.integers(0, 2**32 - 1),
@@ -101,7 +104,7 @@ def test_each_row_of_a_step_goes_to_one_worker(num_rows: int, workers: int) -> N
     parts=st.lists(st.tuples(st.integers(1, 12), st.integers(1, 5)), max_size=6),
     last_workers=st.integers(1, 5),
 )
-def test_parts_resumed_anywhere_by_any_workers_are_the_undisturbed_run(
+def test_a_run_resumed_anywhere_at_any_world_size_equals_the_uninterrupted_run(
     lengths: list[int],
     seed: int,
     epochs: int,
@@ -114,7 +117,7 @@ def test_parts_resumed_anywhere_by_any_workers_are_the_undisturbed_run(
     ids = [[(i * k) % 3 for k in range(length)] for i, length in enumerate(lengths)]
     rows = examples(ids)
 
-    def plan() -> list[StepPlan]:  # each part makes its own, as a new process does
+    def plan() -> list[StepPlan]:  # each part plans again, as a new process does
         return plan_of(
             len(rows),
             seed=seed,
@@ -136,7 +139,7 @@ def test_parts_resumed_anywhere_by_any_workers_are_the_undisturbed_run(
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
-def test_there_are_as_many_micro_batches_as_workers_if_memory_allows(workers: int) -> None:
+def test_one_micro_batch_per_worker_if_memory_allows(workers: int) -> None:
     rows = [[0] * 500 + [i] * 20 for i in range(18)]
     cut = cut_step(examples(rows), num_workers=workers, max_tokens=4096, min_share=8)
     assert [batch.num_tokens for batch in cut] == [500 + 20 * 18 // workers] * workers
@@ -145,7 +148,7 @@ def test_there_are_as_many_micro_batches_as_workers_if_memory_allows(workers: in
     assert sum(b.num_tokens for b in tight) > sum(b.num_tokens for b in cut)
 
 
-def test_rows_that_share_nothing_are_cut_so_that_two_workers_get_like_shares() -> None:
+def test_rows_that_share_nothing_are_balanced_over_two_workers() -> None:
     rows = [[i] * length for i, length in enumerate([900, 80, 700, 90, 600, 500, 400, 100])]
     cut = cut_step(examples(rows), num_workers=2, max_tokens=4096, min_share=8)
     costs = [batch.num_tokens for batch in cut]
@@ -153,8 +156,9 @@ def test_rows_that_share_nothing_are_cut_so_that_two_workers_get_like_shares() -
     assert sum(loads) == 3370 and max(loads) < 1.02 * 3370 / 2  # halves of the order: 1770, 1600
 
 
+@settings(deadline=None)
 @given(costs=st.lists(st.integers(1, 1000), max_size=40), workers=st.integers(1, 8))
-def test_shares_are_a_partition_and_nearly_even(costs: list[int], workers: int) -> None:
+def test_shares_are_a_balanced_partition(costs: list[int], workers: int) -> None:
     shares = share_out(costs, workers)
     assert sorted(i for share in shares for i in share) == list(range(len(costs)))
     loads = [sum(costs[i] for i in share) for share in shares]
@@ -166,6 +170,6 @@ def test_shares_are_a_partition_and_nearly_even(costs: list[int], workers: int) 
     assert max(loads) <= 4 / 3 * best + 1e-9
 
 
-def test_a_plan_is_a_function_of_its_arguments_only() -> None:
+def test_a_plan_depends_on_its_arguments_only() -> None:
     np.random.seed(3)
     assert plan_of(50, seed=5) == plan_of(50, seed=5) != plan_of(50, seed=6)

@@ -1,8 +1,8 @@
-"""The trie: every distinct prefix once, depth first, for any rows and any `min_share`."""
+"""The trie holds every distinct prefix once, depth first, for any rows and `min_share`."""
 
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets_src.batching.trie import Node, shared_lengths, sort_rows, trie_nodes, trie_size
@@ -35,13 +35,15 @@ def test_the_example_of_the_docstring() -> None:
     assert nodes_of(rows, 4) == [Node(0, 1, 0, 4), Node(1, 3, 0, 4), Node(2, 3, 4, 5)]
 
 
+@settings(deadline=None)
 @given(rows_of)
-def test_sorted_as_python_sorts_lists(rows: list[list[int]]) -> None:
+def test_rows_are_sorted_like_python_lists(rows: list[list[int]]) -> None:
     order = sort_rows(rows)
     assert [rows[i] for i in order] == sorted(rows)
     assert all(a < b for a, b in pairwise(order) if rows[a] == rows[b])
 
 
+@settings(deadline=None)
 @given(rows_of, st.integers(1, 9))
 def test_each_row_is_the_concatenation_of_its_nodes(rows: list[list[int]], min_share: int) -> None:
     rows = sorted(rows)
@@ -55,6 +57,7 @@ def test_each_row_is_the_concatenation_of_its_nodes(rows: list[list[int]], min_s
         assert tokens and (node.last - node.first == 1 or len(tokens) >= min_share)
 
 
+@settings(deadline=None)
 @given(rows_of)
 def test_with_min_share_1_each_distinct_prefix_counts_once(rows: list[list[int]]) -> None:
     rows = sorted(rows)

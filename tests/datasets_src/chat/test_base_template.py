@@ -73,11 +73,11 @@ def test_a_tokenizer_of_the_family_s_kind(family: str, tmp_path: Path) -> None:
     check_family(family, folder)
     found = with_chat_template(folder, family)
     assert load_tokenizer(found).pad_token == PADS[family]
-    told = describe_tokens(found, "chat", family=family)
-    assert f"chat template {family}; a reply ends with {FAMILIES[family].stops[0]} (" in told
-    assert f"padding is {PADS[family]} (" in told
+    line = describe_tokens(found, "chat", family=family)
+    assert f"chat template {family}; replies end with {FAMILIES[family].stops[0]} (" in line
+    assert f"padding {PADS[family]} (" in line
     kept = FAMILIES[family].system == "turn"
-    assert told.endswith(f"a system turn is {'kept' if kept else 'merged'}")
+    assert line.endswith(f"system turn {'kept' if kept else 'merged'}")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -88,14 +88,14 @@ def test_the_published_tokenizer(family: str) -> None:
     check_family(family, folder)
 
 
-def test_a_tokenizer_that_would_cut_the_format_into_pieces_is_refused(tmp_path: Path) -> None:
+def test_a_tokenizer_without_the_format_s_special_tokens_is_rejected(tmp_path: Path) -> None:
     folder = build_tokenizer("mistral", tmp_path / "base")
     with pytest.raises(UserError) as caught:
         with_chat_template(folder, "qwen")
     assert str(caught.value) == (
-        "model.chat_template: qwen writes <|im_start|>, <|im_end|>, which the tokenizer of "
-        f"{folder} does not have as special tokens, so each would be cut into pieces and no reply "
-        "would end; set chat_template to llama2 or mistral, or set data.template=plain"
+        "model.chat_template: qwen uses <|im_start|>, <|im_end|>, which the tokenizer of "
+        f"{folder} does not have as special tokens: each would be split into several tokens and no "
+        "reply would end; set chat_template to llama2 or mistral, or set data.template=plain"
     )
     # A token that is in the vocabulary as a word like any other is no end of a turn either.
     folder = build_tokenizer("qwen", tmp_path / "words")
@@ -126,8 +126,11 @@ def test_generation_stops_where_the_model_s_own_template_ends_a_turn(tmp_path: P
     found = with_turn_stop(folder)
     assert found != folder
     assert load_tokenizer(found).eos_token == "<|im_end|>"
-    told = describe_tokens(found, "chat", family=None)
-    assert "chat template of its own; a reply ends with <|im_end|> (2) or <|endoftext|> (0)" in told
+    line = describe_tokens(found, "chat", family=None)
+    assert (
+        "chat template of the tokenizer; replies end with <|im_end|> (2) or <|endoftext|> (0)"
+        in line
+    )
     assert with_turn_stop(found) == found, "it stops there now"
     listed = {"eos_token_id": [0, 2]}
     (folder / "generation_config.json").write_text(json.dumps(listed), encoding="utf-8")

@@ -90,11 +90,11 @@ def test_it_is_what_the_family_s_own_template_writes(name: str, file: str) -> No
 
 
 def test_presets_are_the_authors() -> None:
-    told = {name: (str(preset), preset.max_new_tokens) for name, preset in PRESETS.items()}
-    assert told["biosenda"] == ("greedy", 256)
-    assert told["impulse"] == ("sampling (temperature 0.1)", 512)
-    assert told["impulse_eval"] == ("greedy", 1024)
-    assert told["doi"] == ("sampling (temperature 0.7)", 256)
+    shown = {name: (str(preset), preset.max_new_tokens) for name, preset in PRESETS.items()}
+    assert shown["biosenda"] == ("greedy", 256)
+    assert shown["impulse"] == ("sampling (temperature 0.1)", 512)
+    assert shown["impulse_eval"] == ("greedy", 1024)
+    assert shown["doi"] == ("sampling (temperature 0.7)", 256)
     settings = PRESETS["questions"].settings()
     assert PRESETS["questions"].strategy == "contrastive"
     assert settings == {
@@ -103,7 +103,7 @@ def test_presets_are_the_authors() -> None:
         "temperature": 0.5,
         "repetition_penalty": 1.2,
     }
-    assert told["greedy"] == ("greedy", None)
+    assert shown["greedy"] == ("greedy", None)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_preset_that_its_strategy_does_not_read_is_refused(settings: dict[str,
 
 def test_padding_is_never_what_ends_or_makes_a_turn() -> None:
     entry = FAMILIES["qwen"].model_dump()
-    with pytest.raises(ValidationError, match="padding is nothing else besides"):
+    with pytest.raises(ValidationError, match="a padding token must have no other use"):
         Family.model_validate(entry | {"pads": ["<|endoftext|>"]})
     assert choose_pad(["<s>", "</s>", "<unk>"]) == "<unk>"
     assert choose_pad(["<s>", "</s>", "<unk>", "<pad>"]) == "<pad>"

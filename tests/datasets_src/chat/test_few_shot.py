@@ -1,7 +1,8 @@
-"""Solved examples before a question: chosen alike, of other groups, in the form of training."""
+"""Few-shot prompts: a deterministic choice over distinct groups, tokenised as in training."""
 
 from pathlib import Path
 from types import ModuleType
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -19,8 +20,8 @@ from datasets_src.chat.few_shot import (
 )
 from datasets_src.chat.tokenise import open_tokenizer, read_format, tokenise
 from datasets_src.errors import UserError
-from datasets_src.task import load_task
-from datasets_src.types import Example, Message
+from datasets_src.task import Task, load_task
+from datasets_src.types import Example, ExampleRenderer, Message
 from tests.datasets_src.chat.test_tokenise import retemplated
 
 ROWS = st.lists(st.tuples(st.text(min_size=1, max_size=3), st.sampled_from("abcdefg")), max_size=12)
@@ -32,12 +33,12 @@ def example(question: str, sql: str, *, system: str | None = None) -> Example:
 
 
 @pytest.fixture
-def text2sql() -> ModuleType:
+def text2sql() -> Task:
     return load_task("text2sql")
 
 
 @pytest.fixture
-def with_system() -> ModuleType:
+def with_system() -> ExampleRenderer:
     """A task whose prompts have a system turn, as query_json's."""
     task = ModuleType("with_system")
 
@@ -47,7 +48,7 @@ def with_system() -> ModuleType:
         return [*([Message(role="system", content=system)] if system else []), user]
 
     task.to_messages = to_messages  # type: ignore[attr-defined]
-    return task
+    return cast(ExampleRenderer, task)
 
 
 @given(
@@ -80,7 +81,7 @@ def test_a_row_that_is_not_usable_gives_its_place_to_the_next() -> None:
 
 
 def test_a_chat_prompt_has_the_examples_as_turns_before_it(
-    chat_model: Path, text2sql: ModuleType
+    chat_model: Path, text2sql: Task
 ) -> None:
     fmt = read_format(chat_model, "chat")
     shots = (example("¿Rutas?", "SELECT 1"), example("¿Zonas?", "SELECT 2"))
@@ -107,7 +108,7 @@ def test_a_chat_prompt_has_the_examples_as_turns_before_it(
 
 
 def test_a_plain_prompt_has_them_as_text_and_one_beginning(
-    byte_model: Path, text2sql: ModuleType
+    byte_model: Path, text2sql: Task
 ) -> None:
     fmt = read_format(byte_model, "plain")
     [ids] = prompt_tokens(
@@ -127,7 +128,7 @@ def test_a_plain_prompt_has_them_as_text_and_one_beginning(
 
 @pytest.mark.parametrize("template", ["chat", "plain"])
 def test_without_anything_before_it_a_prompt_is_that_of_training(
-    byte_model: Path, text2sql: ModuleType, template: str
+    byte_model: Path, text2sql: Task, template: str
 ) -> None:
     fmt = read_format(byte_model, template)
     encode, rows = open_tokenizer(fmt), [example("¿Cuántas?", "SELECT 3")]
@@ -136,7 +137,7 @@ def test_without_anything_before_it_a_prompt_is_that_of_training(
     assert asked == trained.input_ids[: trained.prompt_len]
 
 
-def test_system_turns_that_are_equal_stand_once(with_system: ModuleType) -> None:
+def test_equal_system_turns_are_written_once(with_system: ModuleType) -> None:
     shots = (example("uno", "1", system="JSON."), example("dos", "2", system="XML."))
     asked = example("tres", "3", system="JSON.")
     turns = conversation(with_system, asked, Prompting(shots))
@@ -153,7 +154,7 @@ def test_system_turns_that_are_equal_stand_once(with_system: ModuleType) -> None
 
 
 def test_a_system_turn_of_a_task_goes_through_every_family_s_format(
-    with_system: ModuleType, byte_model: Path, tmp_path: Path
+    with_system: ExampleRenderer, byte_model: Path, tmp_path: Path
 ) -> None:
     for name, family in FAMILIES.items():
         template = family.chat_template.replace("<|eot_id|>", "<|im_end|>")
@@ -172,7 +173,7 @@ def test_a_system_turn_of_a_task_goes_through_every_family_s_format(
         assert places == sorted(places), name
 
 
-def test_a_template_that_refuses_several_turns_is_told(
+def test_a_template_that_rejects_several_turns_is_reported(
     byte_model: Path, tmp_path: Path, text2sql: ModuleType
 ) -> None:
     once = FAMILIES["qwen"].chat_template
@@ -187,12 +188,12 @@ def test_a_template_that_refuses_several_turns_is_told(
             prompting=Prompting((example("¿Rutas?", "SELECT 1"), example("¿Qué?", "SELECT 2"))),
         )
     assert str(caught.value) == (
-        "eval.num_few_shot: 2 examples before row ¿Cuántas?: the chat template refuses it "
+        "eval.num_few_shot: 2 examples before row ¿Cuántas?: the chat template rejects it "
         "(one turn); set num_few_shot=0"
     )
 
 
-def test_as_many_examples_as_fit() -> None:
+def test_fit_shots_keeps_the_longest_prefix_that_fits() -> None:
     shots = tuple(example(c, "") for c in "abc")
 
     def num_tokens(prompting: Prompting) -> int:
@@ -210,7 +211,9 @@ def test_a_system_prompt_is_a_file_or_a_text(tmp_path: Path) -> None:
     assert read_system_prompt("Responde solo con SQL.") == "Responde solo con SQL."
     assert read_system_prompt("Responde.") == "Responde."
     assert read_system_prompt("x" * 5000) == "x" * 5000
-    with pytest.raises(ValueError, match=r"no file .*promt.txt; give one that is there, or the te"):
+    with pytest.raises(
+        ValueError, match=r"no file .*promt.txt; name an existing file, or give the te"
+    ):
         read_system_prompt(str(tmp_path / "promt.txt"))
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="cannot be read"):

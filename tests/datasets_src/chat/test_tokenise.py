@@ -1,4 +1,4 @@
-"""Templates: the bar between prompt and reply stands where prefix difference puts it."""
+"""Chat and plain templates: the prompt ends where the prefix difference puts it."""
 
 import json
 import shutil
@@ -69,7 +69,7 @@ def test_a_reply_that_merges_with_the_prompt_is_tokenised_after_it(byte_model: P
     assert row.input_ids[row.prompt_len - 1 : row.prompt_len + 1] == newline * 2
 
 
-def test_chat_has_the_template_s_tokens_and_no_other_beginning(byte_model: Path) -> None:
+def test_chat_adds_no_bos_to_the_template_s_tokens(byte_model: Path) -> None:
     fmt = read_format(byte_model, "chat")
     [row] = chat_tokens(fmt, open_tokenizer(fmt), [turns("hola")], ["adiós"])
     assert fmt.bos_id == 0 and fmt.stop_id == 3
@@ -101,7 +101,7 @@ TURNS = "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + 'END' }}{% 
 CUE = "{% if add_generation_prompt %}assistant: {% endif %}"
 
 
-def test_models_whose_template_cannot_serve(byte_model: Path, tmp_path: Path) -> None:
+def test_unusable_chat_templates_are_reported(byte_model: Path, tmp_path: Path) -> None:
     none = retemplated(byte_model, tmp_path / "none", None)
     with pytest.raises(
         UserError, match=r"none: no chat template; set model.chat_template to salam"
@@ -113,7 +113,7 @@ def test_models_whose_template_cannot_serve(byte_model: Path, tmp_path: Path) ->
     broken = retemplated(byte_model, tmp_path / "broken", "{{ raise_exception('no user') }}")
     with pytest.raises(UserError, match=r"its chat template fails \(no user\)"):
         read_format(broken, "chat")
-    with pytest.raises(UserError, match="no tokenizer there"):
+    with pytest.raises(UserError, match="no tokenizer found"):
         read_format(tmp_path, "plain")
 
 
@@ -137,13 +137,15 @@ DROPS = "{% if m['role'] != 'system' %}" + TURNS[len("{% for m in messages %}") 
 )
 
 
-def test_a_row_that_the_template_refuses_is_named(byte_model: Path, tmp_path: Path) -> None:
+def test_a_conversation_that_the_template_rejects_is_a_fault(
+    byte_model: Path, tmp_path: Path
+) -> None:
     picky = "{% for m in messages %}{% if loop.length > 3 %}{{ raise_exception('too long') }}"
     picky += "{% endif %}{% endfor %}" + TURNS.replace("END", "</s>") + CUE
     fmt = read_format(retemplated(byte_model, tmp_path / "picky", picky), "chat")
     conversation = [*turns("hola"), *turns("y")]
     [row] = chat_tokens(fmt, open_tokenizer(fmt), [conversation], ["adiós"])
-    assert row.fault == "the chat template refuses it (too long)"
+    assert row.fault == "the chat template rejects it (too long)"
 
 
 @pytest.mark.parametrize(
@@ -154,7 +156,7 @@ def test_a_row_that_the_template_refuses_is_named(byte_model: Path, tmp_path: Pa
     ],
     ids=["refused", "left out"],
 )
-def test_without_a_system_turn_it_stands_in_the_first_user_turn(
+def test_without_a_system_turn_its_text_is_merged_into_the_first_user_turn(
     byte_model: Path, tmp_path: Path, loop: str
 ) -> None:
     folder = retemplated(byte_model, tmp_path / "gemma", loop.replace("END", "</s>") + CUE)

@@ -1,4 +1,4 @@
-"""Ids by words are those of the whole tokenizer, or words are not used."""
+"""The word encoder gives the ids of the whole tokenizer, or is not used."""
 
 import json
 from pathlib import Path
@@ -68,7 +68,7 @@ def test_a_merge_over_a_line_break_forbids_lines(chat_model: Path) -> None:
     assert 401 in encoder.encode([text])[0]
 
 
-def test_what_is_remembered_is_bounded(chat_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_is_bounded(chat_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datasets_src.chat.word_encoder.MAX_CHARS", 50)
     tokenizer = load(chat_model)
     encoder = WordEncoder(json.loads(tokenizer.to_str()))

@@ -59,13 +59,13 @@ def test_each_reference_keeps_every_rule() -> None:
 
 
 def test_half_of_the_statements_that_could_be_false_are() -> None:
-    told, false = 0, 0
+    num_statements, false = 0, 0
     for row in ROWS:
         if row["questions"][-1].startswith("¿Verdadero"):
             words = row["questions"][-1].removesuffix(".").split(maxsplit=4)[4]
-            told += 1
+            num_statements += 1
             false += words not in row["passage"]
-    assert (told, false) == (273, 46)
+    assert (num_statements, false) == (273, 46)
 
 
 def test_no_constant_does_well() -> None:

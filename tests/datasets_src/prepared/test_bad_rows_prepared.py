@@ -1,4 +1,4 @@
-"""Preparing data with bad rows: the others as if they were not there; nothing above the limit."""
+"""Preparing data with bad rows: good rows are unaffected, and the limit is enforced."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ BROKEN = {16: '{"prompt": "¿Qué', 41: '["a"]', 99: '{"id": "100", "prompt": "a
 
 
 def write_rows(path: Path, bad: dict[int, str], *, num_rows: int = 100) -> Path:
-    """Rows with ids; those at the indices of `bad` are its texts instead."""
+    """Rows with ids; at the indices of `bad`, its texts replace them."""
     same = {"description": "Es una planta.", "science": "Vivaz.", "context": "[]"}
     rows = [
         {"id": str(i + 1), "prompt": f"¿Qué sé de {i}?", **same, "target": f"Texto {i}"}
@@ -61,22 +61,22 @@ def test_3_of_100_are_listed_and_the_others_keep_their_bytes(
     assert [(drop["reason"], drop["num_rows"], drop["examples"]) for drop in report["dropped"]] == [
         ("bad: not JSON", 1, ["rows.jsonl:17"]),
         ("bad: not an object", 1, ["rows.jsonl:42"]),
-        ("bad: no value in a column", 1, ["rows.jsonl:100"]),
+        ("bad: missing value", 1, ["rows.jsonl:100"]),
     ]
     assert "dropped     1: bad: not JSON (rows.jsonl:17)" in format_report(report)
-    told = format_bad_rows(report, made.directory)
-    assert told.startswith(
-        f"3 of 100 rows are bad and were left out ({made.directory}/bad_rows.jsonl):"
+    line = format_bad_rows(report, made.directory)
+    assert line.startswith(
+        f"3 of 100 rows are bad and left out (full list: {made.directory}/bad_rows.jsonl):"
         " rows.jsonl:17 not JSON (Unterminated string starting at, column 12), rows.jsonl:42 a list"
     )
     assert format_bad_rows(report_of(clean), clean.directory) == ""
 
 
-def test_the_limit_is_no_part_of_the_hash_but_always_holds(
+def test_the_limit_is_not_hashed_but_always_enforced(
     ray_local: None, chat_model: Path, tmp_path: Path
 ) -> None:
     path, out = write_rows(tmp_path / "rows.jsonl", BROKEN), tmp_path / "runs"
-    with pytest.raises(UserError, match=r"3 of 100 rows are bad, more than the 2 % allowed") as few:
+    with pytest.raises(UserError, match=r"3 of 100 rows are bad, limit 2 %: ") as few:
         prepare(config(path, max_bad_rows=0.02), model_dir=chat_model, output_dir=out)
     [kept] = (out / "prepared").iterdir()
     assert str(kept) in str(few.value) and len(kept.read_text("utf-8").splitlines()) == 3
@@ -91,7 +91,7 @@ def test_the_limit_is_no_part_of_the_hash_but_always_holds(
         assert str(made.directory / FILE_NAME) in str(low.value)
 
 
-def test_0_refuses_at_the_first(ray_local: None, chat_model: Path, tmp_path: Path) -> None:
+def test_0_fails_on_the_first_bad_row(ray_local: None, chat_model: Path, tmp_path: Path) -> None:
     data = config(write_rows(tmp_path / "rows.jsonl", BROKEN), max_bad_rows=0)
     with pytest.raises(UserError) as caught:
         prepare(data, model_dir=chat_model, output_dir=tmp_path / "runs")
@@ -106,7 +106,7 @@ def test_0_refuses_at_the_first(ray_local: None, chat_model: Path, tmp_path: Pat
 def test_rows_with_an_empty_target(
     ray_local: None, chat_model: Path, tmp_path: Path, template: str
 ) -> None:
-    """What counts is what would be trained: under `plain` this task ends a reply by a line."""
+    """The target tokens decide: with `plain`, this task ends a reply with a line break."""
     row = (
         '{"id": "x", "prompt": "a", "description": "", "science": "", "context": "", "target": ""}'
     )
@@ -114,7 +114,7 @@ def test_rows_with_an_empty_target(
     data = config(path, template=template)
     made = prepare(data, model_dir=chat_model, output_dir=tmp_path / "runs")
     dropped = report_of(made)["dropped"]
-    reason = {"reason": "bad: an empty target", "num_rows": 1, "examples": ["rows.jsonl:1"]}
+    reason = {"reason": "bad: empty target", "num_rows": 1, "examples": ["rows.jsonl:1"]}
     assert dropped == ([reason] if template == "chat" else [])
     if template == "chat":
         clean = config(write_rows(tmp_path / "clean.jsonl", {0: ""}))
@@ -123,7 +123,7 @@ def test_rows_with_an_empty_target(
             assert (made.directory / name).read_bytes() == (other.directory / name).read_bytes()
 
 
-def test_a_file_of_bad_rows_alone(ray_local: None, chat_model: Path, tmp_path: Path) -> None:
+def test_a_file_of_only_bad_rows(ray_local: None, chat_model: Path, tmp_path: Path) -> None:
     data = config(write_rows(tmp_path / "rows.jsonl", dict.fromkeys(range(3), "?"), num_rows=3))
-    with pytest.raises(UserError, match=r"3 of 3 rows are bad.*; fix them \(all in .*\)$"):
+    with pytest.raises(UserError, match=r"3 of 3 rows are bad.*; fix them \(full list: .*\)$"):
         prepare(data, model_dir=chat_model, output_dir=tmp_path / "runs")

@@ -1,4 +1,4 @@
-"""Duplicates between training and validation: found, counted, told; and nothing else."""
+"""Duplicates between training and validation are found, counted and reported; nothing else is."""
 
 import json
 import random
@@ -60,7 +60,7 @@ def test_exact_and_near_duplicates_are_counted_and_named() -> None:
     assert found["near"] == {"num_rows": 1, "pairs": [pair]}
 
 
-def test_the_most_alike_is_named() -> None:
+def test_the_most_similar_row_is_named() -> None:
     words = long_text(1, 100).split()
     less, more = [*words[:90], *"abcdefghij"], [*words[:95], *"abcde"]
     [pair] = compared([" ".join(less), " ".join(more)], [" ".join(words)])["near"]["pairs"]
@@ -84,7 +84,7 @@ def test_rows_that_are_all_alike_are_each_found_once() -> None:
 
 
 def test_against_all_pairs() -> None:
-    """Texts of every degree of likeness: what is told is what comparing all pairs tells."""
+    """Texts of every degree of similarity: the result equals a comparison of all pairs."""
     draw, base = random.Random(11), [long_text(i, 40).split() for i in range(6)]
     texts = []
     for _ in range(240):
@@ -110,23 +110,23 @@ def test_against_all_pairs() -> None:
     assert found["near"]["num_rows"] == pytest.approx(num_near, abs=1)
 
 
-def test_what_is_told_names_the_remedy() -> None:
+def test_warnings_name_the_remedy() -> None:
     assert leak_lines(NONE, num_rows=9, split="given") == []
     pairs = [{"train": "7", "validation": f"v{i}"} for i in range(5)]
     exact = NONE | {"exact": {"num_rows": 1200, "pairs": pairs}}
     lines = leak_lines(exact, num_rows=5000, split="by group")
     assert lines == [
-        "1,200 of 5,000 validation rows have the inputs of a training row: "
+        "1,200 of 5,000 validation rows have the same inputs as a training row: "
         "v0 = 7, v1 = 7, v2 = 7, v3 = 7, v4 = 7, …",
-        "the scores may be too high; keep such rows on one side: name the column of what they have "
-        "in common, data.columns: {group: <column>}, or remove them",
+        "scores may be too high (leakage); keep such rows on one side with a column that they "
+        "share, data.columns: {group: <column>}, or remove them",
     ]
     assert (
         "}, and leave out the split column" in leak_lines(exact, num_rows=5000, split="given")[-1]
     )
 
 
-def test_prepare_tells_them_and_what_all_rows_share_does_not_count(
+def test_prepare_reports_them_and_ignores_inputs_that_all_rows_share(
     ray_local: None, chat_model: Path, tmp_path: Path
 ) -> None:
     """All rows share science and context, two of them all: only these are duplicates."""
@@ -151,10 +151,10 @@ def test_prepare_tells_them_and_what_all_rows_share_does_not_count(
     # Of 65 words with a separator, 61 of 63 runs stay, and there are three new ones.
     pair = {"train": "5", "validation": "30", "jaccard": round(61 / 66, 3)}
     assert report["leaks"]["near"] == {"num_rows": 1, "pairs": [pair]}
-    told = format_report(report)
-    assert "warning     1 of 5 validation rows have the inputs of a training row: 28 = 4" in told
-    assert "nearly the inputs" in told and "30 ~ 5 (0.92)" in told
-    assert "{group: <column>}, and leave out the split column" in told
+    table = format_report(report)
+    assert "warning     1 of 5 validation rows have the same inputs as a training row: 28" in table
+    assert "nearly the same inputs" in table and "30 ~ 5 (0.92)" in table and "28 = 4" in table
+    assert "{group: <column>}, and leave out the split column" in table
 
 
 def test_absent_and_other_inputs_are_text_too() -> None:

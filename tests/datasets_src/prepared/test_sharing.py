@@ -1,18 +1,17 @@
-"""What prepare says of shared prefixes: measured on steps as they are taken, and what gains."""
+"""Prefix sharing as reported by `prepare`: measured on real steps, with settings that gain."""
 
 from pathlib import Path
-from types import ModuleType
 
 import pyarrow as pa
 import pytest
 
 from datasets_src.prepared.sharing import Sharing, format_sharing, measure_sharing
 from datasets_src.prepared.store import Split, SplitWriter, encode_example
-from datasets_src.types import Example
+from datasets_src.types import Example, ExampleRenderer
 from tests.benchmarks.step import description_rows
 
 
-def split_of(folder: Path, examples: list[Example], task: ModuleType) -> Split:
+def split_of(folder: Path, examples: list[Example], task: ExampleRenderer) -> Split:
     """A prepared file of the examples, characters as tokens."""
     writer = SplitWriter(folder / "train.parquet", {})
     rows = []

@@ -1,4 +1,4 @@
-"""Sketches: what counts as equal, and how surely nearly equal texts meet."""
+"""Sketches: which texts count as equal, and how reliably near duplicates share a band."""
 
 import random
 

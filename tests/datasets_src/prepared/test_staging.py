@@ -1,4 +1,4 @@
-"""Staging: whole or not there; storage that cannot take it is named."""
+"""Staging: a directory appears only when complete; storage faults are reported."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def fill(part: Path, digest: str = DIGEST) -> None:
         (part / name).write_text(f'{{"data_hash": "{digest}"}}', encoding="utf-8")
 
 
-def test_a_directory_appears_when_it_is_whole(tmp_path: Path) -> None:
+def test_a_directory_appears_when_it_is_complete(tmp_path: Path) -> None:
     with staged(tmp_path, DIGEST) as (part, final):
         fill(part)
         assert not final.exists() and find_complete(tmp_path, DIGEST) is None
@@ -45,7 +45,7 @@ def test_a_broken_directory_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "prepared" / DIGEST[:16]).mkdir(parents=True)
     (tmp_path / "prepared" / DIGEST[:16] / "train.parquet").touch()
     with (
-        pytest.raises(UserError, match="there but not whole; delete it and run again"),
+        pytest.raises(UserError, match="exists but is incomplete; delete it and run again"),
         staged(tmp_path, DIGEST) as (part, _),
     ):
         fill(part)

@@ -1,4 +1,4 @@
-"""The store: any rows come back as they were, whatever the blocks they came in."""
+"""The store: rows round-trip unchanged, whatever the sizes of their blocks."""
 
 import json
 from pathlib import Path

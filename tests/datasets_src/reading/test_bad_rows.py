@@ -1,9 +1,9 @@
-"""Bad rows: each is left out with its exact place and reason, by every reader, of every kind."""
+"""Bad rows: every reader leaves them out and lists them with exact location and reason."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import openpyxl
@@ -17,6 +17,7 @@ from datasets_src.examples import TaskRows, load_examples, load_rows
 from datasets_src.reading.bad_rows import BadRows, check_limit
 from datasets_src.reading.columns import MAX_UNLIKE, map_rows
 from datasets_src.reading.readers import read_rows
+from datasets_src.task import Task
 from datasets_src.types import Example
 
 KEY = "data.train_file"
@@ -79,7 +80,7 @@ def test_json_names_the_item(tmp_path: Path) -> None:
     ]
 
 
-def test_csv_names_the_line_on_which_the_row_begins(tmp_path: Path) -> None:
+def test_csv_reports_the_line_on_which_the_row_starts(tmp_path: Path) -> None:
     text = 'question,sql\n1,a\n2,b,c\n\n"3\n3",c\n4\n5,"e"x\n6,f\n'
     kept, bad = read(tmp_path / "rows.csv", text)
     assert [(row["id"], row["question"]) for row in kept] == [("1", "1"), ("3", "3\n3"), ("6", "6")]
@@ -89,15 +90,15 @@ def test_csv_names_the_line_on_which_the_row_begins(tmp_path: Path) -> None:
     assert bad[2]["reason"].startswith("not CSV (',' expected after '\"')")
 
 
-def test_a_quote_that_is_not_closed_costs_no_row_unseen(tmp_path: Path) -> None:
-    """Every line that it takes in is a bad row of its own, up to the next quote or to the end."""
+def test_an_unclosed_quote_loses_no_row_uncounted(tmp_path: Path) -> None:
+    """Each line that it swallows is one bad row, up to the next quote or the end of the file."""
     kept, bad = read(tmp_path / "rows.csv", 'question,sql\n1,"a\n2,b\n3,"c"\n4,d\n5,"e\n6,f\n')
     assert [row["question"] for row in kept] == ["4"]
     assert [(r["line"], r["row"]) for r in bad] == [
         *((2, '1,"a'), (3, "2,b"), (4, '3,"c"')),
         *((6, '5,"e'), (7, "6,f")),
     ]
-    assert all(r["reason"].endswith("as one row of lines 2 to 4") for r in bad[:3])
+    assert all(r["reason"].endswith("in a row that spans lines 2 to 4") for r in bad[:3])
     assert "unexpected end of data" in bad[4]["reason"]
 
 
@@ -110,7 +111,7 @@ def test_parquet_and_xlsx_name_the_row(tmp_path: Path) -> None:
     book = openpyxl.Workbook()
     sheet = book.active
     for column, name in enumerate(rows[0], start=1):
-        sheet.cell(3, column, name)  # the header stands in row 3, row 5 is blank
+        sheet.cell(3, column, name)  # the header is in row 3, row 5 is blank
     for at, row in ((4, rows[0]), (6, rows[2]), (7, rows[0])):
         for column, value in enumerate(row.values(), start=1):
             sheet.cell(at, column, value)
@@ -121,7 +122,7 @@ def test_parquet_and_xlsx_name_the_row(tmp_path: Path) -> None:
     kept, bad = read(tmp_path / "rows.xlsx")
     assert [row["id"] for row in kept] == ["4", "6"]
     assert [(r["row_number"], r["id"]) for r in bad] == [(7, "6")]
-    assert bad[0]["reason"] == "id '6' is that of rows.xlsx: row 6"
+    assert bad[0]["reason"] == "duplicate id '6': already used by rows.xlsx: row 6"
     assert bad[0]["row"] == {**good(1), "id": 6}
 
 
@@ -141,8 +142,8 @@ def test_values_that_are_missing_repeated_or_unknown(tmp_path: Path) -> None:
         (4, "c", rows[3]),
     ]
     assert [r["reason"] for r in bad] == [
-        "'holdout' in column 'split' is no split",
-        "id 'a' is that of rows.jsonl:1",
+        "'holdout' in column 'split' is not a known split",
+        "duplicate id 'a': already used by rows.jsonl:1",
         "no value in column 'question' (field 'question'), 'sql' (field 'sql')",
     ]
 
@@ -162,15 +163,19 @@ def test_first_rows_of_other_columns(tmp_path: Path) -> None:
 
 
 def test_faults_of_a_file_stay_errors(tmp_path: Path) -> None:
-    for name, content, said in (
+    for name, content, message in (
         ("a.jsonl", '[\n{"question": "a"}]', "a.jsonl:1: not JSON .*; rename it to .json"),
         ("b.json", '[{"a" 1}]', "b.json:1: not JSON"),
         ("c.csv", 'question,"sql\n1,2', "c.csv:2: not CSV"),
-        ("d.csv", "question,question\n1,2\n", "d.csv: column names must be there once each"),
-        ("e.jsonl", "\n", "holds no rows"),
+        (
+            "d.csv",
+            "question,question\n1,2\n",
+            "d.csv: column names must be unique and not empty, found 'question'",
+        ),
+        ("e.jsonl", "\n", "no rows; give"),
         ("f.txt", "x", "unknown extension"),
     ):
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             read(tmp_path / name, content)
     (tmp_path / "g.jsonl").write_bytes(lines(good(1)).encode() + '{"año": 1}'.encode("latin1"))
     with pytest.raises(UserError, match=r"g.jsonl:2: not UTF-8 .*iconv -f latin1"):
@@ -181,12 +186,12 @@ class Options(Section):
     """None."""
 
 
-def task_of(load: Any) -> ModuleType:
-    return cast(ModuleType, SimpleNamespace(load=load, FIELDS=FIELDS, Options=Options))
+def task_of(load: Any) -> Task:
+    return cast(Task, SimpleNamespace(load=load, FIELDS=FIELDS, Options=Options))
 
 
 def choosy(rows: Iterator[Record], options: Section) -> Iterator[Example]:
-    """Refuses a text that is no number, skips zeros, and gives two examples of each other row."""
+    """Rejects text that is not a number, skips zeros, and makes two examples of any other row."""
     for row in rows:
         value = int(row["sql"])
         if value:
@@ -194,7 +199,7 @@ def choosy(rows: Iterator[Record], options: Section) -> Iterator[Example]:
             yield Example(f"{row['id']}-b", row["group"], {}, str(value))
 
 
-def test_rows_that_the_task_refuses(tmp_path: Path) -> None:
+def test_rows_that_the_task_rejects(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(lines(*({"question": "q", "sql": s} for s in ("1", "x", "0", "y", "", "2"))))
     data = DataConfig.model_validate({"train_file": str(path)})
@@ -212,20 +217,20 @@ def test_rows_that_the_task_refuses(tmp_path: Path) -> None:
     assert [(r["line"], r["id"]) for r in records] == [(1, "1-b"), (2, "2"), (4, "4"), (5, "5")]
     assert records[0]["reason"].startswith("the target is empty")
     assert records[1]["reason"] == "invalid literal for int() with base 10: 'x'"
-    assert records[1]["row"] == {"question": "q", "sql": "x"}  # as the file has it
+    assert records[1]["row"] == {"question": "q", "sql": "x"}  # as in the file
     assert bad.counts() == [
         {
-            "reason": "bad: refused by the task",
+            "reason": "bad: rejected by the task",
             "num_rows": 3,
             "examples": [f"rows.jsonl:{line}" for line in (2, 4, 5)],
         },
-        {"reason": "bad: an empty target", "num_rows": 1, "examples": ["rows.jsonl:1"]},
+        {"reason": "bad: empty target", "num_rows": 1, "examples": ["rows.jsonl:1"]},
     ]
     with pytest.raises(ValueError, match="invalid literal"):
         load_examples(data, task_of(choosy), keep_block=len)
 
 
-def test_what_a_task_raises_without_a_row_is_no_bad_row() -> None:
+def test_an_exception_without_a_pending_row_is_not_a_bad_row() -> None:
     def at_once(rows: Iterator[Record], options: Section) -> Iterator[Example]:
         raise UserError("data.task_options.database: gone")
 
@@ -256,10 +261,13 @@ def test_the_limit_is_a_share_of_the_rows_read(tmp_path: Path) -> None:
     check_limit(bad, limit=0.29)
     with pytest.raises(UserError) as caught:
         check_limit(bad, limit=0.28, kept=tmp_path / "kept.jsonl")
-    said = str(caught.value)
-    assert said.startswith("data.max_bad_rows: 29 of 100 rows are bad, more than the 28 % allowed:")
-    assert "rows.jsonl:3 reason 3 x" in said and "rows.jsonl:4" not in said and len(said) < 700
-    assert f"(all in {tmp_path}/kept.jsonl), or set data.max_bad_rows=0.29 to" in said
+    message = str(caught.value)
+    assert message.startswith(
+        "data.max_bad_rows: 29 of 100 rows are bad, limit 28 %: rows.jsonl:1 "
+    )
+    assert "rows.jsonl:3 reason 3 x" in message and "rows.jsonl:4" not in message
+    assert len(message) < 700
+    assert f"(full list: {tmp_path}/kept.jsonl), or set data.max_bad_rows=0.29 to" in message
     assert len((tmp_path / "kept.jsonl").read_text().splitlines()) == 29
     for line in range(101, 103):
         bad.take(line, {})

@@ -1,4 +1,4 @@
-"""Mapping columns to fields: defaults, clean keys, and faults that end with the line to add."""
+"""Mapping columns to fields: defaults, clean keys, and errors that end with the line to add."""
 
 from pathlib import Path
 from typing import Any
@@ -69,12 +69,14 @@ def test_missing_columns_are_all_named_with_the_line_to_add() -> None:
 
 def test_unknown_field_offers_the_nearest() -> None:
     [found] = faults([ROW], {**MAP, "qestion": "Prompt"})
-    assert found.startswith("data.columns.qestion: no field of this task; did you mean question?")
+    assert found.startswith(
+        "data.columns.qestion: not a field of this task; did you mean question?"
+    )
 
 
 def test_repeated_ids_name_both_rows() -> None:
     [found] = faults([ROW, {**ROW, "Prompt": "b"}], {**MAP, "id": "Indice"})
-    assert "id '19' stands in rows 1 and 2" in found
+    assert "duplicate id '19': in both row 1 and row 2" in found
 
 
 def test_empty_values_are_counted() -> None:
@@ -87,5 +89,5 @@ def test_empty_values_are_counted() -> None:
 
 def test_unknown_split_names_the_row_and_what_is_known() -> None:
     [found] = faults([ROW, {**ROW, "Split": "holdout"}], MAP)
-    assert "row 2: 'holdout' in column 'Split' is no split; known" in found
+    assert "row 2: 'holdout' in column 'Split' is not a known split; known" in found
     assert "validation" in found

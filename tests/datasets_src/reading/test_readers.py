@@ -1,4 +1,4 @@
-"""Readers: the rows of each kind of file, and one line for each thing that can be wrong."""
+"""Readers: the rows of each kind of file, and a one-line error for every fault."""
 
 import json
 import os
@@ -77,15 +77,15 @@ def test_missing_file_offers_the_nearest_name(tmp_path: Path) -> None:
     assert f"no such file; did you mean {tmp_path}/text2sql.jsonl?" in fault(
         tmp_path / "text2slq.jsonl"
     )
-    assert "nor is there a folder" in fault(tmp_path / "no" / "rows.jsonl")
+    assert "does not exist either" in fault(tmp_path / "no" / "rows.jsonl")
 
 
 def test_unreadable_files(tmp_path: Path) -> None:
     (tmp_path / "folder.jsonl").mkdir()
     assert "is a directory" in fault(tmp_path / "folder.jsonl")
     assert "is empty (0 bytes)" in fault(write(tmp_path / "empty.csv", ""))
-    assert "holds no rows" in fault(write(tmp_path / "header.csv", "a,b\n"))
-    assert "holds no rows" in fault(write(tmp_path / "blank.jsonl", "\n \n"))
+    assert ": no rows; give" in fault(write(tmp_path / "header.csv", "a,b\n"))
+    assert ": no rows; give" in fault(write(tmp_path / "blank.jsonl", "\n \n"))
     assert "unknown extension '.txt'; known: .jsonl" in fault(write(tmp_path / "a.txt", "x"))
 
 
@@ -104,7 +104,7 @@ def test_broken_json_names_file_and_line(tmp_path: Path) -> None:
     assert "rename it to .json" in fault(write(tmp_path / "d.jsonl", '[\n{"a": 1}]'))
 
 
-def test_json_that_is_no_object(tmp_path: Path) -> None:
+def test_json_that_is_not_an_object(tmp_path: Path) -> None:
     assert "a.jsonl:2: a list, not an object" in fault(write(tmp_path / "a.jsonl", "{}\n[1]\n"))
     assert "item 2 is a number" in fault(write(tmp_path / "b.json", '[{"a": 1}, 2]'))
     assert "lists under a, b" in fault(write(tmp_path / "c.json", '{"a": [], "b": []}'))
@@ -128,12 +128,12 @@ def test_broken_csv(tmp_path: Path) -> None:
     assert "c.csv:3: not CSV" in fault(write(tmp_path / "c.csv", 'a,b\n1,"2\n3,4\n'))
 
 
-def test_files_that_are_not_what_they_are_called(tmp_path: Path) -> None:
+def test_files_with_the_wrong_extension(tmp_path: Path) -> None:
     assert "not a Parquet file" in fault(write(tmp_path / "a.parquet", "hola" * 100))
     assert "not an Excel file" in fault(write(tmp_path / "a.xlsx", "hola" * 100))
     whole = tmp_path / "b.parquet"
     pq.write_table(pa.Table.from_pylist(ROWS), whole)
-    assert "not a Parquet file, or cut short" in fault(
+    assert "not a Parquet file, or truncated" in fault(
         write(tmp_path / "cut.parquet", whole.read_bytes()[:-40])
     )
 
@@ -149,7 +149,7 @@ def write_sheets(path: Path, sheets: dict[str, list[list[object]]]) -> Path:
     return path
 
 
-def test_of_two_sheets_with_rows_one_must_be_named(tmp_path: Path) -> None:
+def test_with_two_filled_sheets_one_must_be_named(tmp_path: Path) -> None:
     head: list[object] = ["Prompt"]
     sheets: dict[str, list[list[object]]] = {
         "Train": [head, ["a"]],
@@ -157,15 +157,15 @@ def test_of_two_sheets_with_rows_one_must_be_named(tmp_path: Path) -> None:
         "Notes": [],
     }
     path = write_sheets(tmp_path / "rows.xlsx", sheets)
-    told = fault(path)
-    assert "2 sheets hold rows ('Train', 'Test 2')" in told
-    assert told.endswith("rows.xlsx#Train")
+    message = fault(path)
+    assert "2 sheets have rows ('Train', 'Test 2')" in message
+    assert message.endswith("rows.xlsx#Train")
     assert fault(tmp_path / "rows.xlsx#Tran").endswith("name one of 'Train', 'Test 2', 'Notes'")
     assert "sheet 'Notes' is empty" in fault(tmp_path / "rows.xlsx#Notes")
     named = tmp_path / "rows.xlsx#Test 2"
     assert [row["Prompt"] for row in read_rows(named, key=KEY)] == ["b", "c"]
 
 
-def test_an_empty_sheet_beside_the_rows_does_not_count(tmp_path: Path) -> None:
+def test_an_empty_sheet_does_not_count(tmp_path: Path) -> None:
     path = write_sheets(tmp_path / "rows.xlsx", {"Notes": [], "Train": [["Prompt"], ["a"]]})
     assert list(read_rows(path, key=KEY)) == [{"Prompt": "a"}]

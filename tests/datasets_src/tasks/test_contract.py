@@ -9,7 +9,6 @@ import math
 import time
 from dataclasses import dataclass
 from functools import lru_cache
-from types import ModuleType
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,7 +16,7 @@ from hypothesis import strategies as st
 
 from datasets_src.scoring.predictions import load_sides
 from datasets_src.scoring.score import explain_replies, score_replies
-from datasets_src.task import known_tasks, load_task
+from datasets_src.task import Sliced, Task, known_tasks, load_task
 from datasets_src.types import Example
 from jobs.common.shipped import ROOT, shipped_config
 from trainers.config.load import load_config
@@ -47,7 +46,7 @@ pytestmark = pytest.mark.parametrize("name", known_tasks())
 class Shipped:
     """A task with the first of its shipped validation rows."""
 
-    task: ModuleType
+    task: Task
     examples: list[Example]
 
 
@@ -66,7 +65,7 @@ def shipped(name: str) -> Shipped:
     return found
 
 
-def scored(task: ModuleType, example: Example, reply: str) -> tuple[dict[str, float], str]:
+def scored(task: Task, example: Example, reply: str) -> tuple[dict[str, float], str]:
     [scores] = score_replies(task, [example], [reply])
     [why] = explain_replies(task, [example], [reply], [scores])
     return scores, why
@@ -129,7 +128,7 @@ def test_scores_are_deterministic_and_independent_of_the_batch(name: str) -> Non
 
 def test_slices_are_texts_with_the_same_names_for_every_row(name: str) -> None:
     task, examples = shipped(name).task, shipped(name).examples
-    if not hasattr(task, "slices"):
+    if not isinstance(task, Sliced):
         pytest.skip(f"{name} has no slices, which are optional")
     slices = [task.slices(example) for example in examples]
     assert len({tuple(found) for found in slices}) == 1

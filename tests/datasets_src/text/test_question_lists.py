@@ -1,10 +1,9 @@
-"""Questions are read out of lists of every form, and answers beside them are seen."""
-
-import time
+"""Questions are read from lists of every form, and answers given with them are counted."""
 
 import pytest
 
 from datasets_src.text.question_lists import read_list
+from tests.datasets_src.growth import LINEAR, growth
 
 PLAIN = ["¿Dónde nació Elvira?", "¿Qué pintó?", "¿Con quién se casó?"]
 
@@ -137,7 +136,5 @@ def test_numbered_lines_without_a_question_mark_are_asked_and_other_lines_are_re
     "unit",
     ["?", "¿", "1. ", "? A", "\n", "a)", "V/F ", "(", "*", " ", "¿a?", "1. a?\n", "respuesta "],
 )
-def test_long_texts_take_no_time(unit: str) -> None:
-    text, started = unit * (50_000 // len(unit)), time.process_time()
-    read_list(text)
-    assert time.process_time() - started < 1
+def test_time_is_linear_in_the_text(unit: str) -> None:
+    assert growth(lambda num: read_list(unit * num), 50_000 // len(unit)) < LINEAR

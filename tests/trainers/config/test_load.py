@@ -67,13 +67,13 @@ def faults_of(tmp_path: Path, text: str, overrides: list[str] | None = None) -> 
     ],
 )
 def test_a_fault_names_key_value_and_remedy(tmp_path: Path, text: str, words: list[str]) -> None:
-    said = faults_of(tmp_path, text)
-    assert all(word in said for word in words), said
-    assert len(said.splitlines()) == 1
+    output = faults_of(tmp_path, text)
+    assert all(word in output for word in words), output
+    assert len(output.splitlines()) == 1
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
-    said = faults_of(
+    output = faults_of(
         tmp_path,
         "run_name: a b\ndata: {colums: {}}\ntrain: {learning_rate: 2, num_train_epochs: x}",
         ["lr=3", "--lora-r", "0"],
@@ -87,8 +87,8 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         "lr:",
         "lora_r",
     ):
-        assert word in said
-    assert len(said.splitlines()) == 7
+        assert word in output
+    assert len(output.splitlines()) == 7
 
 
 def test_missing_config_offers_the_nearest_name(tmp_path: Path) -> None:
@@ -149,8 +149,8 @@ def test_a_method_is_chosen_by_its_type_and_lora_by_none(tmp_path: Path) -> None
     assert config.method == FullMethod()
     path.write_text(dump_config(config), encoding="utf-8")
     assert load_config(path)[0] == config
-    said = faults_of(tmp_path, GOOD + "method: qlora", ["lora_r=3"])
-    assert said.endswith("fields from") and len(said.splitlines()) == 1
+    output = faults_of(tmp_path, GOOD + "method: qlora", ["lora_r=3"])
+    assert output.endswith("fields from") and len(output.splitlines()) == 1
 
 
 def test_leaves_of_every_method_are_listed_once() -> None:

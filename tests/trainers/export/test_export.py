@@ -105,13 +105,13 @@ def test_the_whole_export(
     tmp_path: Path, base: Path, hub: HubServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_dir, config = make_run(tmp_path, base, hub={"push": "best", "hub_model_id": "tester/demo"})
-    said: list[str] = []
+    output: list[str] = []
     artifact = export_best(
         run_dir,
         config=config,
         model_dir=base,
         prepared_dir=tmp_path / "prepared",
-        say=said.append,
+        say=output.append,
     )
     # The earliest of the two best; the base's higher score is no checkpoint's.
     assert artifact["checkpoint"] == "step-000008" and artifact == read_json(
@@ -129,15 +129,15 @@ def test_the_whole_export(
     assert names[2:4] == ["demo-f16.gguf", "demo-q8_0.gguf"]
     merged = load_file(run_dir / "export" / "merged" / "model.safetensors")
     assert len(merged) == artifact["merged"]["num_tensors"] == 20
-    # The adapter is pushed before the merge is said to be done, then the rest.
+    # The adapter is pushed before the line that reports the merge, then the rest.
     pushed = [item for item in items(run_dir) if item.state == "done"]
     assert [(item.kind, item.repo_id) for item in pushed] == [
         ("adapter", "tester/demo"),
         ("merged", "tester/demo-merged"),
         ("gguf", "tester/demo-GGUF"),
     ]
-    first_push = next(i for i, line in enumerate(said) if line.startswith("push"))
-    assert first_push < next(i for i, line in enumerate(said) if line.startswith("merged"))
+    first_push = next(i for i, line in enumerate(output) if line.startswith("push"))
+    assert first_push < next(i for i, line in enumerate(output) if line.startswith("merged"))
     assert {file.path for file in pushed[2].files} == {
         *("README.md", "demo-f16.gguf", "demo-q8_0.gguf")
     }
@@ -145,7 +145,7 @@ def test_the_whole_export(
 
 
 def reused(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The verb on the same run makes nothing anew, and sees a file that was changed."""
+    """Run again, the verb repeats nothing, and notices a file that was changed."""
     gguf = run_dir / "export" / "demo-q8_0.gguf"
     made_at, num_pushes = gguf.stat().st_mtime_ns, len(list(items(run_dir)))
     capsys.readouterr()
@@ -170,7 +170,7 @@ def test_a_failed_gate_leaves_no_final_name(tmp_path: Path, base: Path) -> None:
     model = (wrong / "tokenizer.model").read_bytes()
     (wrong / "tokenizer.model").write_bytes(swap_once(model, a, e))
     run_dir, config = make_run(tmp_path, wrong, export={"gguf_types": ["q8_0"]})
-    said: list[str] = []
+    output: list[str] = []
     (run_dir / "export" / "merged").mkdir(parents=True)
     (run_dir / "export" / "demo-f16.gguf").write_bytes(b"of an earlier export")
     with pytest.raises(GateFailed, match=r"gate token ids: .* texts equal; .* differs at token"):
@@ -179,11 +179,11 @@ def test_a_failed_gate_leaves_no_final_name(tmp_path: Path, base: Path) -> None:
             config=config,
             model_dir=wrong,
             prepared_dir=tmp_path / "prepared",
-            say=said.append,
+            say=output.append,
         )
     assert list((run_dir / "export").iterdir()) == []
     assert not (run_dir / "artifact.json").exists()
-    assert sum("FAILED  token ids" in line for line in said) == 1
+    assert sum("FAILED  token ids" in line for line in output) == 1
 
 
 def test_export_without_a_scored_checkpoint_is_refused(tmp_path: Path, base: Path) -> None:

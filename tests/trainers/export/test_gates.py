@@ -213,7 +213,7 @@ def test_merged_logits_pass_and_fail(tmp_path: Path, dtype: torch.dtype) -> None
     adapter = build_adapter(base, tmp_path / "adapter", steps=30)
     merge_adapter(base, adapter, tmp_path / "merged")
     prompts = prompts_of(base)
-    adapted, plain = g.adapted_logits(base, adapter, prompts, how=lora)
+    adapted, plain = g.adapted_logits(base, adapter, prompts, method=lora)
 
     def gate(folder: Path) -> g.Gate:
         logits = g.last_logits(load_base(folder, torch.float32), prompts)

@@ -1,4 +1,4 @@
-"""The gated MLP against transformers' own: the same values and gradients."""
+"""The gated MLP has the values and gradients of transformers', bit for bit."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def test_values_and_gradients_are_the_same_bit_for_bit(
         assert torch.equal(ours, theirs)
 
 
-def test_it_takes_the_place_of_every_mlp_that_it_equals() -> None:
+def test_every_equal_mlp_is_replaced() -> None:
     ids = torch.arange(12)[None]
     for name in MODELS:
         model = build_model(name, dtype=torch.float32)
@@ -46,7 +46,7 @@ def test_it_takes_the_place_of_every_mlp_that_it_equals() -> None:
         assert torch.equal(model(ids).logits, want)
 
 
-def test_another_activation_keeps_its_mlp() -> None:
+def test_an_mlp_with_another_activation_is_kept() -> None:
     config = LlamaConfig(
         vocab_size=31, hidden_size=32, intermediate_size=48, num_hidden_layers=1,
         num_attention_heads=4, hidden_act="gelu",

@@ -1,4 +1,4 @@
-"""The head's loss against PyTorch's cross-entropy: value, and gradients of hidden and head."""
+"""The head's loss equals PyTorch's cross-entropy: value, and gradients of hidden and head."""
 
 import pytest
 import torch
@@ -38,7 +38,7 @@ def test_value_and_gradients(
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-14)
 
 
-def test_a_token_that_is_nearly_learnt_keeps_its_gradient_in_bfloat16() -> None:
+def test_a_nearly_learnt_token_keeps_its_gradient_in_bfloat16() -> None:
     hidden = torch.zeros(1, D, dtype=torch.bfloat16)
     hidden[0, 0] = 1
     head = torch.zeros(V, D, dtype=torch.bfloat16)

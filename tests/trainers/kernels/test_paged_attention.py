@@ -1,4 +1,4 @@
-"""Attention over pages against SDPA with a mask, and the plans of its calls."""
+"""Paged attention equals SDPA with a mask; the plans of its kernel calls."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def make_pool(kv_heads: int, dtype: torch.dtype = torch.float64) -> KvCache:
 
 
 def take_row(pool: KvCache, num_prompt: int, num_tokens: int) -> DecodeSequence:
-    """A row with pages for all its tokens, not in order."""
+    """A row with pages for all its tokens, in no particular order."""
     row = DecodeSequence(0, [0] * num_tokens, num_prompt, 0)
     row.whole = [pool.prompt.take() for _ in range(num_prompt // PROMPT_PAGE)][::-1]
     row.reserve(pool, num_tokens)
@@ -38,7 +38,7 @@ def writes(
 @pytest.mark.parametrize(
     ("num_prompt", "num_tokens"), [(300, 310), (256, 257), (20, 90), (128, 128)]
 )
-def test_values_are_those_of_causal_attention(
+def test_values_equal_causal_attention(
     kv_heads: int, reply_group: int | None, num_prompt: int, num_tokens: int
 ) -> None:
     pool = make_pool(kv_heads)
@@ -48,7 +48,7 @@ def test_values_are_those_of_causal_attention(
         torch.randn(1, h, num_tokens, 16).double() for h in (4, kv_heads, kv_heads)
     )
     got: list[Tensor] = []
-    # The prompt is written and read first, in two passes, then the reply.
+    # The prompt is written and read first, in two passes, and then the reply.
     for positions in (range(10), range(10, num_prompt), range(num_prompt, num_tokens)):
         if len(positions):
             plan = Plan(pool, reply_group=reply_group)
@@ -57,7 +57,7 @@ def test_values_are_those_of_causal_attention(
             step = PagedAttentionInputs(
                 pool,
                 plan.reads(),
-                positions=torch.tensor([*positions, 0, 0]),  # two tokens that are nobody's
+                positions=torch.tensor([*positions, 0, 0]),  # two padding tokens
                 writes=writes(pool, row, positions),  # type: ignore[arg-type]
             )
             q, k, v = (
@@ -73,7 +73,7 @@ def test_values_are_those_of_causal_attention(
     torch.testing.assert_close(torch.cat(got, 1), want.transpose(1, 2), rtol=1e-12, atol=1e-13)
 
 
-def test_a_page_is_read_once_for_all_who_see_it() -> None:
+def test_a_page_is_read_once_for_all_its_tokens() -> None:
     pool = make_pool(4)
     pages = [pool.prompt.take() for _ in range(3)]
     plan = Plan(pool, reply_group=1)
@@ -82,12 +82,12 @@ def test_a_page_is_read_once_for_all_who_see_it() -> None:
     calls = plan.reads().calls
     assert [(call.start, call.stop, len(call.tokens)) for call in calls] == [
         (0, 3, 3 * GROUP),  # three pages, each with all tokens, in one call
-        (0, GROUP, GROUP),  # pages of their own, in one call too
+        (0, GROUP, GROUP),  # their own pages, also in one call
     ]
 
 
-def test_parts_of_a_prompts_page_are_those_of_a_rows_own() -> None:
-    """A prompt that ends where another goes on must be cut in the same places."""
+def test_parts_of_a_prompt_page_match_own_pages() -> None:
+    """A prompt that is a prefix of another must be cut at the same positions."""
     pool = make_pool(4)
     long, short = take_row(pool, 130, 130), take_row(pool, 70, 70)
     assert [kind for kind, _ in long.seen_from(69)] == [PARTS, PARTS + 1, PARTS + 2]
@@ -95,7 +95,7 @@ def test_parts_of_a_prompts_page_are_those_of_a_rows_own() -> None:
     assert [kind for kind, _ in long.seen_from(129)] == [WHOLE, OWN]
 
 
-def test_parts_of_no_weight_change_no_bit() -> None:
+def test_parts_of_weight_zero_change_no_bit() -> None:
     torch.manual_seed(0)
     out, total = torch.randn(6, 2, 8), torch.randn(6, 2)
     total[0] = -torch.inf

@@ -1,4 +1,4 @@
-"""The norm of a frozen base against transformers' own: the same output, the same gradient."""
+"""The norm of a frozen base has the output and gradient of transformers'."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ def test_the_output_is_the_same_bit_for_bit(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 4, 100])
-def test_the_gradient_is_that_of_autograd(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gradient_passes_gradcheck(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "THREAD_ROWS", rows)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     _, ours = norms(torch.float64)
@@ -65,7 +65,7 @@ def test_a_trained_weight_is_refused() -> None:
         ours(torch.randn(3, WIDTH))
 
 
-def test_every_norm_is_replaced_and_every_name_stays() -> None:
+def test_every_norm_is_replaced_and_names_are_kept() -> None:
     sizes: dict[str, Any] = {
         "vocab_size": 31,
         "hidden_size": 32,

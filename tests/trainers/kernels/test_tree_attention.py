@@ -1,4 +1,4 @@
-"""Attention along the tree against SDPA with the mask written out, and FlexAttention's form."""
+"""Tree attention equals SDPA with the dense mask; FlexAttention's reference equals both."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -30,10 +30,10 @@ def tensors(tree: Tree, heads: int, kv_heads: int, dtype: torch.dtype) -> list[T
 @pytest.mark.parametrize("kv_heads", [4, 2, 1])
 @pytest.mark.parametrize("num_scores", [1, 2**19])
 @pytest.mark.parametrize("size", [3, 16, 256])
-def test_values_and_gradients_are_those_of_the_dense_mask(
+def test_values_and_gradients_equal_the_dense_mask(
     kv_heads: int, num_scores: int, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the chunks, and with one key head or all of them at a time."""
+    """For any chunk size, with one key-value head or all of them at a time."""
     monkeypatch.setattr(module, "THREAD_SCORES", num_scores)
     tree = pack(random_rows(12, shared=20), min_share=2).tree
     chunks = cut_chunks(tree.ends.numpy(), size)
@@ -51,8 +51,8 @@ def test_values_and_gradients_are_those_of_the_dense_mask(
 
 
 @pytest.mark.parametrize("window", [None, 5, 1000])
-def test_a_window_is_kept(window: int | None) -> None:
-    """`window` counts as Mistral's: a token sees itself and the window - 1 before it."""
+def test_a_sliding_window_is_respected(window: int | None) -> None:
+    """As in Mistral, a token sees itself and the window - 1 tokens before it."""
     tree = pack(random_rows(6, shared=20), min_share=2).tree
     query, key, value = tensors(tree, 2, 2, torch.float64)
     out, _ = attention_forward(
@@ -66,7 +66,7 @@ def test_a_window_is_kept(window: int | None) -> None:
 
 
 def test_scores_of_bfloat16_are_not_rounded() -> None:
-    """At bfloat16's speed where the machine has it; other products keep their precision."""
+    """The precision setting is restored, and other products keep their precision."""
     a, b = torch.randn(3, 20, 64).bfloat16(), torch.randn(3, 64, 30).bfloat16()
     matmul = cast(Any, torch.backends.mkldnn).matmul
     before = matmul.fp32_precision
@@ -80,7 +80,7 @@ def test_scores_of_bfloat16_are_not_rounded() -> None:
 
 
 def test_flex_attention_sees_the_same_tree() -> None:
-    """FlexAttention's reference form runs on any device; the kernel's test is in tests/gpu."""
+    """FlexAttention's reference runs on any device; the compiled kernel is tested in tests/gpu."""
     tree = pack(random_rows(12, shared=20), min_share=2).tree
     query, key, value = (x.detach() for x in tensors(tree, 4, 2, torch.float64))
     got = flex_tree_attention(query, key, value, tree, 0.3)
@@ -88,7 +88,7 @@ def test_flex_attention_sees_the_same_tree() -> None:
     torch.testing.assert_close(got, want, rtol=1e-6, atol=1e-6)
 
 
-def test_without_a_tree_it_is_plain_attention() -> None:
+def test_without_a_tree_attention_is_sdpa() -> None:
     query, key, value = (torch.randn(2, 2, 7, 16) for _ in range(3))
     layer = cast(Any, SimpleNamespace(is_causal=True))
     out, _ = attention_forward(layer, query, key, value, None, 0.25)

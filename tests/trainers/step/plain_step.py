@@ -1,4 +1,4 @@
-"""The plain step that every fast path is held against: one row at a time, nothing shared."""
+"""The reference step that every fast path is compared with: one row at a time, nothing shared."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -51,7 +51,7 @@ MODELS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
 
 
 class WideNorm(nn.Module):
-    """RMSNorm in its input's own type; transformers' rounds to float32 inside."""
+    """RMSNorm in the dtype of its input; transformers' computes in float32."""
 
     def __init__(self, norm: Any) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ def build_model(
     wide_norms: bool = True,
     **sizes: Any,
 ) -> PreTrainedModel:
-    """A tiny model of a family with random weights; the same ones for each call."""
+    """A tiny model of a family with random weights, the same in every call."""
     register()
     config_type, model_type, more = MODELS[name]
     torch.manual_seed(0)
@@ -92,7 +92,7 @@ def as_examples(rows: Sequence[tuple[Sequence[int], int]]) -> list[TokenizedExam
 
 
 def random_rows(num: int, seed: int = 0, shared: int = 12) -> list[TokenizedExample]:
-    """Rows of up to 24 tokens that share up to `shared` of their first ones."""
+    """Rows that share a prefix of up to `shared` tokens, then have 2 to 12 tokens of their own."""
     draw = torch.Generator().manual_seed(seed)
 
     def ids(length: int) -> list[int]:
@@ -109,14 +109,14 @@ def random_rows(num: int, seed: int = 0, shared: int = 12) -> list[TokenizedExam
 
 
 def count_targets(examples: Sequence[TokenizedExample]) -> int:
-    """Trained tokens of rows."""
+    """Number of trained tokens of the rows."""
     return sum(num_target_tokens(len(e.input_ids), e.prompt_len) for e in examples)
 
 
 def plain_backward(model: nn.Module, examples: Sequence[TokenizedExample]) -> float:
-    """The mean loss per trained token, its gradients left in the model.
+    """The mean loss per trained token; its gradients are left in the model.
 
-    transformers' own forward and PyTorch's cross-entropy, one row at a time, no cache, no mask.
+    transformers' own forward and PyTorch's cross-entropy, one row at a time, without cache or mask.
     """
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     total, loss = count_targets(examples), 0.0
@@ -132,15 +132,15 @@ def plain_backward(model: nn.Module, examples: Sequence[TokenizedExample]) -> fl
 
 
 def gradients(model: nn.Module) -> dict[str, Tensor]:
-    """Copies of the gradients that are there, by parameter name."""
+    """Copies of the gradients, by parameter name."""
     return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
 
 def relative_error(got: dict[str, Tensor], want: dict[str, Tensor]) -> float:
     """The largest of |got - want| / |want| over tensors.
 
-    A gradient that is zero but for rounding (of q_proj where each query sees one key) is
-    measured against the whole gradient's norm.
+    A gradient that is zero but for rounding (of q_proj if each query sees one key) is compared with
+    the norm of the whole gradient.
     """
     assert got.keys() == want.keys()
     sizes = {name: float(reference.double().norm()) for name, reference in want.items()}

@@ -1,4 +1,4 @@
-"""The packed step against the plain one: the same loss and gradients, for any rows and family."""
+"""The packed step has the plain step's loss and gradients, for any rows and family."""
 
 import copy
 import json
@@ -40,12 +40,14 @@ def packed_backward(
     return float(loss.detach())
 
 
-def compare(name: str, examples: list[TokenizedExample], min_share: int, **how: bool) -> float:
+def compare(
+    name: str, examples: list[TokenizedExample], min_share: int, *, wide_norms: bool = True
+) -> float:
     """Relative error of the packed gradients of every weight, in float64."""
-    model = build_model(name, **how)  # type: ignore[arg-type]
+    model = build_model(name, wide_norms=wide_norms)
     plain = copy.deepcopy(model)
     loss, want = packed_backward(model, examples, min_share), plain_backward(plain, examples)
-    assert loss == pytest.approx(want, rel=1e-12 if how.get("wide_norms", True) else 1e-7)
+    assert loss == pytest.approx(want, rel=1e-12 if wide_norms else 1e-7)
     return relative_error(gradients(model), gradients(plain))
 
 
@@ -88,7 +90,7 @@ def test_corner_cases(rows: list[tuple[list[int], int]]) -> None:
     assert compare("llama", as_examples(rows), 1) < EXACT
 
 
-def test_the_picture_of_the_docstring() -> None:
+def test_the_example_of_the_docstring() -> None:
     batch = pack(as_examples([([1, 2, 3, 4], 1), ([1, 2, 5, 6], 1), ([1, 2, 5], 1)]), min_share=1)
     assert batch.ids.tolist() == [1, 2, 3, 4, 5, 6]
     assert batch.tree.ends.tolist() == [6, 6, 4, 4, 6, 6]
@@ -97,15 +99,16 @@ def test_the_picture_of_the_docstring() -> None:
     assert list(targets) == [(0, 2, 3.0), (1, 3, 1.0), (1, 5, 2.0), (2, 4, 1.0), (4, 6, 1.0)]
 
 
+@settings(deadline=None)
 @given(rows=any_rows, min_share=st.integers(1, 12), size=st.integers(1, 40))
-def test_chunks_and_mask_say_the_same(
+def test_chunks_equal_the_dense_mask(
     rows: list[tuple[list[int], int]], min_share: int, size: int
 ) -> None:
     tree = pack(as_examples([(i, min(p, len(i) - 1)) for i, p in rows]), min_share=min_share).tree
     seen = torch.zeros(len(tree.ends), len(tree.ends), dtype=torch.bool)
     queries: list[int] = []
     for chunk in cut_chunks(tree.ends.numpy(), size=size):
-        keys = torch.cat([torch.arange(*some) for some in chunk.keys])
+        keys = torch.cat([torch.arange(*key_range) for key_range in chunk.keys])
         assert 0 < chunk.end - chunk.start <= size and len(keys.unique()) == len(keys)
         is_seen = torch.ones(chunk.end - chunk.start, len(keys), dtype=torch.bool)
         is_seen[:, len(keys) - chunk.hidden.shape[1] :] = chunk.hidden == 0
@@ -116,8 +119,9 @@ def test_chunks_and_mask_say_the_same(
     assert torch.equal(seen, tree.mask())
 
 
+@settings(deadline=None)
 @given(rows=any_rows, multiple=st.integers(1, 20))
-def test_padding_is_seen_by_nobody(rows: list[tuple[list[int], int]], multiple: int) -> None:
+def test_no_token_sees_padding(rows: list[tuple[list[int], int]], multiple: int) -> None:
     batch = pack(as_examples([(i, min(p, len(i) - 1)) for i, p in rows]), min_share=2)
     padded, tokens, targets = batch.padded(multiple), len(batch.ids), len(batch.src)
     assert len(padded.ids) % multiple == len(padded.src) % multiple == 0
@@ -139,7 +143,7 @@ def test_the_order_of_rows_changes_no_bit() -> None:
 
 
 def test_bfloat16_rounds_no_more_than_the_plain_step() -> None:
-    """Against the float32 gradient of the same bfloat16 weights, over all adapters of six draws."""
+    """Compared with the float32 gradient of the same bfloat16 weights, over six draws of rows."""
     ours: list[torch.Tensor] = []
     plain: list[torch.Tensor] = []
     exact: list[torch.Tensor] = []
@@ -149,8 +153,8 @@ def test_bfloat16_rounds_no_more_than_the_plain_step() -> None:
         packed_backward(models[0], examples, 4)
         plain_backward(models[1], examples)
         plain_backward(models[2].float(), examples)
-        for model, into in zip(models, (ours, plain, exact), strict=True):
-            into += [g.flatten().double() for g in gradients(model).values()]
+        for model, collected in zip(models, (ours, plain, exact), strict=True):
+            collected += [g.flatten().double() for g in gradients(model).values()]
     truth = torch.cat(exact)
     error, allowed = (float((torch.cat(x) - truth).norm() / truth.norm()) for x in (ours, plain))
     assert 1e-3 < allowed < 0.02 and error < 1.2 * allowed
@@ -161,7 +165,7 @@ def bfloat16_lora() -> torch.nn.Module:
     model = add_adapter(base, LoraMethod(lora_r=8), seed=0)
     torch.manual_seed(1)
     for name, p in model.named_parameters():
-        if "lora_B" in name:  # zero at first, and A would have no gradient
+        if "lora_B" in name:  # zero at initialisation, which leaves A without a gradient
             torch.nn.init.normal_(p, std=0.05)
     return model
 
@@ -176,7 +180,7 @@ def test_recomputed_activations_give_the_same_gradient() -> None:
     assert relative_error(gradients(model), gradients(plain)) < EXACT
 
 
-def test_two_packs_in_flight_do_not_meet() -> None:
+def test_two_batches_in_one_graph_do_not_interfere() -> None:
     first, second, model = random_rows(5, seed=1), random_rows(5, seed=2), build_model()
     losses = [
         loss_part(model, pack(rows, min_share=4), num_targets=count_targets(rows))
@@ -189,10 +193,10 @@ def test_two_packs_in_flight_do_not_meet() -> None:
     assert relative_error(gradients(model), gradients(plain)) < EXACT
 
 
-@pytest.mark.skipif(not BIOSENDA.is_dir(), reason=f"no real rows at {BIOSENDA}")
+@pytest.mark.skipif(not BIOSENDA.is_dir(), reason=f"{BIOSENDA} is absent")
 @pytest.mark.parametrize("task", ["text2sql", "descriptions"])
 def test_real_rows(task: str) -> None:
-    """Characters as tokens: real shared prefixes in a model of a few thousand weights."""
+    """Characters are tokens: real shared prefixes for a model of a few thousand weights."""
     rows = real_texts(task)
     examples = as_examples([([ord(c) % VOCAB for c in p + t], len(p)) for p, t in rows])
     batch = pack(examples, min_share=8)
@@ -201,7 +205,7 @@ def test_real_rows(task: str) -> None:
 
 
 def real_texts(task: str) -> list[tuple[str, str]]:
-    """(prompt, target) of a few rows; the schema and texts are cut, to keep the test short."""
+    """(prompt, target) of a few rows, with schema and texts cut short to keep the test fast."""
     if task == "text2sql":
         schema = (BIOSENDA / "schema_prompt.sql").read_text(encoding="utf-8")[:600]
         lines = (BIOSENDA / "text2sql.jsonl").read_text(encoding="utf-8").splitlines()[:8]

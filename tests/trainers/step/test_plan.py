@@ -1,4 +1,4 @@
-"""From a config to the steps of a run and the steps that save."""
+"""The optimizer steps of a config, and those that save a checkpoint."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from trainers.step.plan import make_plan, save_steps
 
 @pytest.fixture
 def train(tmp_path: Path) -> Split:
-    """24 rows; those whose numbers are equal modulo 6 have a prefix in common."""
+    """24 rows; rows of equal number modulo 6 share a prefix."""
     writer = SplitWriter(tmp_path / "train.parquet", {})
     rows = [
         {

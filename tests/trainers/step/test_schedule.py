@@ -1,4 +1,4 @@
-"""The learning rate against transformers' own schedules."""
+"""The learning rate equals that of transformers' schedulers."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ WSD = "warmup_stable_decay"
 
 @pytest.mark.parametrize("kind", ["linear", "cosine", WSD])
 @pytest.mark.parametrize("warmup", [0, 7])
-def test_the_rate_is_the_one_of_transformers(kind: str, warmup: int) -> None:
+def test_rates_equal_transformers_schedulers(kind: str, warmup: int) -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
     theirs = get_scheduler(
         kind,
@@ -34,7 +34,7 @@ def test_the_rate_is_the_one_of_transformers(kind: str, warmup: int) -> None:
         theirs.step()
 
 
-def test_warm_up_is_linear_and_a_share_below_one() -> None:
+def test_warm_up_is_linear_and_below_one_a_fraction_of_all_steps() -> None:
     def rates(warmup: float) -> list[float]:
         return [
             learning_rate(s, peak=1.0, total_steps=20, warmup_steps=warmup, kind="constant")
@@ -62,15 +62,15 @@ def test_the_rules_of_a_piecewise_constant_rate() -> None:
 @pytest.mark.parametrize(
     "rules", ["", "1:3", "1:x,2", "1:5,0.5:5,1", "1:0,2", "1:4,0", "1:2:3,1", "nan:5,1"]
 )
-def test_what_are_no_rules_is_refused(rules: str) -> None:
+def test_invalid_rules_are_refused(rules: str) -> None:
     with pytest.raises(ValidationError, match=r"are no rules; write '1:50,0.5:80,0.1'"):
         TrainConfig(lr_scheduler_type="piecewise_constant", step_rules=rules)
 
 
 def test_rules_and_their_schedule_go_together() -> None:
-    for told in ({"step_rules": "1:3,0.5"}, {"lr_scheduler_type": "piecewise_constant"}):
+    for settings in ({"step_rules": "1:3,0.5"}, {"lr_scheduler_type": "piecewise_constant"}):
         with pytest.raises(ValidationError, match="go together"):
-            TrainConfig.model_validate(told)
+            TrainConfig.model_validate(settings)
 
 
 def test_rules_are_stretched_and_stay_below_a_rate_of_one() -> None:

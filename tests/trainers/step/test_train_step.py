@@ -1,4 +1,4 @@
-"""The step: AdamW on the clipped mean gradient, however it is cut; refuses what is not finite."""
+"""The step is AdamW on the clipped mean gradient for any cut; non-finite values raise."""
 
 import pytest
 import torch
@@ -63,7 +63,7 @@ def test_a_loss_that_is_not_finite_leaves_the_weights() -> None:
 def test_dropout_depends_on_the_step_and_the_micro_batch_only() -> None:
     def gradient(seed: tuple[int, ...], index: int) -> torch.Tensor:
         model = add_adapter(build_model(), LoraMethod(lora_r=2, lora_dropout=0.5), seed=0).train()
-        torch.rand(7)  # whatever was drawn before
+        torch.rand(7)  # the global generator's state must not matter
         optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad])
         train_step(
             DataParallelEngine(model, optimizer, max_grad_norm=1e9),

@@ -1,7 +1,7 @@
-"""`trl.SFTTrainer` and our step train one model on the same rows: the loss curves are the same.
+"""`trl.SFTTrainer` and our step train one model on the same rows and have the same loss curve.
 
-TRL pads its rows and runs them all; we pack them into tries. Both start from the same adapter,
-take the same rows in the same order and the same AdamW, clipping, weight decay and schedule.
+TRL pads its rows; our step packs them into prefix tries. Both start from the same adapter and use
+the same rows in the same order, AdamW, clipping, weight decay and schedule.
 """
 
 import random
@@ -33,24 +33,24 @@ from trainers.step.schedule import learning_rate
 from trainers.step.train_step import DataParallelEngine, train_step
 
 VOCAB, PAD = 101, 0
-NUM_STEPS, ROWS_A_STEP = 20, 6
+NUM_STEPS, ROWS_PER_STEP = 20, 6
 TRAIN = TrainConfig(
     learning_rate=2e-2,
     lr_scheduler_type="cosine",
     weight_decay=0.1,
     max_grad_norm=0.3,
     max_steps=NUM_STEPS,
-    train_batch_size=ROWS_A_STEP,
+    train_batch_size=ROWS_PER_STEP,
 )
-PADDED: dict[str, Any] = {"per_device_train_batch_size": ROWS_A_STEP}
-# What users of TRL change for speed; none of it may change the loss.
+PADDED: dict[str, Any] = {"per_device_train_batch_size": ROWS_PER_STEP}
+# Settings that users of TRL change for speed; none may change the loss.
 SETTINGS: dict[str, dict[str, Any]] = {
     "default": PADDED,  # with gradient checkpointing
     "no checkpointing": {**PADDED, "gradient_checkpointing": False},
     "padding-free": {**PADDED, "gradient_checkpointing": False, "padding_free": True},
     "row by row": {
         "per_device_train_batch_size": 1,
-        "gradient_accumulation_steps": ROWS_A_STEP,
+        "gradient_accumulation_steps": ROWS_PER_STEP,
         "gradient_checkpointing": False,
     },
 }
@@ -62,7 +62,7 @@ def base_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_base(folder: Path, *, seed: int) -> Path:
-    """A tiny Llama whose weights are bfloat16 numbers, so that every type starts from the same."""
+    """A tiny Llama with weights that are exact in bfloat16, so that both dtypes start alike."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=VOCAB,
@@ -84,25 +84,25 @@ def ours(base_dir: Path) -> Tensor:
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_fp32_losses_are_those_of_trl(base_dir: Path, ours: Tensor, setting: str) -> None:
+def test_fp32_losses_equal_trl(base_dir: Path, ours: Tensor, setting: str) -> None:
     theirs = trl_losses(base_dir, TRAIN, torch.float32, **SETTINGS[setting])
     assert ours[0] - ours[-1] > 0.3  # there is a curve to compare
     assert len(theirs) == NUM_STEPS
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
 
-def test_fp32_losses_are_those_of_trl_with_a_warm_up(base_dir: Path) -> None:
+def test_fp32_losses_equal_trl_with_a_warm_up(base_dir: Path) -> None:
     train = TRAIN.model_copy(update={"warmup_steps": 5, "lr_scheduler_type": "linear"})
     losses = our_losses(base_dir, train, torch.float32)
     theirs = trl_losses(base_dir, train, torch.float32)
     torch.testing.assert_close(losses, theirs, rtol=0, atol=1e-5)
 
 
-def test_bf16_losses_differ_from_trls_by_less_than_bf16_does(tmp_path: Path) -> None:
-    """The bound is what rounding to bfloat16 does to TRL's own curves, over several models.
+def test_bf16_losses_differ_from_trl_by_less_than_its_rounding(tmp_path: Path) -> None:
+    """The bound is the effect of bfloat16 rounding on TRL's own curves, over several models.
 
-    Each rounding is amplified from step to step, so that one curve says little; and two curves
-    that round independently are 2**0.5 times as far apart as each is from exact numbers.
+    Rounding is amplified from step to step, so a single curve says little; two curves that round
+    independently are 2**0.5 times as far apart as each is from the exact one.
     """
     bases = []
     for seed in range(8):
@@ -114,26 +114,26 @@ def test_bf16_losses_differ_from_trls_by_less_than_bf16_does(tmp_path: Path) -> 
         for dtype in (torch.bfloat16, torch.float32)
     )
     noise = distance(theirs, theirs_exact)
-    assert 1e-3 < noise < 0.1, noise  # TRL did compute in bfloat16, and it still trains
+    assert 1e-3 < noise < 0.1, noise  # TRL does compute in bfloat16, and still trains
     assert distance(losses, theirs) < 2**0.5 * noise
     assert distance(losses, exact) < 1.2 * noise
 
 
 def distance(a: Tensor, b: Tensor) -> float:
-    """Root of the mean square over the steps."""
+    """Root mean square difference over the steps."""
     return float((a - b).square().mean().sqrt())
 
 
 def make_rows() -> list[TokenizedExample]:
-    """Rows of 10 to 50 tokens; those of a step share a prompt of 24 tokens in twos and threes."""
+    """Rows of 6 to 50 tokens; in each step two prompts of 24 tokens are shared by two rows."""
     draw = random.Random(0)
     rows: list[TokenizedExample] = []
     for step in range(NUM_STEPS):
         shared = [draw.choices(range(1, VOCAB), k=24) for _ in range(2)]
-        for i in range(ROWS_A_STEP):
+        for i in range(ROWS_PER_STEP):
             prompt = shared[i % 3] if i % 3 < 2 else []
             prompt = [*prompt, *draw.choices(range(1, VOCAB), k=draw.randint(2, 10))]
-            # A target that can be learnt: every token follows from the one before.
+            # A learnable target: each token determines the next.
             start = draw.randrange(1, VOCAB)
             target = [1 + (start + 3 * k) % (VOCAB - 1) for k in range(draw.randint(4, 16))]
             rows.append(TokenizedExample(f"{step}-{i}", "", (*prompt, *target), len(prompt)))
@@ -149,8 +149,8 @@ def our_losses(base_dir: Path, train: TrainConfig, dtype: torch.dtype) -> Tensor
     optimizer, rows, losses = make_optimizer(model, train), make_rows(), []
     model.train()
     for step in range(1, NUM_STEPS + 1):
-        batch = rows[(step - 1) * ROWS_A_STEP : step * ROWS_A_STEP]
-        half = ROWS_A_STEP // 2
+        batch = rows[(step - 1) * ROWS_PER_STEP : step * ROWS_PER_STEP]
+        half = ROWS_PER_STEP // 2
         loss, _ = train_step(
             DataParallelEngine(model, optimizer, max_grad_norm=train.max_grad_norm),
             [(0, pack(batch[:half], min_share=8)), (1, pack(batch[half:], min_share=8))],
@@ -173,7 +173,7 @@ def rate(train: TrainConfig, step: int) -> float:
 
 
 def trl_losses(base_dir: Path, train: TrainConfig, dtype: torch.dtype, **options: Any) -> Tensor:
-    """By SFTTrainer with its own optimizer and schedule, in mixed precision for bfloat16."""
+    """Losses of SFTTrainer with its own optimizer and schedule; bfloat16 is mixed precision."""
     model = lora(AutoModelForCausalLM.from_pretrained(base_dir, dtype=dtype))
     settings = {**PADDED, "max_length": None, **options}
     args = SFTConfig(
@@ -210,7 +210,7 @@ def labelled(row: TokenizedExample) -> dict[str, list[int]]:
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    """Nothing is tokenised by it, but TRL asks one for the pad token."""
+    """Tokenises nothing; TRL requires one for the pad token."""
     words = {"<pad>": PAD, **{f"w{i}": i for i in range(1, VOCAB)}}
     return PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer(WordLevel(words, unk_token="w1")),

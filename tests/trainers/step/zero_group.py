@@ -1,6 +1,6 @@
-"""A group of processes that take steps under ZeRO, or the replicated step to compare with.
+"""Worker processes that take steps under ZeRO, or replicated steps to compare with.
 
-Real processes over gloo, which meet in a file: `python zero_group.py file://MEET RANK WORLD`.
+Real processes over gloo with a file rendezvous: `python zero_group.py file://PATH RANK WORLD_SIZE`.
 """
 
 import json
@@ -27,12 +27,14 @@ from trainers.step.optimizer import make_optimizer
 from trainers.step.packing import num_target_tokens
 from trainers.step.train_step import DataParallelEngine, Engine, NonFiniteError, train_step
 
-VOCAB, STEPS, TOLD = 61, 4, "told "
+VOCAB, STEPS = 61, 4
+# Marks the lines of stdout that hold a result; libraries print there too.
+RESULT = "result "
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a group of processes does; stage 0 is the replicated step."""
+    """What a group of processes trains; stage 0 is the replicated step."""
 
     folder: str
     stage: int
@@ -45,7 +47,7 @@ class Task:
 
 
 def tiny_model(method: str, dtype: str, poison: str = "") -> nn.Module:
-    """A Llama of odd sizes, which no two workers share evenly: norms [33], adapters [3, 33]."""
+    """A Llama of odd sizes that two workers cannot share evenly: norms [33], adapters [3, 33]."""
     register()
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -67,13 +69,13 @@ def tiny_model(method: str, dtype: str, poison: str = "") -> nn.Module:
     base.requires_grad_(False)
     model = add_adapter(base, LoraMethod(lora_r=3, lora_alpha=3), seed=0)
     for name, param in model.named_parameters():
-        if "lora_B" in name:  # zero at the start: half of the gradients would be zero
+        if "lora_B" in name:  # zero at initialisation, which makes half of the gradients zero
             nn.init.normal_(param, std=0.2)
     return model
 
 
 def rows_of(step: int) -> list[TokenizedExample]:
-    """Five rows; the third step has one, so that a worker of two has none of its own."""
+    """Five rows; the third step has one row, so that one of two workers has none."""
     draw = torch.Generator().manual_seed(step)
     made = []
     for i in range(1 if step == 2 else 5):
@@ -113,7 +115,7 @@ def take_step(task: Task, engine: Engine, step: int, rank: int) -> tuple[float, 
 
 
 def work(task: Task, rank: int) -> dict[str, Any]:
-    """Four steps, from a saved state if they are the last four of eight."""
+    """Four steps from scratch, or from a saved state the last four of eight."""
     torch.set_num_threads(1)
     folder = Path(task.folder)
     model = tiny_model(task.method, task.dtype, task.poison)
@@ -122,15 +124,15 @@ def work(task: Task, rank: int) -> dict[str, Any]:
     engine = make_engine(task, model)
     if task.first_step:
         engine.load_state(load_file(folder / f"state-{task.first_step}.safetensors"))
-    told: dict[str, Any] = {"steps": []}
+    result: dict[str, Any] = {"steps": []}
     try:
         for step in range(task.first_step, task.first_step + STEPS):
-            told["steps"].append(take_step(task, engine, step, rank))
+            result["steps"].append(take_step(task, engine, step, rank))
     except NonFiniteError as error:
-        told["error"] = str(error)
-    with engine.gathered_weights() as whole:
-        weights = {name: w.detach().clone() for name, w in whole.state_dict().items()}
-        told["same"] = all(
+        result["error"] = str(error)
+    with engine.gathered_weights() as gathered:
+        weights = {name: w.detach().clone() for name, w in gathered.state_dict().items()}
+        result["same"] = all(
             torch.equal(w, tiny_model(task.method, task.dtype, task.poison).state_dict()[name])
             for name, w in weights.items()
         )
@@ -139,21 +141,21 @@ def work(task: Task, rank: int) -> dict[str, Any]:
         end = task.first_step + STEPS
         save_file(state, folder / f"state-{end}.safetensors")
         save_file(weights, folder / f"weights-{end}.safetensors")
-    return told
+    return result
 
 
 class Group:
-    """`world` processes over gloo that take one task after the other, for importing takes longer
-    than any task."""
+    """`world_size` processes over gloo that run tasks in turn, as imports take longer than any
+    task."""
 
     def __init__(self, world_size: int, folder: Path) -> None:
         root = Path(__file__).resolve().parents[3]
         env = {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONWARNINGS": "ignore", "PYTHONPATH": str(root)}
         self.log = folder / f"log-{world_size}.txt"
-        meet = f"file://{folder}/meet-{world_size}"
+        rendezvous = f"file://{folder}/meet-{world_size}"
         self.children = [
             subprocess.Popen(
-                [sys.executable, __file__, meet, str(rank), str(world_size)],
+                [sys.executable, __file__, rendezvous, str(rank), str(world_size)],
                 env=os.environ | env,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log.open("a"), text=True,
             )
@@ -161,36 +163,36 @@ class Group:
         ]  # fmt: skip
 
     def run(self, task: Task) -> dict[str, Any]:
-        """What rank 0 tells, when all have told the same steps."""
+        """The result of rank 0, after checking that all ranks report the same steps."""
         for child in self.children:
             assert child.stdin is not None
             print(json.dumps(task.__dict__), file=child.stdin, flush=True)
-        told = [self._answer(child) for child in self.children]
-        assert all(one["steps"] == told[0]["steps"] for one in told)
-        return told[0]
+        results = [self._result(child) for child in self.children]
+        assert all(result["steps"] == results[0]["steps"] for result in results)
+        return results[0]
 
-    def _answer(self, child: subprocess.Popen[str]) -> dict[str, Any]:
+    def _result(self, child: subprocess.Popen[str]) -> dict[str, Any]:
         assert child.stdout is not None
         for line in child.stdout:
-            if line.startswith(TOLD):
-                told: dict[str, Any] = json.loads(line.removeprefix(TOLD))
-                return told
+            if line.startswith(RESULT):
+                result: dict[str, Any] = json.loads(line.removeprefix(RESULT))
+                return result
         raise AssertionError(self.log.read_text()[-3000:])
 
     def close(self) -> None:
-        """No more tasks: all must end well."""
+        """End the processes; each must exit with 0."""
         for child in self.children:
             assert child.stdin is not None
             child.stdin.close()
-        assert [child.wait(60) for child in self.children] == [0] * len(self.children)
+        assert [child.wait(600) for child in self.children] == [0] * len(self.children)
 
 
-def serve(meet: str, rank: int, world_size: int) -> None:
-    """Take tasks from the standard input until it ends."""
-    dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=world_size)
+def serve(rendezvous: str, rank: int, world_size: int) -> None:
+    """Run tasks from standard input until it ends."""
+    dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=world_size)
     for line in sys.stdin:
-        told = work(Task(**json.loads(line)), rank)
-        print(TOLD + json.dumps(told), flush=True)
+        result = work(Task(**json.loads(line)), rank)
+        print(RESULT + json.dumps(result), flush=True)
     dist.destroy_process_group()
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainers.config.schema import ScalingConfig
+from trainers.config.scaling_section import ScalingConfig
 from trainers.supervision.resources import cpus_per_worker, num_fitting_workers
 
 TWO = ScalingConfig(num_workers=2)

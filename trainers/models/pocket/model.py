@@ -10,7 +10,6 @@ and something left to learn. The same seed gives the same bytes on one machine a
 import hashlib
 import json
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from filelock import FileLock
 from tqdm import tqdm
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
+from datasets_src.files import write_atomically
 from datasets_src.generators import world
 from datasets_src.types import Message
 from trainers.models.pocket import corpus as pocket_corpus
@@ -70,10 +70,8 @@ def pocket_dir() -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{target}.lock"):
         if not target.is_dir():
-            part = cache / f".{target.name}.part"
-            shutil.rmtree(part, ignore_errors=True)
-            build_pocket(part, steps=NUM_STEPS)
-            part.rename(target)
+            with write_atomically(target) as part:
+                build_pocket(part, steps=NUM_STEPS)
     return target
 
 

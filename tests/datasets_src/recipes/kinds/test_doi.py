@@ -143,9 +143,9 @@ def test_a_paper_that_cannot_be_read_is_counted_or_refused(tmp_path: Path) -> No
     (tmp_path / "in/torn.xml").write_bytes((PAPERS / "triton.xml").read_bytes()[:900])
     options = OFFLINE | {"papers": [str(tmp_path / "in")]}
     built = build_recipe("doi", options, tmp_path)
-    [told] = [d for d in built.record["dropped"] if d["reason"] == "unreadable XML"]
-    assert told["num"] == 1
-    assert "torn.xml (unclosed token: line 10" in told["examples"][0]
+    [message] = [d for d in built.record["dropped"] if d["reason"] == "unreadable XML"]
+    assert message["num"] == 1
+    assert "torn.xml (unclosed token: line 10" in message["examples"][0]
     teacher = TeacherServer(ask)
     taught = options | {"question_by": "teacher"}
     with pytest.raises(UserError) as refused:
@@ -157,7 +157,7 @@ def test_a_paper_that_cannot_be_read_is_counted_or_refused(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"papers": ["nowhere"]}, "options.papers: nowhere: no such file"),
         ({"papers": []}, "options.papers: "),
@@ -168,8 +168,8 @@ def test_a_paper_that_cannot_be_read_is_counted_or_refused(tmp_path: Path) -> No
         ({"min_similarty": 0.5}, "did you mean min_similarity"),
     ],
 )
-def test_bad_options_are_one_line(options: dict[str, Any], told: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=told) as refused:
+def test_bad_options_are_one_line(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message) as refused:
         build_rows("doi", OFFLINE | options, tmp_path)
     assert len(refused.value.faults) == 1
 

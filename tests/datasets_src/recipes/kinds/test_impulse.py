@@ -154,12 +154,12 @@ def test_a_wording_must_leave_its_target_right(wording: str, lost: str) -> None:
 
 def test_bad_paths_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "torn.json").write_text('{"queries": [')
-    for given, told in (
+    for given, message in (
         ("nowhere.json", "options.batches: nowhere.json: no such file"),
         (str(tmp_path), "holds no batch"),
         (str(tmp_path / "torn.json"), r"torn\.json:1: not JSON"),
     ):
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=message):
             build_rows("impulse", {"batches": [given]}, tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""The teacher over real HTTP: faults are tried again, refusals told, nothing is asked twice."""
+"""The teacher over real HTTP: failures are retried, refusals reported, no request repeated."""
 
 import threading
 import time

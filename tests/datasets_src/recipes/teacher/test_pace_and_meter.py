@@ -66,7 +66,7 @@ def test_the_cap_is_never_passed_by_calls_at_the_same_time() -> None:
 
     def call() -> None:
         try:
-            with meter.reserve(Usage(100, 100)) as use:  # 0.0003 at the most
+            with meter.reserve(Usage(100, 100)) as use:  # at most 0.0003
                 time.sleep(0.01)
                 use(Usage(100, 50))  # 0.0002
         except UserError as error:
