@@ -3,9 +3,9 @@
 split = open_split(Path("runs/prepared/3f2a…"), "train")
 split.tokens(7).input_ids, split.example(7).target
 
-Columns: id, group, length, prompt_len, input_ids (list of int32) and example (JSON of the target and of
-inputs that differ from the first row's, which are in the file's metadata: a schema that all rows
-share is stored once).
+Columns: id, group, length, prompt_len, input_ids (list of int32) and example (JSON of the target
+and of inputs that differ from the first row's, which are in the file's metadata: a schema that all
+rows share is stored once).
 """
 
 import json

@@ -1,5 +1,5 @@
-"""A base with a family's chat format: which tokens end a reply and pad, checked on tokenizers of
-each family's kind, and on published ones where GALLIPATO_TOKENIZERS names a folder of them."""
+"""A base with a family's chat format: stop and padding tokens, checked on tokenizers built for each
+family, and on published ones if GALLIPATO_TOKENIZERS names a folder of them."""
 
 import json
 import os
@@ -120,7 +120,7 @@ def test_padding_that_is_the_end_of_a_text_is_replaced(tmp_path: Path) -> None:
 
 
 def test_generation_stops_where_the_model_s_own_template_ends_a_turn(tmp_path: Path) -> None:
-    """As of Qwen's bases: the template is that of the tuned sister, the end is that of a text."""
+    """Like Qwen's bases: the template of the instruction-tuned sibling, but eos ends a text."""
     folder = build_tokenizer("qwen", tmp_path / "base")
     edit_json(folder / "tokenizer_config.json", chat_template=FAMILIES["qwen"].chat_template)
     found = with_turn_stop(folder)
@@ -131,10 +131,10 @@ def test_generation_stops_where_the_model_s_own_template_ends_a_turn(tmp_path: P
         "chat template of the tokenizer; replies end with <|im_end|> (2) or <|endoftext|> (0)"
         in line
     )
-    assert with_turn_stop(found) == found, "it stops there now"
+    assert with_turn_stop(found) == found, "it has the stop already"
     listed = {"eos_token_id": [0, 2]}
     (folder / "generation_config.json").write_text(json.dumps(listed), encoding="utf-8")
-    assert with_turn_stop(folder) == folder, "it stopped there before"
+    assert with_turn_stop(folder) == folder, "it had the stop from the start"
 
 
 def test_every_step_of_a_run_takes_the_base_with_its_template(tmp_path: Path) -> None:
