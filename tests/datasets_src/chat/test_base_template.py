@@ -66,7 +66,7 @@ def check_family(family: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_tokenizer_of_the_family_s_kind(family: str, tmp_path: Path) -> None:
+def test_each_family_s_format_on_a_built_tokenizer(family: str, tmp_path: Path) -> None:
     folder = build_tokenizer(family, tmp_path / "base")
     with pytest.raises(UserError, match=f"no chat template; set model.chat_template to .*{family}"):
         read_format(folder, "chat")
@@ -103,7 +103,7 @@ def test_a_tokenizer_without_the_format_s_special_tokens_is_rejected(tmp_path: P
     for token in words["added_tokens"]:
         token["special"] = token["content"] == "<|endoftext|>"
     (folder / "tokenizer.json").write_text(json.dumps(words), encoding="utf-8")
-    with pytest.raises(UserError, match=r"qwen writes <\|im_start\|>, <\|im_end\|>.*to falcon"):
+    with pytest.raises(UserError, match=r"qwen uses <\|im_start\|>, <\|im_end\|>.*to falcon"):
         with_chat_template(folder, "qwen")
 
 
@@ -116,7 +116,7 @@ def test_padding_that_is_the_end_of_a_text_is_replaced(tmp_path: Path) -> None:
     words = (none / "tokenizer.json").read_text("utf-8")
     (none / "tokenizer.json").write_text(words.replace("finetune_right_pad_id", "other"), "utf-8")
     assert load_tokenizer(none).pad_token is None
-    assert "no reserved token to pad with" in describe_tokens(none, "plain", family=None)
+    assert "no reserved token for padding" in describe_tokens(none, "plain", family=None)
 
 
 def test_generation_stops_where_the_model_s_own_template_ends_a_turn(tmp_path: Path) -> None:
