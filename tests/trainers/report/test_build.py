@@ -84,7 +84,7 @@ def test_numbers_of_a_finished_run(make_run: MakeRun) -> None:
         "1 of 40 validation rows have the same inputs as a training row: v007 = t4.",
         "6 of 40 validation rows have nearly the same inputs as a training row",
         "v002 ~ t2 (0.86), v003 ~ t3 (0.86), v004 ~ t4 (0.86), …",
-        "name the column of what they have in common, data.columns: {group: <column>}",
+        "keep such rows on one side with a column that they share, data.columns: {group: <column>}",
         "longer than max_length",
         "GGUF equals merged: 39/40",
         "612 kB",
