@@ -62,9 +62,14 @@ def test_storage_throws_429_503_reset_then_403(
     assert bucket.proxy.broken > 5
     bucket.proxy.rules = [Rule(403)]
     driver.wait(2, limit_s=240)
-    said = driver.said()
-    assert "error: " in said and "403" in said and bucket.url in said and "AWS_ACCESS_KEY" in said
-    assert "Traceback" not in said
+    output = driver.output()
+    assert (
+        "error: " in output
+        and "403" in output
+        and bucket.url in output
+        and "AWS_ACCESS_KEY" in output
+    )
+    assert "Traceback" not in output
     bucket.proxy.clear()
     bucket.proxy.rules = broken
     machine(runs, bucket, tmp_path / "b").finish("s3", where)

@@ -33,7 +33,7 @@ def tokens(number: int, seed: int) -> list[int]:
 
 
 def mixed_prompts() -> list[list[int]]:
-    """Prefixes of one another, at and beside the borders of pages, and prompts of their own."""
+    """Prefixes of one another, at and next to page boundaries, and prompts of their own."""
     text = tokens(300, 1)
     cuts = [1, 2, 31, 32, 33, 100, 127, 128, 129, 200, 256, 257, 300]
     assert {PROMPT_PAGE, PROMPT_PAGE + 1, 2 * PROMPT_PAGE, REPLY_PAGE} <= {*cuts}

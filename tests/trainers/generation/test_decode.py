@@ -1,4 +1,4 @@
-"""Decoding over shared pages: not one bit of a row's logits depends on what stands beside it."""
+"""Decoding over shared pages: no bit of a row's logits depends on the other rows."""
 
 from collections.abc import Sequence
 from pathlib import Path

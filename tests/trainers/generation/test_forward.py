@@ -25,7 +25,7 @@ class Count:
         self.sizes.append(kwargs["input_ids"].numel())
 
 
-def told(replies: Sequence[Sequence[int]]) -> Any:
+def reported(replies: Sequence[Sequence[int]]) -> Any:
     """Picks the tokens of given replies, whatever the logits are."""
 
     def pick(logits_NV: Tensor, which: Sequence[ReplyToken]) -> list[int]:
@@ -41,7 +41,7 @@ def tell(
     """Decode so that the replies are given ones."""
     how = {"batch_size": 32, "max_new_tokens": 500} | how
     ended = lambda index, ids: len(ids) == len(replies[index])  # noqa: E731
-    return [*decode(model, prompts, ended=ended, pick=told(replies), **how)]
+    return [*decode(model, prompts, ended=ended, pick=reported(replies), **how)]
 
 
 def test_the_place_of_a_row_that_ends_is_taken_at_once() -> None:
@@ -51,7 +51,7 @@ def test_the_place_of_a_row_that_ends_is_taken_at_once() -> None:
     replies = [tokens(n, n) for n in (11, 3, 1, 4, 6)]
     ends = tell(model, prompts, replies, batch_size=2, max_draft=0)
     assert ends == [(i, replies[i]) for i in (2, 1, 3, 0, 4)]
-    # Row 0 has 10 tokens to go after its first. Beside it run row 1 (2), row 3 (3), row 4 (5).
+    # Row 0 has 10 tokens to go after its first; rows 1 (2), 3 (3) and 4 (5) run at the same time.
     assert count.sizes.count(sizes.reply) == 10
     # With rows 0 and 1 started row 2, which could have waited, with row 3 row 4, which did.
     assert count.sizes.count(sizes.prompt) == 2

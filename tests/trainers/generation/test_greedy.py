@@ -46,7 +46,7 @@ def test_neither_batch_size_nor_neighbours_change_a_reply(
         for n in torch.randint(1, 30, (12,), generator=generator)
     ]
     prompts.append(prompts[3])
-    heard: list[int] = []
+    batches: list[int] = []
 
     def answers(prompts: list[list[int]], batch_size: int) -> list[Reply]:
         return greedy_replies(
@@ -56,11 +56,11 @@ def test_neither_batch_size_nor_neighbours_change_a_reply(
             max_new_tokens=16,
             stop=stop,
             batch_size=batch_size,
-            on_batch=heard.append,
+            on_batch=batches.append,
         )
 
     together = answers(prompts, 12)
-    assert sum(heard) == len(prompts)
+    assert sum(batches) == len(prompts)
     assert together == answers(prompts, 5) == [answers([p], 1)[0] for p in prompts]
     lengths = {len(reply.ids) for reply in together}
     assert len(lengths) > 1 or not stop, "no reply stopped before the others: the test sees nothing"
@@ -94,7 +94,7 @@ def test_what_stands_behind_a_stop_string_is_padding(tokenizer: PreTrainedTokeni
 
 @given(ids=st.lists(st.integers(0, 8), min_size=1, max_size=12))
 def test_a_stop_string_is_seen_when_its_last_token_comes(ids: list[int]) -> None:
-    """Over several tokens, and over characters that several tokens make, as reading all anew."""
+    """Over several tokens, and over characters that several tokens make, as reading all again."""
     for stops in ((";",), ("ab",), ("b;", "aa"), ("ñ",), (" a", "\n\n")):
         stop_rule = rule(BYTES, *stops)
         seen = [n for n in range(1, len(ids) + 1) if stop_rule.ends_with_last(ids[:n])]

@@ -42,8 +42,8 @@ def test_replies_are_those_of_generate(config_name: str, split: str, pocket: Pat
         if reply != alone:
             pairs = zip(reply.ids, alone.ids, strict=False)
             at = next(i for i, (ours, theirs) in enumerate(pairs) if ours != theirs)
-            said, two = reply.ids[:at], [reply.ids[at], alone.ids[at]]
-            logits_V = model(input_ids=torch.tensor([[*prompt, *said]])).logits[0, -1]
+            output, two = reply.ids[:at], [reply.ids[at], alone.ids[at]]
+            logits_V = model(input_ids=torch.tensor([[*prompt, *output]])).logits[0, -1]
             best = float(logits_V.abs().max())
             assert float(logits_V[two].diff().abs()) < TIE * best, f"token {at} is no tie"
     assert len(replies) >= NUM_ROWS and num_equal > 0.9 * len(replies)

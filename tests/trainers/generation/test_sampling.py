@@ -141,7 +141,7 @@ def test_sampling_stops_at_the_end_of_a_turn_or_a_stop_string(
     assert cut[0].ids == free[0].ids[: len(cut[0].ids)] and len(cut[0].ids) < len(free[0].ids)
     with torch.no_grad():
         model.lm_head.weight[2] = 50 * model.lm_head.weight[2].sign()
-    heard: list[int] = []
+    batches: list[int] = []
     ended = preset_replies(
         model,
         tokenizer,
@@ -150,10 +150,10 @@ def test_sampling_stops_at_the_end_of_a_turn_or_a_stop_string(
         preset=SAMPLING,
         seed=1,
         max_new_tokens=12,
-        on_batch=heard.append,
+        on_batch=batches.append,
     )
     assert any(reply.stopped and reply.ids[-1] == 2 for reply in ended)
-    assert heard == [1, 1, 1, 1]
+    assert batches == [1, 1, 1, 1]
 
 
 def test_greedy_is_the_greedy_of_every_score(

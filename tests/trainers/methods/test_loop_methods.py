@@ -122,11 +122,11 @@ def test_a_run_learns_resumes_and_exports(prepared: Path, tmp_path: Path, name: 
     assert gate["name"] == "merged logits" and gate["passed"] and gate["value"] < 1e-4
     assert (exported["adapter"] is None) == (name == "full")
     # The same call finds what it made.
-    said: list[str] = []
+    output: list[str] = []
     again_exported = export_best(
-        run_dir, config=config, model_dir=base, prepared_dir=prepared, say=said.append
+        run_dir, config=config, model_dir=base, prepared_dir=prepared, say=output.append
     )
     assert again_exported == read_json(run_dir / "artifact.json") == exported
-    assert len(said) == 1 and "exported already" in said[0]
+    assert len(output) == 1 and "exported already" in output[0]
     tokenizer = "export/merged/tokenizer.model"
     assert (run_dir / tokenizer).read_bytes() == (base / "tokenizer.model").read_bytes()
