@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from datasets_src.recipes.build import Built, Endpoint, Recipe, build, open_recipe
-from datasets_src.recipes.teacher.asker import ServiceDown
 from datasets_src.recipes.teacher.client import read_key
+from datasets_src.recipes.teacher.service_client import ServiceDown
 from jobs.common.cli import key_lines, run_verb
 from jobs.common.recipe_load import kind_of, load_recipe, recipe_leaves
 from trainers.hub.dataset import check_dataset_hub, push_dataset
@@ -86,8 +86,8 @@ def tell(built: Built) -> str:
         ("left out", f"{d['num']:,}: {d['reason']} ({', '.join(d['examples'])})")
         for d in record["dropped"]
     ]
-    if built.told:
-        lines.append(("teacher", f"{built.told}, over all starts"))
+    if built.usage:
+        lines.append(("teacher", f"{built.usage}, over all starts"))
     lines += list(_lengths(record["lengths"]))
     return "\n".join(f"{name:<12}{text}" for name, text in lines)
 

@@ -1,6 +1,6 @@
-"""A built dataset on disk: Parquet, a card and a record, whole or not there.
+"""A built dataset on disk: Parquet files, a card and a record, written atomically.
 
-write_dataset(Path("datasets/demo"), rows, record=record, output="target", license="CC-BY-4.0")
+write_dataset(Path("datasets/demo"), rows, record=record, output="target")
 datasets/demo/README.md               the card: counts, licences, recipe hash, lengths
               build.json              the same for programs
               data/train.parquet      what `data.train_file` of a config, or load_dataset, takes

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from datasets_src.recipes.services.crossref import crossref_service
-from datasets_src.recipes.teacher.asker import ServiceClient
 from datasets_src.recipes.teacher.cache import ReplyCache
+from datasets_src.recipes.teacher.service_client import ServiceClient
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_LOOKUPS = 2000
@@ -59,11 +59,11 @@ def look_up_all(url: str, listed: list[dict[str, Any]], replies: Path) -> tuple[
         return service.call(request)
 
     with ReplyCache(replies) as cache, ThreadPoolExecutor(MAX_PARALLEL) as pool:
-        asker = ServiceClient(replace(service, call=counted), cache, stop=threading.Event())
+        client = ServiceClient(replace(service, call=counted), cache, stop=threading.Event())
 
         def ask(work: dict[str, Any]) -> Any:
             request = {"query": work["title"][0], "from_year": 2018, "until_year": 2020, "rows": 5}
-            return asker.ask(request)
+            return client.fetch(request)
 
         began = time.perf_counter()
         found = list(pool.map(ask, listed))
