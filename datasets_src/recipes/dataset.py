@@ -1,4 +1,4 @@
-"""A built dataset on disk: Parquet, a card and a record, whole or not there.
+"""A built dataset on disk: Parquet files, a card and a record, written atomically.
 
 write_dataset(Path("datasets/demo"), rows, record=record, output="target")
 datasets/demo/README.md               the card: counts, licences, recipe hash, lengths

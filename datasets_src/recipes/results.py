@@ -1,7 +1,7 @@
 """The rows of a build as they come, what was left out and why, and the checks of the whole.
 
 results = Results(config, kind)
-results.add([Row(...), Dropped("12:488", "empty answer", is_bad=True)])
+results.add([row, Dropped("12:488", "empty answer", is_bad=True)])
 results.check_bad(num_items=2_200)      UserError: more are at fault than max_bad_items
 results.check_dependence()              UserError: outputs that do not change with their rows
 """

@@ -104,7 +104,7 @@ def test_a_fault_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert done.stderr == (
-        "error: kind: 'biosendas' is no kind of recipe; did you mean biosenda? known: biosenda\n"
+        "error: kind: 'biosendas' is not a recipe kind; did you mean biosenda? known: biosenda\n"
     ) or re.fullmatch(r"error: kind: 'biosendas' .*did you mean biosenda\?.*\n", done.stderr)
 
 

@@ -1,7 +1,7 @@
 """The query families of the consultas set: slots, and the JSON that a filled one is parsed into.
 
-parse(FAMILIES["since"], {"topic": …, "year": …}, "ca") -> {"doc_type": "projects", "filters":
-    {…, "year": ">=2019", …}, "semantic_query": "nutria", …}
+parse(FAMILIES["since"], {"topic": topic, "year": year}, "ca", rewrite="nutria des de 2019")
+-> {"doc_type": "projects", "filters": {…, "year": ">=2019", …}, "semantic_query": "nutria", …}
 
 A slot's name says where its value goes; wordings.tsv says how each family is asked for.
 """

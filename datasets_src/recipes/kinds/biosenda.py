@@ -119,7 +119,7 @@ def _species_of(wish: Wish, material: Material) -> Sequence[str]:
     return here[:num]
 
 
-def make(item: Item, material: Material, *, desk: TeacherSession) -> Iterator[Row | Dropped]:
+def make(item: Item, material: Material, *, session: TeacherSession) -> Iterator[Row | Dropped]:
     """A row for each description and wording."""
     wish, species = item.data
     options = material.options
@@ -129,11 +129,11 @@ def make(item: Item, material: Material, *, desk: TeacherSession) -> Iterator[Ro
         yield Dropped(item.id, NO_ROWS, str(fault), is_bad=True)
         return
     context = json.dumps(rows, indent=options.json_indent, ensure_ascii=options.json_ascii)
-    wordings = _wordings(wish, options, desk)
+    wordings = _wordings(wish, options, session)
     for number, description in enumerate(species.descriptions):
         shown = {"description": description, "science": species.science, "context": context}
         try:
-            target, origin = _target(wish, rows, shown, options, desk)
+            target, origin = _target(wish, rows, shown, options, session)
         except NoAnswer as error:
             yield Dropped(f"{item.id}:{number}", error.reason, error.detail, is_bad=True)
             continue
@@ -154,23 +154,23 @@ def _split(wish: Wish, material: Material) -> str | None:
     return wish.split if any(w.split == VALIDATION for w in material.wishes) else None
 
 
-def _wordings(wish: Wish, options: Options, desk: TeacherSession) -> tuple[str, ...]:
+def _wordings(wish: Wish, options: Options, session: TeacherSession) -> tuple[str, ...]:
     num = options.num_wordings
     if num is None or num <= len(wish.wordings):
         return wish.wordings[:num]
-    return (*wish.wordings, *desk.reword(wish.wordings[0], num=num - len(wish.wordings)))
+    return (*wish.wordings, *session.reword(wish.wordings[0], num=num - len(wish.wordings)))
 
 
 def _target(
-    wish: Wish, rows: Rows, shown: Mapping[str, str], options: Options, desk: TeacherSession
+    wish: Wish, rows: Rows, shown: Mapping[str, str], options: Options, session: TeacherSession
 ) -> tuple[str | None, str]:
     """The target of a description, None where nobody wrote it, and how it came about."""
     family, description = wish.family, shown["description"]
     if family.form == "rewrite":
-        if not desk.has_teacher:
+        if not session.has_teacher:
             return None, UNFILLED
         fields = {"wish": wish.wordings[0], **shown}
-        return desk.teach(options.rewrite, fields).text, TEACHER
+        return session.teach(options.rewrite, fields).text, TEACHER
     affix = "" if family.form == "copy" else _affix(family, rows)
     if not affix:
         return description, "copy"

@@ -181,12 +181,12 @@ def _claims(paper: Paper) -> Iterator[Item | Dropped]:
         yield Item(f"{paper.id}#{number}", Cited(paper, claim))
 
 
-def make(item: Item, material: Material, *, desk: TeacherSession) -> Iterator[Row | Dropped]:
+def make(item: Item, material: Material, *, session: TeacherSession) -> Iterator[Row | Dropped]:
     """The row of a sentence, or those of a PDF."""
     if isinstance(item.data, Cited):
-        yield from _make(item.id, item.data, material, desk)
+        yield from _make(item.id, item.data, material, session)
         return
-    tei = desk.look_up(grobid.NAME, {"sha256": item.data})["tei"]
+    tei = session.look_up(grobid.NAME, {"sha256": item.data})["tei"]
     try:
         paper = read_xml_paper(tei.encode(), item.id)
     except Unreadable as error:
@@ -194,18 +194,18 @@ def make(item: Item, material: Material, *, desk: TeacherSession) -> Iterator[Ro
         return
     for inner in _claims(paper):
         yield from (
-            _make(inner.id, inner.data, material, desk) if isinstance(inner, Item) else (inner,)
+            _make(inner.id, inner.data, material, session) if isinstance(inner, Item) else (inner,)
         )
 
 
 def _make(
-    id: str, cited: Cited, material: Material, desk: TeacherSession
+    id: str, cited: Cited, material: Material, session: TeacherSession
 ) -> Iterator[Row | Dropped]:
     paper, claim, options = cited.paper, cited.claim, material.options
     if len(claim.statement.split()) < options.min_words:
         yield Dropped(id, f"a sentence of fewer than {options.min_words} words")
         return
-    search = Search(material.works, desk, options.min_similarity, options.year_window)
+    search = Search(material.works, session, options.min_similarity, options.year_window)
     references = [paper.references[name] for name in claim.cited]
     found = {reference.id: search.find(reference) for reference in references}
     works = [work for work in found.values() if work is not None]
@@ -213,7 +213,7 @@ def _make(
         lost = next(r for r in references if found[r.id] is None)
         yield Dropped(id, "a cited work was not found", lost.title or lost.text[:80])
         return
-    question = _ask(paper, claim, works, options, desk)
+    question = _ask(paper, claim, works, options, session)
     if question is not None and find_dois(question).dois:
         yield Dropped(id, "a question that gives a DOI", question, is_bad=True)
         return
@@ -235,20 +235,20 @@ def _make(
 
 
 def _ask(
-    paper: Paper, claim: Claim, works: Sequence[Work], options: Options, desk: TeacherSession
+    paper: Paper, claim: Claim, works: Sequence[Work], options: Options, session: TeacherSession
 ) -> str | None:
     """The question; None where the teacher should ask and there is none."""
     language = paper.language if paper.language in LANGUAGES else _detect(claim.statement)
     if options.question_by == "template":
         return FRAMES[language].format(claim.statement)
-    if not desk.has_teacher:
+    if not session.has_teacher:
         return None
     fields: dict[str, Any] = {
         "statement": claim.statement,
         "titles": "\n".join(work.titles[0] for work in works),
         "language": LANGUAGES[language],
     }
-    return " ".join(desk.teach(options.question, fields).text.split())
+    return " ".join(session.teach(options.question, fields).text.split())
 
 
 def _detect(text: str) -> str:

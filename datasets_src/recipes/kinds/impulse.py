@@ -92,14 +92,14 @@ def items(material: Material) -> Iterator[Item | Dropped]:
             yield Item(query.id, query)
 
 
-def make(item: Item, material: Material, *, desk: TeacherSession) -> Iterator[Row | Dropped]:
+def make(item: Item, material: Material, *, session: TeacherSession) -> Iterator[Row | Dropped]:
     """The query as it was asked, and its other wordings."""
     query, options = item.data, material.options
     yield _row(query, query.text, item.id, GIVEN, options)
-    if not options.num_wordings or not desk.has_teacher:
+    if not options.num_wordings or not session.has_teacher:
         return
     try:
-        wordings = desk.reword(query.text, num=options.num_wordings)
+        wordings = session.reword(query.text, num=options.num_wordings)
     except NoAnswer as error:
         yield Dropped(item.id, error.reason, error.detail, is_bad=True)
         return

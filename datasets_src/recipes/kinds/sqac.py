@@ -20,7 +20,7 @@ from datasets_src.config import Section
 from datasets_src.errors import UserError
 from datasets_src.recipes.contract import GIVEN, Dropped, Item, Row, TeacherSession
 from datasets_src.recipes.sources.hub_files import download
-from datasets_src.recipes.sources.squad import Asked, read_squad
+from datasets_src.recipes.sources.squad import SquadQuestion, read_squad
 
 TASK = "questions"
 OUTPUT = "questions"
@@ -65,13 +65,13 @@ class Material:
     """Questions that can be used, gathered by context in the order of the files."""
 
     options: Options
-    contexts: Mapping[str, Sequence[Asked]]
+    contexts: Mapping[str, Sequence[SquadQuestion]]
     dropped: Sequence[Dropped]
 
 
 def open_material(options: Options) -> Material:
     """Read the files. UserError: missing, unreadable, or of another form."""
-    gathered: dict[str, list[Asked]] = defaultdict(list)
+    gathered: dict[str, list[SquadQuestion]] = defaultdict(list)
     dropped = []
     for path, key in _paths(options):
         for number, asked in enumerate(read_squad(path, key=key), start=1):
@@ -115,10 +115,10 @@ def items(material: Material) -> Iterator[Item | Dropped]:
             yield Item(id, asked)
 
 
-def make(item: Item, material: Material, *, desk: TeacherSession) -> Iterator[Row | Dropped]:
+def make(item: Item, material: Material, *, session: TeacherSession) -> Iterator[Row | Dropped]:
     """One row: the context as a passage, its questions in their order, none twice."""
     options, asked = material.options, item.data
-    questions: dict[str, Asked] = {}
+    questions: dict[str, SquadQuestion] = {}
     for one in asked:
         questions.setdefault(one.question.casefold(), one)
     kept = list(questions.values())[: options.max_questions]

@@ -95,11 +95,11 @@ def items(material: Material) -> Iterator[Item]:
         yield Item(row["id"], row)
 
 
-def make(item: Item, material: Material, *, desk: TeacherSession) -> Iterator[Row | Dropped]:
+def make(item: Item, material: Material, *, session: TeacherSession) -> Iterator[Row | Dropped]:
     """The question with the teacher's SQL, if that runs."""
     question, options = item.data, material.options
     fields = {"schema": material.schema, "question": question["question"]}
-    sql = clean_reply(desk.teach(options.answer, fields).text, options.dialect)
+    sql = clean_reply(session.teach(options.answer, fields).text, options.dialect)
     try:
         found = material.table.rows(sql)
     except QueryFault as fault:

@@ -155,12 +155,12 @@ def items(material: Material) -> Iterator[Item | Dropped]:
     return (Item(title, title) for title in material.titles)
 
 
-def make(item: Item, material: Material, *, desk: TeacherSession) -> Iterator[Row | Dropped]:
+def make(item: Item, material: Material, *, session: TeacherSession) -> Iterator[Row | Dropped]:
     """A row of each passage."""
     options, title = material.options, str(item.data)
     request = {"language": options.language, "title": title}
     articles = material.articles
-    article = desk.look_up(wikipedia.NAME, request) if articles is None else articles[title]
+    article = session.look_up(wikipedia.NAME, request) if articles is None else articles[title]
     if not article["sections"]:
         yield Dropped(item.id, "no such article", is_bad=True)
         return
@@ -172,7 +172,7 @@ def make(item: Item, material: Material, *, desk: TeacherSession) -> Iterator[Ro
             yield Dropped(id, f"a passage of fewer than {options.min_words} words")
             continue
         try:
-            questions, origin = _ask(passage, options, desk)
+            questions, origin = _ask(passage, options, session)
         except NoAnswer as error:
             yield Dropped(id, error.reason, error.detail, is_bad=True)
             continue
@@ -212,7 +212,7 @@ def _joined(parts: Sequence[str], max_words: int) -> Iterator[str]:
         yield "\n".join(held)
 
 
-def _ask(passage: str, options: Options, desk: TeacherSession) -> tuple[str | None, str]:
+def _ask(passage: str, options: Options, session: TeacherSession) -> tuple[str | None, str]:
     """The numbered questions and who asks; None where the teacher should and there is none."""
     if options.questions_by == "template":
         body = passage.split("\n", 1)[-1]
@@ -220,7 +220,7 @@ def _ask(passage: str, options: Options, desk: TeacherSession) -> tuple[str | No
         statements = [s for s in sentences if len(s.split()) >= MIN_STATEMENT_WORDS]
         frame = JUDGED[options.language]
         return _numbered([frame.format(s) for s in statements[: options.num_questions]]), TEMPLATE
-    if not desk.has_teacher:
+    if not session.has_teacher:
         return None, UNFILLED
     num = options.num_questions
     strings = {"type": "array", "items": {"type": "string"}, "minItems": num, "maxItems": num}
@@ -231,7 +231,7 @@ def _ask(passage: str, options: Options, desk: TeacherSession) -> tuple[str | No
         "additionalProperties": False,
     }
     fields = {"passage": passage, "num": num, "language": LANGUAGES[options.language]}
-    answer = desk.teach(options.ask, fields, schema=schema)
+    answer = session.teach(options.ask, fields, schema=schema)
     return _numbered([" ".join(text.split()) for text in answer.value["questions"]]), TEACHER
 
 

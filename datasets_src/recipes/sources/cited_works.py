@@ -1,6 +1,6 @@
 """The works that a sentence cites, looked up one by one, and distractors from the same paper.
 
-search = Search(works=None, desk=desk, min_similarity=0.9, year_window=1)
+search = Search(works=None, session=session, min_similarity=0.9, year_window=1)
 search.find(Reference("r1", "On newts", 2019, None))    Work("10.5555/n.1", ("On newts",), (2019,))
 """
 
@@ -19,10 +19,10 @@ MAX_QUERY = 500  # characters of an entry whose title is not known
 
 @dataclass(frozen=True)
 class Search:
-    """Looks in `works`, or asks Crossref at the desk where they are None."""
+    """Looks in `works`, or asks Crossref at the session where they are None."""
 
     works: Works | None
-    desk: TeacherSession
+    session: TeacherSession
     min_similarity: float
     year_window: int
 
@@ -50,7 +50,7 @@ class Search:
             "until_year": None if year is None else year + window,
             "rows": ROWS,
         }
-        items = self.desk.look_up(crossref.NAME, request)
+        items = self.session.look_up(crossref.NAME, request)
         return [work for item in items if (work := read_work(item)) is not None]
 
     def others(self, paper: Paper, claim: Claim, *, num: int) -> list[Work]:

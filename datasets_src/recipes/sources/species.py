@@ -1,7 +1,7 @@
 """What BioSenda's kind of recipe reads: wishes with their SQL, species with their texts.
 
-read_wishes(options)[0]     Wish("12", ("Pon el grupo primero", …), "SELECT grupo …", …)
-read_species(options)["7"]  Species("7", "Mamífero …", ("La nutria …", …))
+read_wishes(options)[0].wordings        ("Pon el grupo primero", "Primero el grupo")
+read_species(options)["7"]              Species("7", "Mamífero …", ("La nutria …", "Una nutria …"))
 """
 
 import json

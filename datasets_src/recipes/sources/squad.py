@@ -1,8 +1,8 @@
 """Questions on passages in SQuAD's JSON, as SQAC's files have it, or as rows of a table.
 
 next(read_squad(Path("train.json"), key="options.files"))
-Asked(id="6cf3", title="Historia de Soto", context="Biografía \\nElvira …", question="¿Dónde …?",
-      answers=("en Soto",))
+SquadQuestion(id="6cf3", title="Historia de Soto", context="Biografía \\nElvira …",
+              question="¿Dónde …?", answers=("en Soto",))
 
     {"version": "1.0", "data": [{"title": "…", "paragraphs": [{"context": "…", "qas": [
         {"id": "…", "question": "…", "answers": [{"text": "…", "answer_start": 9}]}]}]}]}
@@ -20,7 +20,7 @@ from datasets_src.reading.readers import check_file, read_rows
 
 
 @dataclass(frozen=True)
-class Asked:
+class SquadQuestion:
     """A question; `answers` may be none. What a file lacks is "": `fault` names it."""
 
     id: str
@@ -36,7 +36,7 @@ class Asked:
         return f"no {' and no '.join(missing)}" if missing else ""
 
 
-def read_squad(path: Path, *, key: str) -> Iterator[Asked]:
+def read_squad(path: Path, *, key: str) -> Iterator[SquadQuestion]:
     """Its questions in the order of the file, whichever of the two forms it has.
 
     Raises:
@@ -76,8 +76,8 @@ def _nested(path: Path) -> list[Any] | None:
     return data if has_paragraphs else None
 
 
-def _asked(qa: Mapping[str, Any], shared: Mapping[str, Any], *, default_id: str) -> Asked:
-    return Asked(
+def _asked(qa: Mapping[str, Any], shared: Mapping[str, Any], *, default_id: str) -> SquadQuestion:
+    return SquadQuestion(
         id=str(qa.get("id") or default_id),
         title=str(shared.get("title") or "").strip(),
         context=str(shared.get("context") or ""),

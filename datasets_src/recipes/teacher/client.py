@@ -24,7 +24,7 @@ from pydantic import Field, model_validator
 from datasets_src.config import Section
 from datasets_src.errors import UserError
 from datasets_src.recipes.contract import Answer, NoAnswer, ServiceFault
-from datasets_src.recipes.teacher.meter import Usage
+from datasets_src.recipes.teacher.cost_meter import Usage
 from datasets_src.retry_after import retry_after_s
 
 CHARS_PER_TOKEN = 2.0  # a low guess, so that a reservation is rather too large
@@ -154,13 +154,13 @@ def _kept(reply: Any) -> dict[str, Any]:
     }
 
 
-def most_of(request: Mapping[str, Any]) -> Usage:
+def max_usage(request: Mapping[str, Any]) -> Usage:
     """Upper bound of the tokens that a request may use."""
     num_chars = sum(len(m["content"]) for m in request["body"]["messages"])
     return Usage(int(num_chars / CHARS_PER_TOKEN), request["body"]["max_tokens"])
 
 
-def used_by(reply: Mapping[str, Any]) -> Usage:
+def reply_usage(reply: Mapping[str, Any]) -> Usage:
     """The tokens that a reply says it used."""
     return Usage(*reply["usage"])
 

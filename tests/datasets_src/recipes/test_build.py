@@ -13,8 +13,8 @@ import pytest
 
 from datasets_src.errors import UserError
 from datasets_src.recipes.build import Built, Endpoint, build, open_recipe
-from datasets_src.recipes.teacher import asker as asker_module
-from datasets_src.recipes.teacher.asker import ServiceDown
+from datasets_src.recipes.teacher import service_client
+from datasets_src.recipes.teacher.service_client import ServiceDown
 from jobs.common.recipe_load import load_recipe
 from tests.servers.teacher_server import TeacherServer, last_user
 
@@ -51,7 +51,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Built, Teac
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(asker_module, "FIRST_WAIT_S", 0.02)
+    monkeypatch.setattr(service_client, "FIRST_WAIT_S", 0.02)
 
 
 def run(server: TeacherServer | None, out: Path, *overrides: str) -> Built:
