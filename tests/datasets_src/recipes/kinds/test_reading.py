@@ -78,8 +78,8 @@ def test_faults_of_a_file_are_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('{"data": [{"paragraphs": [{"qas": [7]}]}]}', r"not SQuAD's JSON behind question 1"),
-        ('{"data": [{"paragraphs": 7}]}', "not SQuAD's JSON behind question 0"),
+        ('{"data": [{"paragraphs": [{"qas": [7]}]}]}', r"not SQuAD's JSON after question 1"),
+        ('{"data": [{"paragraphs": 7}]}', "not SQuAD's JSON after question 0"),
         ('{"data": 7}', "without a list"),
         ("[1, 2", "not JSON"),
         ("", r"is empty \(0 bytes\)"),
