@@ -65,6 +65,6 @@ class Search:
             try:
                 work = self.find(paper.references[name])
             except NoAnswer:
-                continue  # counted for the sentence that cites it; as a distractor it is replaceable
+                continue  # counted for the sentence that cites it; any other work will do here
             if work is not None:
                 yield work

@@ -99,7 +99,7 @@ def test_the_report_has_all_faults_of_a_query_and_repeated_ones(tmp_path: Path) 
     }
 
 
-def test_ids_that_two_batches_use_are_told_apart(tmp_path: Path) -> None:
+def test_ids_that_two_batches_use_are_replaced(tmp_path: Path) -> None:
     for number in (1, 2):
         rows = [query("Q1", f"projectes Altotello {number}"), query(f"own{number}", f"de {number}")]
         (tmp_path / f"batch{number}.json").write_text(json.dumps(rows))
@@ -154,12 +154,12 @@ def test_a_wording_must_leave_its_target_right(wording: str, lost: str) -> None:
 
 def test_bad_paths_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "torn.json").write_text('{"queries": [')
-    for given, told in (
+    for given, message in (
         ("nowhere.json", "options.batches: nowhere.json: no such file"),
         (str(tmp_path), "holds no batch"),
         (str(tmp_path / "torn.json"), r"torn\.json:1: not JSON"),
     ):
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=message):
             build_rows("impulse", {"batches": [given]}, tmp_path)
 
 

@@ -76,7 +76,7 @@ def test_faults_of_a_file_are_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ('{"data": [{"paragraphs": [{"qas": [7]}]}]}', r"not SQuAD's JSON after question 1"),
         ('{"data": [{"paragraphs": 7}]}', "not SQuAD's JSON after question 0"),
@@ -85,14 +85,14 @@ def test_faults_of_a_file_are_counted(tmp_path: Path) -> None:
         ("", r"is empty \(0 bytes\)"),
     ],
 )
-def test_a_file_of_another_form_is_one_line(text: str, told: str, tmp_path: Path) -> None:
+def test_a_file_of_another_form_is_one_line(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(text, "utf-8")
-    with pytest.raises(UserError, match=told) as refused:
+    with pytest.raises(UserError, match=message) as refused:
         build_rows("sqac", {"files": [str(tmp_path / "a.json")]}, tmp_path)
     assert len(refused.value.faults) == 1
 
 
-def test_an_article_that_no_file_has_is_told(tmp_path: Path) -> None:
+def test_an_unknown_article_is_reported(tmp_path: Path) -> None:
     options = {"files": [str(SQAC)], "titles": ["Elvira Nadie"]}
     with pytest.raises(UserError, match=r"options.titles: Elvira Nadie: no article"):
         build_rows("sqac", options, tmp_path)
@@ -186,16 +186,16 @@ def test_long_sections_are_cut_at_paragraphs_and_sentences(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
-        ({"articles_file": None}, "user_agent or articles_file: set the one"),
+        ({"articles_file": None}, "user_agent or articles_file: set exactly one"),
         ({"articles_file": None, "user_agent": "me@example.org"}, "titles: missing"),
         ({"titles": ["Nadie"]}, "options.titles: Nadie: not in"),
-        ({"articles_file": str(SQAC)}, r"row 1 is no article; write"),
+        ({"articles_file": str(SQAC)}, r"row 1 is not an article; write"),
         ({"language": "fr"}, "options.language: 'fr'"),
         ({"ask": {"template": "{passage} {nun}"}}, r"unknown placeholder {nun}; did you mean"),
     ],
 )
-def test_bad_options_are_one_line(options: dict[str, Any], told: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=told):
+def test_bad_options_are_one_line(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
         build_rows("wikipedia", {"articles_file": str(ARTICLES)} | options, tmp_path)
