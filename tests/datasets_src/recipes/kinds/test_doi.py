@@ -33,7 +33,7 @@ def without_hash(rows: list[Row]) -> list[Row]:
     return [{name: row[name] for name in row if name != "recipe_hash"} for row in rows]
 
 
-def test_the_script_gives_the_committed_bytes() -> None:
+def test_the_generator_reproduces_the_committed_bytes() -> None:
     for name, data in generate.generate().items():
         assert (BOLETIN / name).read_bytes() == data, name
 

@@ -36,7 +36,7 @@ def organisation(type: str = "university", level: str | None = None) -> dict[str
     return {"type": type, "name": "UVL", "location": None, "location_level": level}
 
 
-def test_the_script_gives_the_committed_bytes() -> None:
+def test_the_generator_reproduces_the_committed_bytes() -> None:
     for name, text in batches.generate().items():
         assert (BATCHES / name).read_bytes() == text.encode(), name
 

@@ -19,7 +19,7 @@ SQAC = LECTURAS / "sqac.json"
 PRINTED = Path("../shared/data/qgen/sqac_printed_rows.jsonl")
 
 
-def test_the_script_gives_the_committed_bytes() -> None:
+def test_the_generator_reproduces_the_committed_bytes() -> None:
     for name, text in generate.generate().items():
         assert (LECTURAS / name).read_bytes() == text.encode(), name
 
