@@ -8,8 +8,8 @@
 A group is a page of two articles with different topics and comarcas. Validation holds out whole
 pages and one wording of every question. Each page has a question per article and, in validation all
 and in training two of: a multiple-choice question, a question on a comarca that the page does not
-mention, and a question for the list of its articles. The laws set different values for the same topics and
-comarcas, so memorised answers do not help.
+mention, and a question for the list of its articles. The laws set different values for the same
+topics and comarcas, so memorised answers do not help.
 """
 
 import json
