@@ -32,8 +32,8 @@ def generate() -> dict[str, str]:
 
 def _query(number: int, row: dict[str, Any]) -> dict[str, Any]:
     target = row["target"]
-    asked = {"id": f"CONSULTAS_{number:03d}", **target["meta"], "original_query": row["query"]}
-    return {"meta": asked, **{name: target[name] for name in target if name != "meta"}}
+    meta = {"id": f"CONSULTAS_{number:03d}", **target["meta"], "original_query": row["query"]}
+    return {"meta": meta, **{name: target[name] for name in target if name != "meta"}}
 
 
 def _written(value: Any) -> str:

@@ -19,7 +19,7 @@ Texts = Mapping[str, tuple[str, ...]]
 class Choice:
     """A slot value. `kind` is an organisation's type or a place's level.
 
-    `before` is put before each text: "de l'" for the Institut Bordanueva.
+    `before` precedes each text: "de l'" for the Institut Bordanueva.
     """
 
     value: str

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 NUM_HELD_OUT_WORDINGS = 2
-NOTHING: list[dict[str, Any]] = [{"": None}]  # what `SELECT NULL` gives
+NOTHING: list[dict[str, Any]] = [{"": None}]  # the result of `SELECT NULL`
 
 
 @dataclass(frozen=True)

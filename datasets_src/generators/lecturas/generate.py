@@ -46,10 +46,16 @@ def make_lives(rng: Random) -> Iterator[dict[str, Any]]:
         lives.setdefault(f"{life.first_name} {life.surname}", life)
     for number, (title, life) in enumerate(lives.items(), start=1):
         legacy = f"Legado \n{title} dejó su casa de {rng.choice(COMARCAS)} a un museo."
-        where = {"id": f"l{number:03d}-0", "question": f"¿A quién dejó {life.surname} su casa?"}
+        legacy_question = {
+            "id": f"l{number:03d}-0",
+            "question": f"¿A quién dejó {life.surname} su casa?",
+        }
         paragraphs = [
             {"context": write_passage(life), "qas": list(_questions(life, number))},
-            {"context": legacy, "qas": [where | {"answers": [_answer("a un museo", legacy)]}]},
+            {
+                "context": legacy,
+                "qas": [legacy_question | {"answers": [_answer("a un museo", legacy)]}],
+            },
         ]
         yield {"title": title, "paragraphs": paragraphs}
 

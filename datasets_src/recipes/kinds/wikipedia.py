@@ -107,7 +107,7 @@ class Options(Section):
 
 @dataclass(frozen=True)
 class Material:
-    """`articles` are those of a file by title; None where Wikipedia is asked."""
+    """`articles` maps titles to the articles of a file; None if Wikipedia is used."""
 
     options: Options
     titles: Sequence[str]
