@@ -136,8 +136,8 @@ def _checked_items(kind: ModuleType, material: Any) -> Sequence[Item | Dropped]:
     items: list[Item | Dropped] = list(kind.items(material))
     if not items:
         raise UserError("options: 0 items in the recipe's files; check the files and the filters")
-    twice = [id for id, num in Counter(item.id for item in items).items() if num > 1]
-    assert not twice, f"repeated item ids: {twice[:3]}"
+    repeated = [id for id, num in Counter(item.id for item in items).items() if num > 1]
+    assert not repeated, f"repeated item ids: {repeated[:3]}"
     return items
 
 

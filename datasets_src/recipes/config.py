@@ -121,8 +121,8 @@ def prompts_of(kind: ModuleType, options: Section) -> tuple[dict[str, Rules], di
 def recipe_hash(recipe: RecipeConfig, kind: ModuleType, options: Section, *, endpoint: str) -> str:
     """sha256 of everything that determines the rows: options, the files they name, teacher, code.
 
-    `endpoint` is the teacher's address or the hash of its file. File paths, rate limits, prices,
-    the build's name and the Hub settings are not part of the hash.
+    `endpoint` is the teacher's address or the hash of its file. Rate limits, prices, the build's
+    name, the output directory and the Hub settings are not part of the hash.
     """
     assert kind.__file__ is not None
     teacher = recipe.teacher and recipe.teacher.model_dump(mode="json", exclude=NOT_IN_ANSWERS)

@@ -108,7 +108,7 @@ class ServiceClient:
         return reply
 
     def _backoff_s(self, fault: ServiceFault, attempt: int) -> float:
-        """Seconds to wait before the next try; raises where a retry cannot help."""
+        """Seconds to wait before the next try; raises if a retry cannot help."""
         name, status = self.service.name, fault.status
         if status in STOPPING_STATUS:
             raise UserError(

@@ -172,7 +172,7 @@ ARTICLE = (
 
 @pytest.fixture
 def wikipedia(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LookUpServer]:
-    """A substitute for wikipedia.org: the library has no base URL, so HTTPS_PROXY redirects it."""
+    """Replaces wikipedia.org: the library has no base URL, so HTTPS_PROXY redirects it."""
     with LookUpServer(mediawiki({"Tritón": (71, ARTICLE)}), tls=tmp_path) as server:
         for name in ("NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy", "https_proxy"):
             monkeypatch.delenv(name, raising=False)

@@ -39,7 +39,7 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service_client, "FIRST_WAIT_S", 0.02)
 
 
-class Setup:
+class TeacherSetup:
     """A session whose teacher is a server of the test, with the client behind it."""
 
     def __init__(self, server: TeacherServer, path: Path, **config: Any) -> None:
@@ -59,20 +59,24 @@ class Setup:
 
 
 @pytest.fixture
-def setup(server: TeacherServer, tmp_path: Path) -> Setup:
-    return Setup(server, tmp_path / "r.jsonl", max_tries=4)
+def teacher(server: TeacherServer, tmp_path: Path) -> TeacherSetup:
+    return TeacherSetup(server, tmp_path / "r.jsonl", max_tries=4)
 
 
-def test_a_request_is_sent_once_and_cached(setup: Setup, server: TeacherServer) -> None:
-    assert setup.session.teach(PROMPT, {"text": "el gallipato"}).text == "eco Resume: el gallipato"
+def test_a_request_is_sent_once_and_cached(teacher: TeacherSetup, server: TeacherServer) -> None:
+    assert (
+        teacher.session.teach(PROMPT, {"text": "el gallipato"}).text == "eco Resume: el gallipato"
+    )
     asked = server.log[0]
     assert asked.headers["authorization"] == "Bearer clave"
     assert [m["role"] for m in asked.body["messages"]] == ["system", "user"]
     assert (asked.body["model"], asked.body["max_tokens"], asked.body["seed"]) == ("m", 512, 42)
-    assert setup.session.teach(PROMPT, {"text": "el gallipato"}).text == "eco Resume: el gallipato"
+    assert (
+        teacher.session.teach(PROMPT, {"text": "el gallipato"}).text == "eco Resume: el gallipato"
+    )
     assert len(server.log) == 1
-    assert setup.client.meter is not None
-    assert setup.client.meter.num_answers == 1
+    assert teacher.client.meter is not None
+    assert teacher.client.meter.num_answers == 1
 
 
 @pytest.mark.parametrize(
@@ -88,10 +92,10 @@ def test_a_request_is_sent_once_and_cached(setup: Setup, server: TeacherServer) 
     ids=str,
 )
 def test_transient_faults_are_retried(
-    setup: Setup, server: TeacherServer, script: dict[str, Any]
+    teacher: TeacherSetup, server: TeacherServer, script: dict[str, Any]
 ) -> None:
     server.fail(**script, times=2)
-    assert setup.session.teach(PROMPT, {"text": "a"}).text == "eco Resume: a"
+    assert teacher.session.teach(PROMPT, {"text": "a"}).text == "eco Resume: a"
     assert len(server.log) == 3
     assert server.answered().total() == 1
 
@@ -108,14 +112,17 @@ def test_a_server_that_hangs_is_a_transient_fault(server: TeacherServer) -> None
     assert caught.value.status is None  # retried, as the cut connection above
 
 
-def test_retry_after_is_honoured_by_all_threads(setup: Setup, server: TeacherServer) -> None:
+def test_retry_after_is_honoured_by_all_threads(
+    teacher: TeacherSetup, server: TeacherServer
+) -> None:
     server.fail(status=429, headers={"Retry-After": "0.6"})
     threads = [
-        threading.Thread(target=setup.session.teach, args=(PROMPT, {"text": f"t{i}"}))
+        threading.Thread(target=teacher.session.teach, args=(PROMPT, {"text": f"t{i}"}))
         for i in range(4)
     ]
     threads[0].start()
-    while not setup.client.limiter.paused_until:
+    while not teacher.client.limiter.paused_until:
+        assert threads[0].is_alive()
         time.sleep(0.005)
     for thread in threads[1:]:
         thread.start()
@@ -127,17 +134,19 @@ def test_retry_after_is_honoured_by_all_threads(setup: Setup, server: TeacherSer
     assert all(asked.started - first_end > 0.55 for asked in server.log[1:])
 
 
-def test_a_teacher_that_stays_down_stops_the_build(setup: Setup, server: TeacherServer) -> None:
+def test_a_teacher_that_stays_down_stops_the_build(
+    teacher: TeacherSetup, server: TeacherServer
+) -> None:
     server.fail(status=503, times=99, error={"message": "overloaded"})
     with pytest.raises(ServiceDown, match="no answer in 4 tries, last 503: overloaded"):
-        setup.session.teach(PROMPT, {"text": "a"})
+        teacher.session.teach(PROMPT, {"text": "a"})
     assert len(server.log) == 4
 
 
-def test_a_long_retry_after_stops_the_build(setup: Setup, server: TeacherServer) -> None:
+def test_a_long_retry_after_stops_the_build(teacher: TeacherSetup, server: TeacherServer) -> None:
     server.fail(status=429, headers={"Retry-After": "86400"})
     with pytest.raises(ServiceDown, match="asks to wait 86400 s"):
-        setup.session.teach(PROMPT, {"text": "a"})
+        teacher.session.teach(PROMPT, {"text": "a"})
     assert len(server.log) == 1
 
 
@@ -150,64 +159,68 @@ def test_a_long_retry_after_stops_the_build(setup: Setup, server: TeacherServer)
     ],
 )
 def test_permanent_faults_stop_at_once(
-    setup: Setup, server: TeacherServer, status: int, error: dict[str, str]
+    teacher: TeacherSetup, server: TeacherServer, status: int, error: dict[str, str]
 ) -> None:
     server.fail(status=status, error=error)
     with pytest.raises(UserError, match=error["message"]):
-        setup.session.teach(PROMPT, {"text": "a"})
+        teacher.session.teach(PROMPT, {"text": "a"})
     assert len(server.log) == 1
 
 
-def test_a_rejected_request_is_the_rows_fault(setup: Setup, server: TeacherServer) -> None:
+def test_a_rejected_request_is_the_rows_fault(teacher: TeacherSetup, server: TeacherServer) -> None:
     server.fail(status=400, error={"message": "context too long"})
     with pytest.raises(NoAnswer, match=r"refused by teacher \(400\): context too long"):
-        setup.session.teach(PROMPT, {"text": "a"})
+        teacher.session.teach(PROMPT, {"text": "a"})
 
 
-def test_refusals_and_empty_answers(setup: Setup, server: TeacherServer) -> None:
+def test_refusals_and_empty_answers(teacher: TeacherSetup, server: TeacherServer) -> None:
     server.fail(how="refused")
     with pytest.raises(NoAnswer, match="refused by the teacher: not this"):
-        setup.session.teach(PROMPT, {"text": "a"})
+        teacher.session.teach(PROMPT, {"text": "a"})
     assert len(server.log) == 1, "a refusal is not retried"
     server.reply = lambda body: "Lo siento, no puedo hacer eso."
     with pytest.raises(NoAnswer, match="refused by the teacher"):
-        setup.session.teach(PROMPT, {"text": "b"})
+        teacher.session.teach(PROMPT, {"text": "b"})
     server.fail(how="empty", times=2)
     with pytest.raises(NoAnswer, match="empty answer"):
-        setup.session.teach(PROMPT, {"text": "c"})
+        teacher.session.teach(PROMPT, {"text": "c"})
     assert [asked.body["seed"] for asked in server.log[2:]] == [42, 43]
 
 
-def test_json_is_requested_validated_and_retried(setup: Setup, server: TeacherServer) -> None:
+def test_json_is_requested_validated_and_retried(
+    teacher: TeacherSetup, server: TeacherServer
+) -> None:
     replies = iter(["no es JSON", '```json\n{"summary": "corto"}\n```', '{"resumen": 1}', "[]"])
     server.reply = lambda body: next(replies)
-    answer = setup.session.teach(PROMPT, {"text": "a"}, schema=SCHEMA)
+    answer = teacher.session.teach(PROMPT, {"text": "a"}, schema=SCHEMA)
     assert answer.value == {"summary": "corto"}
     sent = server.log[0].body["response_format"]
     assert sent["json_schema"]["schema"] == SCHEMA
     with pytest.raises(NoAnswer, match="not the JSON asked for"):
-        setup.session.teach(PROMPT, {"text": "b"}, schema=SCHEMA)
+        teacher.session.teach(PROMPT, {"text": "b"}, schema=SCHEMA)
     assert len(server.log) == 4
 
 
-def test_reword_returns_distinct_wordings(setup: Setup, server: TeacherServer) -> None:
+def test_reword_returns_distinct_wordings(teacher: TeacherSetup, server: TeacherServer) -> None:
     replies = iter(
         ['{"wordings": ["Uno", "uno "]}', '{"wordings": ["Uno", "Dos"]}', '{"wordings": ["Uno"]}']
     )
     server.reply = lambda body: next(replies)
-    assert setup.session.reword("¿Dónde vive?", num=2) == ["Uno", "Dos"]
+    assert teacher.session.reword("¿Dónde vive?", num=2) == ["Uno", "Dos"]
     assert "¿Dónde vive?" in last_user(server.log[0].body)
     server.reply = lambda body: '{"wordings": ["Uno"]}'
     with pytest.raises(NoAnswer, match="not the JSON asked for"):
-        setup.session.reword("¿Qué come?", num=2)
+        teacher.session.reword("¿Qué come?", num=2)
 
 
-def test_concurrent_equal_requests_are_sent_once(setup: Setup, server: TeacherServer) -> None:
+def test_concurrent_equal_requests_are_sent_once(
+    teacher: TeacherSetup, server: TeacherServer
+) -> None:
     server.delay_s = 0.1
     texts: list[str] = []
     threads = [
         threading.Thread(
-            target=lambda: texts.append(setup.session.teach(PROMPT, {"text": "x"}).text)
+            target=lambda: texts.append(teacher.session.teach(PROMPT, {"text": "x"}).text)
         )
         for _ in range(6)
     ]
