@@ -107,8 +107,8 @@ def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
             if kind == "reset":
                 return self.reset()
             if rule is not None and isinstance(kind, int):
-                told = {"Content-Type": "application/xml", **rule.headers}
-                return self.answer(kind, list(told.items()), SCRIPTED)
+                headers = {"Content-Type": "application/xml", **rule.headers}
+                return self.answer(kind, list(headers.items()), SCRIPTED)
             kept = {k: v for k, v in self.headers.items() if k.lower() not in HOP - {"host"}}
             kept["Content-Length"] = str(len(body))
             status, headers, reply = proxy.forward(self.command, self.path, kept, body)

@@ -1,4 +1,4 @@
-"""What Crossref, Wikipedia and GROBID answer, of what they are told to know.
+"""Responses of Crossref, Wikipedia and GROBID from given records.
 
 with LookUpServer(crossref(WORKS)) as server: ...
 """

@@ -1,4 +1,4 @@
-"""A run directory that follows an object store: nobody ever sees half a checkpoint."""
+"""A run directory mirrored on an object store: no reader ever sees a partial checkpoint."""
 
 import hashlib
 import os
@@ -248,26 +248,39 @@ def test_folders_are_whole_or_not_there(bucket: Bucket, tmp_path: Path) -> None:
     assert list((third.local / "prepared").iterdir()) == []
 
 
+class GatedMirror(Mirror):
+    """A mirror whose checkpoints are pushed when the gate is open."""
+
+    gate: threading.Event
+
+    def push_checkpoint(self, folder: Path) -> None:
+        self.gate.wait()
+        super().push_checkpoint(folder)
+
+
 def test_an_uploader_holds_back_a_third_checkpoint(bucket: Bucket, tmp_path: Path) -> None:
-    mirror = mirror_of(bucket, tmp_path)
-    folders = [make(tmp_path, step) for step in (10, 20, 30)]
+    mirror = GatedMirror(bucket.storage(), tmp_path)
+    mirror.gate = threading.Event()
+    first, second, third = (make(tmp_path, step) for step in (10, 20, 30))
     append_jsonl(tmp_path / "metrics.jsonl", {"step": 30})
-    bucket.proxy.rules = [Rule("slow", delay_s=0.2, match="PUT")]
     with Uploader(mirror, records=["metrics.jsonl"]) as uploader:
-        waits = []
-        for folder in folders:
-            begun = time.monotonic()
-            uploader.put(folder)
-            waits.append(time.monotonic() - begun)
-        # One checkpoint takes 4 slow calls; the third waits for the first to be pushed.
-        assert waits[0] < 0.2 and waits[1] < 0.2 and waits[2] > 0.6
-        assert mirror.checkpoint_names() == ["step-000010.a1"]
+        uploader.put(first)
+        uploader.put(second)
+        assert mirror.checkpoint_names() == []
+        putting = threading.Thread(target=uploader.put, args=(third,))
+        putting.start()
+        putting.join(0.3)
+        assert putting.is_alive(), "a third checkpoint waits until the first is pushed"
+        mirror.gate.set()
+        putting.join()
+        assert "step-000010.a1" in mirror.checkpoint_names()
         uploader.flush()
         assert mirror.checkpoint_names() == ["step-000030.a1", "step-000020.a1", "step-000010.a1"]
         append_jsonl(tmp_path / "metrics.jsonl", {"step": 31})
     assert (mirror.storage.read("metrics.jsonl") or b"").count(b"\n") == 2
-    first = next(i for i, call in enumerate(bucket.proxy.calls) if "metrics" in call)
-    assert all("checkpoints" not in call for call in bucket.proxy.calls[:first])
+    calls = [call for call in bucket.proxy.calls if call.startswith("PUT")]
+    pushed = next(i for i, call in enumerate(calls) if "metrics" in call)
+    assert all("checkpoints" not in call for call in calls[:pushed])
 
 
 def test_an_error_of_the_uploader_is_raised_to_its_caller(bucket: Bucket, tmp_path: Path) -> None:
