@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 
 from datasets_src.pipeline import Prepared
+from datasets_src.prepared.fingerprint import part_digests
 from datasets_src.prepared.store import open_split
 from jobs.common.cli import config_parser, give_up, parse_config, run_verb
 from jobs.common.preflight import check_metric, check_storage, check_zero
@@ -23,8 +24,9 @@ from jobs.prepare import prepare_rows, show_example
 from trainers.config.schema import Config
 from trainers.models.resolve import attention_of, resolve_base
 from trainers.process.signals import StopSignal
+from trainers.run.records import run_facts
 from trainers.run.scores import FEW_SHOT, find_score
-from trainers.run.state import RunState, base_to_go_on_with, run_facts
+from trainers.run.state import RunState, base_to_resume_with
 
 
 def main(argv: list[str]) -> int:
@@ -41,7 +43,7 @@ def finetune(config: Config) -> int:
     check_metric(config)
     check_zero(config)
     # A run that resumes has passed the checks of its base, and shown its rows, when it started.
-    model_dir = base_to_go_on_with(config)
+    model_dir = base_to_resume_with(config)
     resumes = model_dir is not None
     if model_dir is None:
         model_dir = resolve_base(config)
@@ -52,7 +54,11 @@ def finetune(config: Config) -> int:
     started = time.monotonic()
     prepared = prepare_rows(config, model_dir, shown=resumes)
     run = RunState.open(
-        config, data_hash=prepared.data_hash, model_dir=model_dir, on_lost=stop.lose
+        config,
+        data_hash=prepared.data_hash,
+        model_dir=model_dir,
+        on_lost=stop.lose,
+        data_parts=part_digests(config.data, model_dir=model_dir),
     )
     shutil.copyfile(prepared.directory / "data.json", run.run_dir / "data.json")
     try:
@@ -67,14 +73,14 @@ def finetune(config: Config) -> int:
                 with _training(config, run, prepared, model_dir, stop):
                     from trainers.driver import fit
 
-                    fit(config, location=run.home, prepared_dir=prepared.directory, stop=stop)
+                    fit(config, location=run.location, prepared_dir=prepared.directory, stop=stop)
             _export(config, run, prepared, model_dir)
             if run.record["status"] != "finished":
                 run.finish()
     finally:  # a failed run gets a report too
         _report(run.run_dir)
-        run.home.push()
-    run.home.push_folder("export")
+        run.location.push()
+    run.location.push_folder("export")
     return 0
 
 
@@ -136,7 +142,7 @@ def _export(config: Config, run: RunState, prepared: Prepared, model_dir: Path) 
     from trainers.export.export import export_best
 
     started = time.monotonic()
-    run.home.fetch_best()
+    run.location.fetch_best()
     export_best(run.run_dir, config=config, model_dir=model_dir, prepared_dir=prepared.directory)
     if run.record["status"] != "finished":
         run.set_time("export", time.monotonic() - started)

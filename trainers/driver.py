@@ -21,7 +21,7 @@ from trainers.hub.push import SavePusher
 from trainers.process.failpoints import failpoint_environment
 from trainers.process.signals import StopSignal
 from trainers.run.location import RunLocation, output_mirror, rows_name
-from trainers.run.state import PROGRESS
+from trainers.run.records import PROGRESS
 from trainers.storage.json_files import write_json
 from trainers.supervision.coordinator import read_status, start_coordinator
 from trainers.supervision.display import Display

@@ -26,7 +26,8 @@ from datasets_src.errors import UserError
 from trainers.config.schema import Config
 from trainers.models.peft_import import import_peft
 from trainers.process.signals import StoppedBySignal, StopSignal
-from trainers.run.state import PROGRESS, RunState, run_facts
+from trainers.run.records import PROGRESS, run_facts
+from trainers.run.state import RunState
 from trainers.storage.json_files import append_jsonl, read_json, read_jsonl, write_json
 from trainers.supervision.error_report import describe_error
 from trainers.supervision.protocol import Command, WorkerError
@@ -142,7 +143,7 @@ def _nested(task: dict[str, Any], config: Config, run: RunState) -> bool:
             fit(
                 config,
                 prepared_dir=Path(task["prepared_dir"]),
-                location=run.home,
+                location=run.location,
                 stop=stop,
                 until=task["until"],
             )

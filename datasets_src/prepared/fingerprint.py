@@ -36,9 +36,31 @@ def data_hash(data: DataConfig, *, model_dir: Path) -> str:
         UserError: a file is missing, empty, unreadable or has an unknown extension, or the
             task_options are invalid.
     """
+    return _digest(_hashed_parts(data, model_dir))
+
+
+def part_digests(data: DataConfig, *, model_dir: Path) -> dict[str, str]:
+    """A digest for each part of `data_hash` outside the config, by the name that a message shows.
+
+    Raises:
+        UserError: as `data_hash`.
+    """
+    parts = _hashed_parts(data, model_dir)
+    code_version, module_hash = parts["code"]
+    named = {
+        f"task module {load_task(data.task).__name__}": module_hash,
+        "preparation code": code_version,
+        "data files": parts["files"],
+        "files of data.task_options": parts["options"],
+        "tokenizer": parts["tokenizer"],
+    }
+    return {name: _digest(part)[:16] for name, part in named.items()}
+
+
+def _hashed_parts(data: DataConfig, model_dir: Path) -> dict[str, Any]:
     task = load_task(data.task)
     options = task_options(task, data.task_options)
-    parts: dict[str, Any] = {
+    return {
         "code": [CODE_VERSION, _module_hash(task)],
         "config": data.model_dump(mode="json", exclude=NOT_IN_ROWS),
         "files": [[key, path.suffix, file_hash(path)] for key, path in data_files(data)],
@@ -48,7 +70,10 @@ def data_hash(data: DataConfig, *, model_dir: Path) -> str:
             for path in _tokenizer_files(model_dir)
         ],
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _digest(part: Any) -> str:
+    return hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()
 
 
 def data_files(data: DataConfig) -> list[tuple[str, Path]]:

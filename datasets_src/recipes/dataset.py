@@ -20,6 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from datasets_src.files import fsync_path, write_atomically
 from datasets_src.recipes.card import card_text
 from datasets_src.recipes.contract import TEACHER, Row
 from datasets_src.split import TEST, TRAIN, VALIDATION
@@ -49,20 +50,21 @@ def part_of(row: Row, output: str) -> str:
 
 def write_dataset(directory: Path, rows: Sequence[Row], *, record: Record, output: str) -> None:
     """Write to a temporary sibling of `directory`, then rename it over an older dataset."""
-    part, old = (directory.with_name(f".{directory.name}.{end}") for end in ("part", "old"))
-    for stale in (part, old):
-        shutil.rmtree(stale, ignore_errors=True)
-    (part / "data").mkdir(parents=True)
-    schema = _schema(rows)
-    for name in record["num_rows"]:
-        rows_here = (row for row in rows if part_of(row, output) == name)
-        _write(part / "data" / f"{name}.parquet", rows_here, schema=schema, record=record)
-    (part / RECORD).write_text(json.dumps(record, ensure_ascii=False, indent=2) + "\n", "utf-8")
-    (part / "README.md").write_text(card_text(record), "utf-8")
-    _sync(part)
-    if directory.exists():
-        directory.rename(old)
-    part.rename(directory)
+    old = directory.with_name(f".{directory.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    with write_atomically(directory) as part:
+        (part / "data").mkdir(parents=True)
+        schema = _schema(rows)
+        for name in record["num_rows"]:
+            rows_here = (row for row in rows if part_of(row, output) == name)
+            _write(part / "data" / f"{name}.parquet", rows_here, schema=schema, record=record)
+        text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
+        (part / RECORD).write_text(text, "utf-8")
+        (part / "README.md").write_text(card_text(record), "utf-8")
+        for path in [*part.rglob("*"), part]:
+            fsync_path(path)
+        if directory.exists():
+            directory.rename(old)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -120,16 +122,6 @@ def _type(types: set[type]) -> pa.DataType:
     if types == {int}:
         return pa.int64()
     return pa.float64() if types and types <= {int, float} else pa.string()
-
-
-def _sync(directory: Path) -> None:
-    """fsync all files and the directory."""
-    for path in [*directory.rglob("*"), directory]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def parts_in_order(names: set[str]) -> list[str]:

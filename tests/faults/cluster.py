@@ -1,4 +1,4 @@
-"""A real Ray cluster of several raylets on this machine, whose nodes a test can take away.
+"""A real Ray cluster of several raylets on this machine, whose nodes a test can remove.
 
 with ray_cluster(num_nodes=2) as cluster:
     runs = Runs.create(folder, RAY_ADDRESS=cluster.address)
@@ -27,7 +27,7 @@ from tests.servers.ray_head import free_port
 
 @dataclass
 class RayCluster:
-    """A head without CPUs, where drivers are, and nodes with some."""
+    """A head without CPUs for the drivers, and nodes with CPUs."""
 
     handle: Any
     cpus_per_node: int
@@ -35,20 +35,20 @@ class RayCluster:
 
     @property
     def address(self) -> str:
-        """What drivers get as RAY_ADDRESS."""
+        """RAY_ADDRESS of the drivers."""
         return str(self.handle.address)
 
     def add(self) -> None:
-        """One more node."""
+        """Add a node."""
         self.nodes.append(self.handle.add_node(num_cpus=self.cpus_per_node))
         self.handle.wait_for_nodes()
 
     def remove(self, index: int) -> None:
-        """Take a node away as a power cut does."""
+        """Remove a node as a power cut does."""
         self.handle.remove_node(self.nodes.pop(index), allow_graceful=False)
 
     def drain(self, index: int, *, deadline_s: float) -> None:
-        """Give notice of a node's end, as a cloud does."""
+        """Announce the preemption of a node, as a cloud does."""
         from ray import _raylet
         from ray.core.generated import autoscaler_pb2
 
@@ -68,13 +68,13 @@ class RayCluster:
 
     def kill_head_service(self) -> None:
         """kill -9 of the cluster's control service."""
-        [reported] = self.handle.head_node.all_processes["gcs_server"]
-        os.kill(reported.process.pid, signal.SIGKILL)
+        [server] = self.handle.head_node.all_processes["gcs_server"]
+        os.kill(server.process.pid, signal.SIGKILL)
 
 
 @contextmanager
 def ray_cluster(*, num_nodes: int, cpus_per_node: int = 1) -> Iterator[RayCluster]:
-    """Start it; at the end nothing of it is left."""
+    """Start the cluster; at the end remove all of it."""
     from ray.cluster_utils import Cluster
 
     before = dict(os.environ)
@@ -96,7 +96,7 @@ def ray_cluster(*, num_nodes: int, cpus_per_node: int = 1) -> Iterator[RayCluste
         shutil.rmtree(temp_dir, ignore_errors=True)
 
 
-# Ray's configs of clusters have these keys; its checks fill them in, but not those of `ray start`.
+# Keys of Ray's cluster configs, which its validation fills in, but not that of `ray start`.
 NOTHING_TO_RUN = (
     *("cluster_synced_files", "rsync_exclude", "rsync_filter", "initialization_commands"),
     *("setup_commands", "head_setup_commands", "worker_setup_commands"),

@@ -1,4 +1,4 @@
-"""One undisturbed run for all faults, and the table that `make faults` ends with."""
+"""One undisturbed run for all faults, and the table that `make faults` prints at the end."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.harness import Held, Runs
+from tests.faults.harness import Cost, Runs
 
 TABLE: list[tuple[str, str, str, float]] = []
 
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory, pocket: Path) -> Runs:
-    """Runs on a local Ray, one of them to its end without a fault."""
+    """Runs on a local Ray, with one undisturbed run."""
     created = Runs.create(tmp_path_factory.mktemp("faults"))
     created.finish("undisturbed")
     return created
@@ -21,20 +21,20 @@ def runs(tmp_path_factory: pytest.TempPathFactory, pocket: Path) -> Runs:
 
 @pytest.fixture(scope="session")
 def float32(runs: Runs) -> str:
-    """The name of an undisturbed run in float32, for those that change the number of workers.
+    """The name of an undisturbed run in float32, for runs that change the number of workers.
 
-    Another number cuts the steps otherwise, and in bfloat16 another cut is another rounding: it is
-    the loss of a single row by which such runs are compared.
+    Another number of workers partitions the steps differently, which rounds differently in
+    bfloat16, and such runs are compared by the loss of a single row.
     """
     runs.finish("undisturbed-float32", "dtype=float32")
     return "undisturbed-float32"
 
 
 @pytest.fixture
-def tell(request: pytest.FixtureRequest) -> Iterator[Callable[[Held], None]]:
-    """Takes what a fault cost; its row in the table is named by the test."""
+def record_cost(request: pytest.FixtureRequest) -> Iterator[Callable[[Cost], None]]:
+    """Record the cost of a fault in the table, in a row named after the test."""
     started = time.monotonic()
-    cost: list[Held] = []
+    cost: list[Cost] = []
     yield cost.append
     row = request.node.name.removeprefix("test_").replace("_", " ")
     redone = str(cost[0].redone) if cost else "-"
@@ -42,7 +42,7 @@ def tell(request: pytest.FixtureRequest) -> Iterator[Callable[[Held], None]]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test of this folder: `make test` takes of them only its slice."""
+    """Mark every test of this folder: `make test` runs only those marked `slice`."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("fault")

@@ -1,8 +1,8 @@
-"""Disturbed runs compared with an undisturbed one, by their files.
+"""Disturbed runs, compared with an undisturbed one by hashes and ledgers.
 
 runs = Runs(folder)                      # one prepared data set, many run names
 runs.finish("worker", failpoints="before_step:step=8:rank=1:SIGKILL")
-held(runs, "worker").redone              # steps done more than once; raises where the promise broke
+verify_recovery(runs, "worker").redone   # steps done more than once; raises if recovery failed
 """
 
 import hashlib
@@ -35,7 +35,7 @@ TRAINED = ("adapter_model.safetensors", "optimizer.safetensors")
 
 @dataclass(frozen=True)
 class Runs:
-    """Runs of one config in one output directory; `env` is added to the driver's environment."""
+    """Runs of one config in one output directory; `env` extends the driver's environment."""
 
     output_dir: Path
     env: Mapping[str, str]
@@ -64,18 +64,18 @@ class Runs:
         return cls(folder, env)
 
     def run_dir(self, name: str) -> Path:
-        """Where a run is."""
+        """The directory of a run."""
         return self.output_dir / name
 
     def start(self, name: str, *overrides: str, failpoints: str = "") -> "Driver":
         """Start the driver of a run."""
-        went_off = self.output_dir / f"{name}.failpoints"
-        went_off.mkdir(exist_ok=True)
+        fired = self.output_dir / f"{name}.failpoints"
+        fired.mkdir(exist_ok=True)
         env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {
             "PYTHONPATH": str(ROOT),
             "OMP_WAIT_POLICY": "PASSIVE",
             "GALLIPATO_FAILPOINTS": failpoints,
-            "GALLIPATO_FAILPOINTS_DIR": str(went_off),
+            "GALLIPATO_FAILPOINTS_DIR": str(fired),
             **self.env,
         }
         config = str(self.output_dir / "config.yaml")
@@ -85,10 +85,10 @@ class Runs:
             process = subprocess.Popen(
                 command, cwd=ROOT, env=env, stdout=file, stderr=file, start_new_session=True
             )
-        return Driver(process, self.run_dir(name), log, went_off)
+        return Driver(process, self.run_dir(name), log, fired)
 
     def finish(self, name: str, *overrides: str, failpoints: str = "", code: int = 0) -> "Driver":
-        """Run the driver to its end, which has this exit code."""
+        """Run the driver to its end and check its exit code."""
         driver = self.start(name, *overrides, failpoints=failpoints)
         driver.wait(code)
         driver.wait_until_nothing_is_left()
@@ -114,7 +114,7 @@ class Driver:
         assert got == code, f"exit code {got}, not {code}\n{self.output()}"
 
     def wait_for_step(self, step: int) -> None:
-        """Until `step` is in the metrics."""
+        """Wait until `step` is in the metrics."""
         deadline = time.monotonic() + LIMIT_S
         while (
             max((r["step"] for r in read_jsonl(self.run_dir / "metrics.jsonl")), default=0) < step
@@ -133,44 +133,44 @@ class Driver:
         self.process.wait()
 
     def processes(self) -> list[psutil.Process]:
-        """The driver and all that it started, wherever they are now."""
+        """The driver and all its descendants, reparented ones included."""
         return marked(self.mark)
 
     def workers(self) -> list[psutil.Process]:
         """The processes that train."""
         return [process for process in self.processes() if is_worker(process)]
 
-    def wait_until_nothing_is_left(self, *, limit_s: float = 15) -> None:
-        """Until every process it started is gone."""
+    def wait_until_nothing_is_left(self, *, limit_s: float = 60) -> None:
+        """Wait until every process it started is gone."""
         wait_until_gone(self.processes, limit_s=limit_s)
 
     def output(self) -> str:
-        """What it printed last."""
+        """The end of its output."""
         return self.log.read_text(errors="replace")[-30000:]
 
 
 @dataclass(frozen=True)
-class Held:
-    """What a fault cost: steps that were done again, attempts that trained."""
+class Cost:
+    """The cost of a fault: repeated steps, attempts that trained."""
 
     redone: int
     attempts: int
 
 
 def marked(mark: Path) -> list[psutil.Process]:
-    """The processes of one driver: they share a variable."""
+    """The processes of one driver, which share an environment variable."""
     found = []
     for process in psutil.process_iter():
         try:
             if process.environ().get("GALLIPATO_FAILPOINTS_DIR") == str(mark):
                 found.append(process)
         except (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied):
-            continue  # it ended, or ends just now
+            continue  # it has ended, or is ending
     return found
 
 
 def wait_until_gone(find: Callable[[], list[psutil.Process]], *, limit_s: float) -> None:
-    """Until it finds none any more."""
+    """Wait until `find` returns none."""
     deadline = time.monotonic() + limit_s
     while left := find():
         assert time.monotonic() < deadline, f"left behind: {[title(p)[:80] for p in left]}"
@@ -183,51 +183,51 @@ def is_worker(process: psutil.Process) -> bool:
 
 
 def named(process: psutil.Process, part: str) -> bool:
-    """Whether Ray gave the process a title with this in it."""
+    """Whether the process title, set by Ray, contains `part`."""
     return part in title(process)
 
 
 def title(process: psutil.Process) -> str:
-    """Its command line; "" where it ended."""
+    """Its command line; "" if it has ended."""
     try:
         return " ".join(process.cmdline())
     except (psutil.NoSuchProcess, psutil.ZombieProcess):
         return ""
 
 
-def held(
+def verify_recovery(
     runs: Runs,
     name: str,
     *,
     kills: int = 1,
     same_workers: bool = True,
     reference: str = "undisturbed",
-) -> Held:
-    """Check the promise for a finished run against `reference`, an undisturbed one.
+) -> Cost:
+    """Compare a finished run with `reference`, an undisturbed one.
 
     The same bytes (same number of workers) or the final loss within 1e-3, each example exactly
-    once an epoch, one row a step, the same scores, at most one interval redone for each kill.
+    once per epoch, one row per step, the same scores, at most one interval repeated per kill.
     """
     run, plain = runs.run_dir(name), runs.run_dir(reference)
     assert read_json(run / "run.json")["status"] == "finished"
     if same_workers:
-        assert final_hashes(run) == final_hashes(plain), "other bytes than undisturbed"
+        assert final_hashes(run) == final_hashes(plain), "differs from the undisturbed run"
         assert losses(run) == losses(plain)
         assert scores(run) == scores(plain)
     else:
         ours, theirs = (float.fromhex(list(losses(d).values())[-1]) for d in (run, plain))
         assert abs(ours - theirs) < 1e-3, (ours, theirs)
     steps = [row["step"] for row in read_jsonl(run / "metrics.jsonl")]
-    assert steps == list(range(1, STEPS + 1)), "not one row a step"
+    assert steps == list(range(1, STEPS + 1)), "not one row per step"
     check_examples(run, plain)
     done = Counter(row["step"] for row in ledger(run) if row["rank"] == 0)
     redone = sum(done.values()) - STEPS
     assert redone <= kills * SAVE_STEPS, f"{redone} steps redone"
-    return Held(redone, len({row["attempt"] for row in ledger(run)}))
+    return Cost(redone, len({row["attempt"] for row in ledger(run)}))
 
 
 def check_examples(run: Path, plain: Path) -> None:
-    """Every step trained on the same rows as undisturbed, and each epoch on each row once."""
+    """Every step trained on the same rows as in the reference, and each epoch on each row once."""
     ours, theirs = examples_by_step(run), examples_by_step(plain)
     assert {s: sorted(ids) for s, ids in ours.items()} == {
         s: sorted(ids) for s, ids in theirs.items()
@@ -239,7 +239,7 @@ def check_examples(run: Path, plain: Path) -> None:
 
 
 def examples_by_step(run: Path) -> dict[int, list[str]]:
-    """Ids that the attempt whose step counts trained on, over its workers."""
+    """Step -> ids that the attempt recorded in the metrics trained on, over its workers."""
     counts = {row["step"]: row["attempt"] for row in read_jsonl(run / "metrics.jsonl")}
     found: dict[int, list[str]] = {step: [] for step in counts}
     for row in ledger(run):
@@ -249,12 +249,12 @@ def examples_by_step(run: Path) -> dict[int, list[str]]:
 
 
 def ledger(run: Path) -> list[dict[str, Any]]:
-    """All rows that all workers of all attempts wrote."""
+    """The ledger rows of all workers of all attempts."""
     return [row for path in sorted((run / "ledger").glob("*.jsonl")) for row in read_jsonl(path)]
 
 
 def losses(run: Path) -> dict[int, str]:
-    """Loss of each step that counts, as hex."""
+    """Loss of each step recorded in the metrics, as hex."""
     counts = {row["step"]: row["attempt"] for row in read_jsonl(run / "metrics.jsonl")}
     found = {r["step"]: r["loss"] for r in ledger(run) if counts.get(r["step"]) == r["attempt"]}
     return dict(sorted(found.items()))
@@ -266,7 +266,7 @@ def scores(run: Path) -> dict[str, Any]:
 
 
 def final_hashes(run: Path) -> dict[str, str]:
-    """sha256 of what the last checkpoint trained."""
+    """sha256 of the trained files of the last checkpoint."""
     newest = list_checkpoints(run / "checkpoints")[0]
     assert newest.step == STEPS and damage(newest.path) is None
     return {n: hashlib.sha256((newest.path / n).read_bytes()).hexdigest() for n in TRAINED}

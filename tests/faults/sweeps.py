@@ -1,4 +1,4 @@
-"""Disturbed sweeps compared with an undisturbed one, by their files.
+"""Disturbed sweeps, compared with an undisturbed one by leaderboards and ledgers.
 
 sweeps = Sweeps.create(folder)
 sweeps.finish("undisturbed"); sweeps.start("killed").kill(); sweeps.finish("killed")
@@ -31,7 +31,7 @@ class Sweeps(Runs):
 
     @classmethod
     def create(cls, folder: Path, **env: str) -> "Sweeps":
-        """Four learning rates, two numbers of epochs, on a few of the rows we ship."""
+        """Four learning rates, two numbers of epochs, on a few of the shipped rows."""
         folder.mkdir(parents=True, exist_ok=True)
         lines = (ROOT / "datasets_src/shipped/senderos/text2sql.jsonl").read_text().splitlines()
         train = [line for line in lines if json.loads(line)["split"] == "train"][:NUM_ROWS]
@@ -50,7 +50,7 @@ class Sweeps(Runs):
 
 
 def wait_for_legs(driver: Driver, num: int) -> None:
-    """Until `num` segments have ended."""
+    """Wait until `num` legs have ended."""
     deadline = time.monotonic() + LIMIT_S
     while len(legs(driver.run_dir, "ended")) < num:
         assert driver.process.poll() is None, driver.output()
@@ -65,18 +65,18 @@ def legs(directory: Path, event: str) -> list[tuple[str, int]]:
 
 
 def board(directory: Path) -> dict[str, Any]:
-    """The leaderboard without what it cost."""
-    reported = read_json(directory / "leaderboard.json")
-    trials = [{k: v for k, v in row.items() if k not in COSTS} for row in reported["trials"]]
-    kept = {key: reported[key] for key in ("metric", "mode", "baselines", "tests")}
+    """The leaderboard without its costs."""
+    described = read_json(directory / "leaderboard.json")
+    trials = [{k: v for k, v in row.items() if k not in COSTS} for row in described["trials"]]
+    kept = {key: described[key] for key in ("metric", "mode", "baselines", "tests")}
     return kept | {"trials": trials}
 
 
 def same_board(sweeps: Sweeps, name: str, *, kills: int) -> int:
-    """Check a sweep against the undisturbed one; steps that were done more than once.
+    """Compare a sweep with the undisturbed one; returns the number of repeated steps.
 
-    The same leaderboard and decisions, no ended segment run again, at most one save's steps
-    repeated by each of the trials at work when it was killed.
+    The same leaderboard and decisions, no finished leg started again, at most one save interval
+    repeated by each trial that was running at a kill.
     """
     ours, plain = sweeps.run_dir(name), sweeps.run_dir("undisturbed")
     assert board(ours) == board(plain)
@@ -99,6 +99,6 @@ def same_board(sweeps: Sweeps, name: str, *, kills: int) -> int:
 
 
 def judged(directory: Path) -> dict[tuple[int, int], bool]:
-    """Every decision."""
+    """(line, rung) -> whether the line continued."""
     rows = read_jsonl(directory / "ledger.jsonl")
     return {(r["line"], r["rung"]): r["goes_on"] for r in rows if r["event"] == "judged"}

@@ -1,15 +1,15 @@
-"""Bad rows in the raw file, through the whole verb: a few are left out, many stop it."""
+"""Bad rows in the raw file, through the whole verb: a few are left out, many stop the run."""
 
 import json
 from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from tests.faults.harness import ROOT, Held, Runs, examples_by_step
+from tests.faults.harness import ROOT, Cost, Runs, examples_by_step
 from trainers.storage.checkpoints import damage, list_checkpoints
 from trainers.storage.json_files import read_json, read_jsonl
 
-Tell = Callable[[Held], None]
+RecordCost = Callable[[Cost], None]
 NUM_ROWS, NUM_HELD_OUT = 100, 4
 LIST = '["a"]'
 BAD = {17: '{"id": "s0', 42: LIST, 96: '{"id": "x", "question": "¿Qué?"}'}  # by line number
@@ -17,7 +17,7 @@ BAD = {17: '{"id": "s0', 42: LIST, 96: '{"id": "x", "question": "¿Qué?"}'}  # 
 SHORT = ("num_train_epochs=2", "train_batch_size=48", "max_steps=4", "save_strategy=epoch")
 
 
-def test_3_bad_rows_in_100(runs: Runs, tell: Tell) -> None:
+def test_3_bad_rows_in_100(runs: Runs, record_cost: RecordCost) -> None:
     file = write_rows(runs.output_dir / "few.jsonl", BAD)
     driver = runs.finish("few", f"train_file={file}", *SHORT)
     record = read_json(driver.run_dir / "run.json")
@@ -34,10 +34,10 @@ def test_3_bad_rows_in_100(runs: Runs, tell: Tell) -> None:
         assert Counter(trained[first] + trained[first + 1]) == wanted
     newest = list_checkpoints(driver.run_dir / "checkpoints")[0]
     assert (newest.step, damage(newest.path)) == (4, None)
-    tell(Held(redone=0, attempts=1))
+    record_cost(Cost(redone=0, attempts=1))
 
 
-def test_40_bad_rows_in_100(runs: Runs, tell: Tell) -> None:
+def test_40_bad_rows_in_100(runs: Runs, record_cost: RecordCost) -> None:
     file = write_rows(runs.output_dir / "many.jsonl", dict.fromkeys(range(11, 51), LIST))
     driver = runs.finish("many-bad", f"train_file={file}", *SHORT, code=2)
     [fault] = [line for line in driver.output().splitlines() if line.startswith("error: ")]
@@ -48,23 +48,23 @@ def test_40_bad_rows_in_100(runs: Runs, tell: Tell) -> None:
     [kept] = (runs.output_dir / "prepared").glob("bad_rows-*.jsonl")
     assert str(kept) in fault
     assert [row["line"] for row in read_jsonl(kept)] == list(range(11, 51))
-    tell(Held(redone=0, attempts=0))
+    record_cost(Cost(redone=0, attempts=0))
 
 
 def write_rows(path: Path, bad: dict[int, str]) -> Path:
-    """Ninety-six rows to train on and four held out; lines with the numbers of `bad` are its."""
+    """Write 96 rows to train on and 4 held out, with the lines of `bad` at their numbers."""
     source = ROOT / "datasets_src/shipped/senderos/text2sql.jsonl"
     lines = source.read_text(encoding="utf-8").splitlines()
     train = [line for line in lines if json.loads(line)["split"] == "train"]
     held_out = [line for line in lines if json.loads(line)["split"] != "train"]
     rows = train[: NUM_ROWS - NUM_HELD_OUT] + held_out[:NUM_HELD_OUT]
-    reported = [bad.get(number, line) for number, line in enumerate(rows, start=1)]
-    path.write_text("".join(f"{line}\n" for line in reported), encoding="utf-8")
+    written = [bad.get(number, line) for number, line in enumerate(rows, start=1)]
+    path.write_text("".join(f"{line}\n" for line in written), encoding="utf-8")
     return path
 
 
 def train_ids(path: Path, *, but: Collection[int]) -> list[str]:
-    """Ids of the rows to train on, those of some lines left out."""
+    """Ids of the training rows, without the lines `but`."""
     lines = path.read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for n, line in enumerate(lines, start=1) if n not in but]
     return [row["id"] for row in rows if row["split"] == "train"]

@@ -1,4 +1,4 @@
-"""The newest checkpoint is damaged, or the storage has no room: an older one takes over."""
+"""The newest checkpoint is damaged, or the storage is full: the run resumes from an older one."""
 
 import shutil
 import subprocess
@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.harness import SAVE_STEPS, TRAINED, Held, Runs, held
+from tests.faults.harness import SAVE_STEPS, TRAINED, Cost, Runs, verify_recovery
 from trainers.storage.checkpoints import list_checkpoints
 from trainers.storage.json_files import read_jsonl
 from trainers.storage.manifest import MANIFEST
 
-Tell = Callable[[Held], None]
+RecordCost = Callable[[Cost], None]
 DAMAGES = ["truncated", "one bit flipped", "file missing", "empty", "wrong manifest"]
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
-def test_newest_checkpoint(runs: Runs, tell: Tell, kind: str) -> None:
+def test_newest_checkpoint(runs: Runs, record_cost: RecordCost, kind: str) -> None:
     name = "damaged-" + kind.replace(" ", "-")
     stop_after_second_save(runs, name)
     newest, older = list_checkpoints(runs.run_dir(name) / "checkpoints")
@@ -25,8 +25,8 @@ def test_newest_checkpoint(runs: Runs, tell: Tell, kind: str) -> None:
     runs.finish(name)
     [shelf] = (runs.run_dir(name) / "quarantine").iterdir()
     assert (shelf / "REASON").read_text().strip()
-    # The kill and the damage cost an interval each.
-    tell(held(runs, name, kills=2))
+    # The kill and the damage cost one interval each.
+    record_cost(verify_recovery(runs, name, kills=2))
 
 
 def damage(newest: Path, older: Path, kind: str) -> None:
@@ -55,27 +55,27 @@ def stop_after_second_save(runs: Runs, name: str) -> None:
     assert steps == [2 * SAVE_STEPS, SAVE_STEPS]
 
 
-def test_Rays_own_index_torn(runs: Runs, tell: Tell) -> None:
-    """What Ray keeps of a run is never read back: an attempt has a directory of its own."""
+def test_Rays_own_index_torn(runs: Runs, record_cost: RecordCost) -> None:
+    """Ray's records of a run are never read back: each attempt has its own directory."""
     stop_after_second_save(runs, "index")
     for folder in (runs.run_dir("index"), runs.run_dir("index") / "ray"):
         folder.mkdir(exist_ok=True)
         (folder / "checkpoint_manager_snapshot.json").write_text('{"torn": ')
     runs.finish("index")
     torn = runs.run_dir("index").rglob("checkpoint_manager_snapshot.json")
-    assert {path.read_text() for path in torn} == {'{"torn": '}, "somebody wrote an index"
-    cost = held(runs, "index")
+    assert {path.read_text() for path in torn} == {'{"torn": '}, "Ray's index was rewritten"
+    cost = verify_recovery(runs, "index")
     assert cost.attempts == 2
-    tell(cost)
+    record_cost(cost)
 
 
-def test_storage_full_during_a_save(runs: Runs, tell: Tell) -> None:
+def test_storage_full_during_a_save(runs: Runs, record_cost: RecordCost) -> None:
     driver = runs.finish("full", failpoints="after_shard_write:step=10:enospc", code=2)
     assert "is full (OSError" in driver.output() and "free some space" in driver.output()
     store = driver.run_dir / "checkpoints"
     assert sorted(p.name.split(".")[0] for p in store.iterdir()) == ["step-000005"], "no part left"
     runs.finish("full")
-    tell(held(runs, "full"))
+    record_cost(verify_recovery(runs, "full"))
 
 
 @pytest.fixture
@@ -83,16 +83,18 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 160 MiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    reported = subprocess.run(
+    mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=160m", "none", folder], capture_output=True, text=True
     )
-    if reported.returncode:
-        pytest.skip(f"a small file system cannot be mounted: {reported.stderr.strip()}")
+    if mounted.returncode:
+        pytest.skip(f"a small file system cannot be mounted: {mounted.stderr.strip()}")
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)
 
 
-def test_storage_full_before_and_in_the_middle(runs: Runs, tell: Tell, small_disk: Path) -> None:
+def test_storage_full_before_and_in_the_middle(
+    runs: Runs, record_cost: RecordCost, small_disk: Path
+) -> None:
     elsewhere = f"output_dir={small_disk}"
     filler = small_disk / "filler"
     filler.write_bytes(bytes(130 * 2**20))
@@ -111,4 +113,4 @@ def test_storage_full_before_and_in_the_middle(runs: Runs, tell: Tell, small_dis
     filler.unlink()
     runs.finish("disk", elsewhere)
     shutil.copytree(on_disk.run_dir("disk"), runs.run_dir("disk"))
-    tell(held(runs, "disk"))
+    record_cost(verify_recovery(runs, "disk"))

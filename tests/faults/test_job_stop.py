@@ -14,18 +14,18 @@ from tests.faults.harness import (
     ROOT,
     SAVE_STEPS,
     STEPS,
-    Held,
+    Cost,
     Runs,
-    held,
     marked,
     named,
+    verify_recovery,
     wait_until_gone,
 )
 from tests.servers.ray_head import Head, ray_head
 from trainers.storage.checkpoints import damage, list_checkpoints
 from trainers.storage.json_files import read_json, read_jsonl
 
-Tell = Callable[[Held], None]
+RecordCost = Callable[[Cost], None]
 AGENT_LIMIT_S = 60
 # The command itself takes seconds to start; the run must not be over by then.
 SHORT_STEPS = "before_step:rank=1:always:sleep=0.7"
@@ -52,7 +52,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace("-", " "))
-def test_ray_job_stop(runs: Runs, tell: Tell, tmp_path: Path, case: Case) -> None:
+def test_ray_job_stop(runs: Runs, record_cost: RecordCost, tmp_path: Path, case: Case) -> None:
     run_dir = runs.run_dir(case.name)
     with ray_head(tmp_path, num_cpus=2) as head:
         submit(head, runs, case, mark=tmp_path)
@@ -72,9 +72,9 @@ def test_ray_job_stop(runs: Runs, tell: Tell, tmp_path: Path, case: Case) -> Non
     else:
         assert (newest.step, record["status"]) == (SAVE_STEPS, "running")
     runs.finish(case.name)
-    cost = held(runs, case.name, kills=int(not case.saves))
+    cost = verify_recovery(runs, case.name, kills=int(not case.saves))
     assert (cost.redone, cost.attempts) == (last - newest.step, 2)
-    tell(cost)
+    record_cost(cost)
 
 
 def submit(head: Head, runs: Runs, case: Case, *, mark: Path) -> None:
@@ -109,7 +109,7 @@ def job(head: Head, verb: str, case: Case) -> str:
 
 
 def of_job(mark: Path) -> list[psutil.Process]:
-    """The job's processes. Ray Train starts one more that is the cluster's: detached, without
+    """The job's processes. Ray Train also starts one that belongs to the cluster: detached, without
     CPUs, and taken over by the next job."""
     return [p for p in marked(mark) if not named(p, "_AutoscalingCoordinatorActor")]
 

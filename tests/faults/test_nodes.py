@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.faults.cluster import RayCluster, autoscaled_cluster, ray_cluster
-from tests.faults.harness import Driver, Held, Runs, held
+from tests.faults.harness import Cost, Driver, Runs, verify_recovery
 from trainers.storage.checkpoints import list_checkpoints
 from trainers.storage.json_files import read_jsonl
 
-Tell = Callable[[Held], None]
+RecordCost = Callable[[Cost], None]
 LONG = "resource_wait_s=120"
 # Workers do without the head for a while: they are not to be done before it is missed.
 HELD_UP = "before_step:step=9:rank=0:sleep=60"
@@ -24,7 +24,7 @@ def on(cluster: RayCluster, runs: Runs) -> Runs:
 
 
 @pytest.mark.parametrize("spare", [True, False], ids=["with a spare", "without a spare"])
-def test_node_removed(runs: Runs, tell: Tell, spare: bool) -> None:
+def test_node_removed(runs: Runs, record_cost: RecordCost, spare: bool) -> None:
     name = f"node-{spare}"
     with ray_cluster(num_nodes=3 if spare else 2) as cluster:
         driver = on(cluster, runs).start(name, LONG)
@@ -35,12 +35,12 @@ def test_node_removed(runs: Runs, tell: Tell, spare: bool) -> None:
             assert driver.process.poll() is None, "it waits for another node"
             cluster.add()
         driver.wait(0)
-    cost = held(runs, name)
+    cost = verify_recovery(runs, name)
     assert cost.attempts == 2
-    tell(cost)
+    record_cost(cost)
 
 
-def test_no_node_comes(runs: Runs, tell: Tell) -> None:
+def test_no_node_comes(runs: Runs, record_cost: RecordCost) -> None:
     with ray_cluster(num_nodes=2) as cluster:
         driver = on(cluster, runs).start("none", "resource_wait_s=8")
         driver.wait_for_step(8)
@@ -51,10 +51,10 @@ def test_no_node_comes(runs: Runs, tell: Tell) -> None:
         assert "1 free" in driver.output()
         cluster.add()
         on(cluster, runs).finish("none")
-    tell(held(runs, "none"))
+    record_cost(verify_recovery(runs, "none"))
 
 
-def test_node_drained_with_notice(runs: Runs, tell: Tell) -> None:
+def test_node_drained_with_notice(runs: Runs, record_cost: RecordCost) -> None:
     with ray_cluster(num_nodes=3) as cluster:
         driver = on(cluster, runs).start("drained", LONG)
         driver.wait_for_step(7)
@@ -63,23 +63,25 @@ def test_node_drained_with_notice(runs: Runs, tell: Tell) -> None:
         wait_for_attempts(driver, 2)
         cluster.remove(index)
         driver.wait(0)
-    cost = held(runs, "drained", kills=0)
+    cost = verify_recovery(runs, "drained", kills=0)
     assert cost.redone == 0, "a notice was there, and yet work was lost"
-    tell(cost)
+    record_cost(cost)
 
 
-def test_nodes_that_an_autoscaler_starts(runs: Runs, tell: Tell, tmp_path: Path) -> None:
+def test_nodes_that_an_autoscaler_starts(
+    runs: Runs, record_cost: RecordCost, tmp_path: Path
+) -> None:
     """There is no worker when the run asks; the run is the same as on nodes that were there."""
     with autoscaled_cluster(tmp_path, cpus_per_node=1, max_nodes=2) as address:
         env = {"RAY_ADDRESS": address, "RAY_AUTH_MODE": "disabled"}
         there = Runs(runs.output_dir, env)
         there.finish("autoscaled", "cpus_per_worker=1", LONG)
-    cost = held(runs, "autoscaled", kills=0)
+    cost = verify_recovery(runs, "autoscaled", kills=0)
     assert cost.attempts == 1
-    tell(cost)
+    record_cost(cost)
 
 
-def test_workers_2_1_2(runs: Runs, tell: Tell, float32: str) -> None:
+def test_workers_2_1_2(runs: Runs, record_cost: RecordCost, float32: str) -> None:
     workers = ("num_workers={min: 1, max: 2}", "cpus_per_worker=1", "dtype=float32", LONG)
     with ray_cluster(num_nodes=2) as cluster:
         driver = on(cluster, runs).start(
@@ -90,13 +92,13 @@ def test_workers_2_1_2(runs: Runs, tell: Tell, float32: str) -> None:
         driver.wait_for_step(12)
         cluster.add()
         driver.wait(0)
-    cost = held(runs, "elastic", same_workers=False, reference=float32)
+    cost = verify_recovery(runs, "elastic", same_workers=False, reference=float32)
     worlds = [len(ranks) for ranks in ranks_by_attempt(driver).values()]
     assert sorted(worlds) == [1, 2, 2], worlds
-    tell(cost)
+    record_cost(cost)
 
 
-def test_whole_cluster_killed(runs: Runs, tell: Tell) -> None:
+def test_whole_cluster_killed(runs: Runs, record_cost: RecordCost) -> None:
     with ray_cluster(num_nodes=2) as cluster:
         driver = on(cluster, runs).start("cluster", failpoints=HELD_UP)
         driver.wait_for_step(8)
@@ -105,12 +107,12 @@ def test_whole_cluster_killed(runs: Runs, tell: Tell) -> None:
     driver.kill()
     with ray_cluster(num_nodes=2) as cluster:
         on(cluster, runs).finish("cluster")
-    cost = held(runs, "cluster")
+    cost = verify_recovery(runs, "cluster")
     assert cost.attempts == 2, "the first cluster finished the run"
-    tell(cost)
+    record_cost(cost)
 
 
-def test_GCS_killed(runs: Runs, tell: Tell) -> None:
+def test_GCS_killed(runs: Runs, record_cost: RecordCost) -> None:
     with ray_cluster(num_nodes=2) as cluster:
         driver = on(cluster, runs).start("gcs", failpoints=HELD_UP)
         driver.wait_for_step(8)
@@ -120,13 +122,13 @@ def test_GCS_killed(runs: Runs, tell: Tell) -> None:
         assert "no answer for 20 s" in output
         assert "to resume, run: python -m jobs.finetune" in output
     runs.finish("gcs")
-    cost = held(runs, "gcs")
+    cost = verify_recovery(runs, "gcs")
     assert cost.attempts == 2
-    tell(cost)
+    record_cost(cost)
 
 
 def wait_for_attempts(driver: Driver, num: int) -> None:
-    """Until `num` attempts have trained."""
+    """Wait until `num` attempts have trained."""
     deadline = time.monotonic() + 120
     while len(ranks_by_attempt(driver)) < num:
         assert time.monotonic() < deadline and driver.process.poll() is None, driver.output()

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.faults.cluster import ray_cluster
-from tests.faults.harness import SAVE_STEPS, Held, Runs, held
+from tests.faults.harness import SAVE_STEPS, Cost, Runs, verify_recovery
 from tests.servers.fault_proxy import Rule
 from tests.servers.object_stores import Bucket, new_bucket, s3_server
 from trainers.run.records import DRIVER_FILES, WORKER_FILES
 from trainers.storage.checkpoints import damage
 from trainers.storage.mirror import Mirror
 
-Tell = Callable[[Held], None]
+RecordCost = Callable[[Cost], None]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def fetch(runs: Runs, bucket: Bucket, name: str) -> None:
 
 
 def test_storage_throws_429_503_reset_then_403(
-    runs: Runs, tell: Tell, bucket: Bucket, tmp_path: Path
+    runs: Runs, record_cost: RecordCost, bucket: Bucket, tmp_path: Path
 ) -> None:
     where = f"output_dir={bucket.url}/runs"
     again = {"Retry-After": "0"}
@@ -75,11 +75,11 @@ def test_storage_throws_429_503_reset_then_403(
     machine(runs, bucket, tmp_path / "b").finish("s3", where)
     fetch(runs, bucket, "s3")
     # Another machine has only what was sent: the interval on its way is redone too.
-    tell(held(runs, "s3", kills=2))
+    record_cost(verify_recovery(runs, "s3", kills=2))
 
 
 def test_slow_upload_and_kill_while_a_reader_polls(
-    runs: Runs, tell: Tell, bucket: Bucket, tmp_path: Path
+    runs: Runs, record_cost: RecordCost, bucket: Bucket, tmp_path: Path
 ) -> None:
     where = f"output_dir={bucket.url}/runs"
     bucket.proxy.rules = [Rule("slow", match="/checkpoints/", delay_s=0.5)]
@@ -96,12 +96,12 @@ def test_slow_upload_and_kill_while_a_reader_polls(
     reader.stop()
     assert len(reader.seen) >= 3, "the reader saw no checkpoint come"
     fetch(runs, bucket, "slow")
-    tell(held(runs, "slow"))
+    record_cost(verify_recovery(runs, "slow"))
 
 
 def test_node_removed_where_no_disk_is_shared(
     runs: Runs,
-    tell: Tell,
+    record_cost: RecordCost,
     bucket: Bucket,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -119,7 +119,7 @@ def test_node_removed_where_no_disk_is_shared(
         cluster.remove(cluster.busy()[0])
         driver.wait(0)
     fetch(runs, bucket, "apart")
-    tell(held(runs, "apart", kills=2))
+    record_cost(verify_recovery(runs, "apart", kills=2))
 
 
 class Reader:
@@ -133,7 +133,7 @@ class Reader:
         self._thread.start()
 
     def stop(self) -> None:
-        """End, and tell what was not whole."""
+        """End, and record_cost what was not whole."""
         self._stop.set()
         self._thread.join()
         assert not self._faults, self._faults

@@ -1,4 +1,4 @@
-"""`cluster/slurm.sbatch` on a real Slurm: launch, notice, requeue, clean end, next to others."""
+"""`cluster/slurm.sbatch` on a real Slurm: launch, notice, requeue, clean end, other jobs."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ import pytest
 
 from tests.cluster.ray_nodes import wait_until
 from tests.cluster.slurm_daemons import Slurm, missing_programs
-from tests.faults.harness import Held, Runs, held
+from tests.faults.harness import Cost, Runs, verify_recovery
 from trainers.storage.checkpoints import list_checkpoints
 from trainers.storage.json_files import read_json
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(
     reason=f"no Slurm here: {', '.join(missing_programs())} (Debian: slurm-wlm munge)",
 )
 
-Tell = Callable[[Held], None]
+RecordCost = Callable[[Cost], None]
 
 
 def submit(slurm: Slurm, output_dir: Path, *options: str) -> str:
@@ -66,7 +66,7 @@ def test_a_job_continues_after_its_time_and_leaves_nothing(tmp_path: Path) -> No
         assert starts(long)[1]["nodes"] == 2
         assert slurm.processes(job) == [] and not Path(f"/tmp/ray-{job}").exists()
 
-        # A stop that is asked for is no reason to run again.
+        # A job that was cancelled is not requeued.
         assert slurm.processes(neighbour)
         slurm.run("scancel", "--batch", "--signal=TERM", neighbour)
         slurm.wait_for(neighbour, "FAILED", limit_s=60)
@@ -75,9 +75,9 @@ def test_a_job_continues_after_its_time_and_leaves_nothing(tmp_path: Path) -> No
         assert slurm.processes(neighbour) == [] and not Path(f"/tmp/ray-{neighbour}").exists()
 
 
-def test_a_run_goes_on_after_its_time(runs: Runs, tell: Tell, tmp_path: Path) -> None:
+def test_a_run_goes_on_after_its_time(runs: Runs, record_cost: RecordCost, tmp_path: Path) -> None:
     """The real verb: Slurm's notice finds it at step 8, where a worker sleeps."""
-    log, mark = tmp_path / "job.log", tmp_path / "went-off"
+    log, mark = tmp_path / "job.log", tmp_path / "fired"
     mark.mkdir()
     with Slurm() as slurm:
         job = slurm.submit(
@@ -103,6 +103,6 @@ def test_a_run_goes_on_after_its_time(runs: Runs, tell: Tell, tmp_path: Path) ->
         slurm.wait_for(job, "COMPLETED", limit_s=240)
         assert "exit code 0;" in log.read_text().removeprefix(output)
         assert slurm.processes(job) == []
-    cost = held(runs, "slurm", kills=0)
+    cost = verify_recovery(runs, "slurm", kills=0)
     assert (cost.redone, cost.attempts) == (0, 2)
-    tell(cost)
+    record_cost(cost)

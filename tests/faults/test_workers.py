@@ -1,4 +1,4 @@
-"""What can happen to a worker: killed at every place, stopped, out of memory, a bug of its user."""
+"""Faults of a worker: killed at every point, suspended, out of memory, a bug in user code."""
 
 import random
 import time
@@ -7,11 +7,11 @@ from collections.abc import Callable
 import psutil
 import pytest
 
-from tests.faults.harness import SAVE_STEPS, Held, Runs, held, ledger
+from tests.faults.harness import SAVE_STEPS, Cost, Runs, ledger, verify_recovery
 from trainers.storage.checkpoints import list_checkpoints
 from trainers.storage.json_files import read_jsonl
 
-Tell = Callable[[Held], None]
+RecordCost = Callable[[Cost], None]
 PLACES = [
     "before_step:step=8:rank=1",
     "after_step:step=8:rank=0",
@@ -34,17 +34,17 @@ NUM_KILLS = 20
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_worker_SIGKILL_at(runs: Runs, tell: Tell, place: str) -> None:
+def test_worker_SIGKILL_at(runs: Runs, record_cost: RecordCost, place: str) -> None:
     name = "worker-" + place.replace(":", "-").replace("=", "")
     runs.finish(name, failpoints=f"{place}:SIGKILL")
-    cost = held(runs, name)
+    cost = verify_recovery(runs, name)
     assert cost.attempts == 2 or "step=27" in place, "nothing was killed"
-    tell(cost)
+    record_cost(cost)
 
 
-def test_20_random_kills_in_one_run(runs: Runs, tell: Tell) -> None:
+def test_20_random_kills_in_one_run(runs: Runs, record_cost: RecordCost) -> None:
     chance = random.Random(7)
-    # Slow steps, so that the run outlasts the kills, of which some let it get to its next save.
+    # Slow steps, so that the run outlasts the kills; after some of them it reaches its next save.
     driver = runs.start("many", "max_failures=50", failpoints="before_step:always:sleep=0.8")
     killed = 0
     while killed < NUM_KILLS and driver.process.poll() is None:
@@ -54,20 +54,20 @@ def test_20_random_kills_in_one_run(runs: Runs, tell: Tell) -> None:
             killed += 1
     driver.wait(0)
     assert killed == NUM_KILLS, f"the run ended after {killed} kills"
-    tell(held(runs, "many", kills=NUM_KILLS))
+    record_cost(verify_recovery(runs, "many", kills=NUM_KILLS))
 
 
-def test_SIGSTOP_of_a_worker(runs: Runs, tell: Tell) -> None:
+def test_SIGSTOP_of_a_worker(runs: Runs, record_cost: RecordCost) -> None:
     limits = ("hang_min_s=8", "hang_factor=1.5")
     driver = runs.finish("stopped", *limits, failpoints="before_step:step=8:rank=1:SIGSTOP")
-    tell(held(runs, "stopped"))
+    record_cost(verify_recovery(runs, "stopped"))
     stacks = "".join(path.read_text() for path in (driver.run_dir / "stacks").glob("*.txt"))
-    assert "train_step" in stacks, "the worker that waited was not asked for its stacks"
+    assert "train_step" in stacks, "no stacks of the waiting worker"
     [fault] = read_jsonl(driver.run_dir / "faults.jsonl")
     assert "no heartbeat of any worker for 8 s" in fault["why"]
 
 
-def test_out_of_memory(runs: Runs, tell: Tell) -> None:
+def test_out_of_memory(runs: Runs, record_cost: RecordCost) -> None:
     memory = psutil.virtual_memory()
     limit = (memory.total - memory.available + 3 * 2**30) / memory.total
     small = Runs(
@@ -78,10 +78,10 @@ def test_out_of_memory(runs: Runs, tell: Tell) -> None:
     output = driver.output()
     assert "error: worker 1 on" in output and "lower train.max_tokens_per_micro_batch" in output
     runs.finish("memory")
-    tell(held(runs, "memory"))
+    record_cost(verify_recovery(runs, "memory"))
 
 
-def test_a_user_bug_at_step_7(runs: Runs, tell: Tell) -> None:
+def test_a_user_bug_at_step_7(runs: Runs, record_cost: RecordCost) -> None:
     bug = "before_step:step=7:rank=1:always:raise"
     driver = runs.finish("bug", failpoints=bug, code=1)
     assert "worker 1 failed twice with the same exception: FailpointError" in driver.output()
@@ -91,4 +91,4 @@ def test_a_user_bug_at_step_7(runs: Runs, tell: Tell) -> None:
     assert [c.step for c in list_checkpoints(driver.run_dir / "checkpoints")] == [SAVE_STEPS]
     assert len({row["attempt"] for row in ledger(driver.run_dir)}) == 2
     runs.finish("bug")
-    tell(held(runs, "bug", kills=2))
+    record_cost(verify_recovery(runs, "bug", kills=2))

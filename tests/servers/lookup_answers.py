@@ -1,4 +1,4 @@
-"""Answers of Crossref, Wikipedia and GROBID, from the works they are given.
+"""Responses of Crossref, Wikipedia and GROBID from given records.
 
 with LookUpServer(crossref(WORKS)) as server: ...
 """

@@ -262,7 +262,7 @@ def test_every_scored_save_is_pushed_to_a_branch_of_its_step(
     check_hub(config.hub, kinds=("adapter",))
     with RunState.open(config, data_hash="d" * 64, model_dir=pocket) as state:
         shutil.copyfile(prepared / "data.json", state.run_dir / "data.json")
-        with SavePusher(state.home, config=config):
+        with SavePusher(state.location, config=config):
             run(one_worker(config, state.run_dir, prepared))
     repo = hub.store.repos["tester/small"]
     for step in (3, 6, 8):

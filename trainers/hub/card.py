@@ -1,4 +1,4 @@
-"""The model card of what is pushed: README.md with the Hub's YAML front matter, then the facts.
+"""The model card of a push: README.md with the Hub's YAML front matter, then the results.
 
     enqueue(run_dir, ..., card=card_text(run_dir, config=config, kind="adapter"))
 
@@ -8,8 +8,8 @@
     library_name: peft
     ...
 
-Only facts of the result (no times, no dates): the same result gives the same bytes, so that a run
-started again makes no new commit.
+It contains no times or dates: the same result gives the same bytes, so that repeating a run makes
+no new commit.
 """
 
 import re
@@ -58,7 +58,7 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def card_text(run_dir: Path, *, config: Config, kind: Kind) -> str:
-    """The card. What a run has not recorded yet (scores, gates) is left out."""
+    """The card's text, without what the run has not recorded yet (scores, gates)."""
     assert config.hub.hub_model_id is not None or config.hub.push == "none"
     sections = [
         _front_matter(config, kind, data_hash=read_json(run_dir / "data.json").get("data_hash")),
@@ -73,13 +73,13 @@ def card_text(run_dir: Path, *, config: Config, kind: Kind) -> str:
 
 
 def hub_base(config: Config) -> str | None:
-    """The Hub id of the base; None for a local directory or a model that is built here."""
+    """The Hub id of the base; None for a local directory or a model that gallipato builds."""
     name = config.model.model_name_or_path
     return name if HUB_ID.fullmatch(name) and not Path(name).exists() else None
 
 
 def _front_matter(config: Config, kind: Kind, *, data_hash: str | None) -> str:
-    """A GGUF's base is the merged repository; the others' is the base model, if the Hub has it."""
+    """The base of a GGUF is the merged repository; of the others the base model, if on the Hub."""
     base, whole = hub_base(config), _is_whole(config, kind)
     if kind == "gguf" and config.hub.hub_model_id is not None:
         base = repo_id_for(config.hub, "merged")
@@ -98,7 +98,7 @@ def _front_matter(config: Config, kind: Kind, *, data_hash: str | None) -> str:
 
 
 def _is_whole(config: Config, kind: Kind) -> bool:
-    """A checkpoint of full fine-tuning is a model, as a merged one is."""
+    """Whether a push is a whole model: a checkpoint of full fine-tuning is one."""
     return kind == "checkpoint" and config.method.method_type == "full"
 
 
@@ -121,12 +121,12 @@ def _title(config: Config, kind: Kind) -> str:
 
 
 def _base_name(config: Config) -> str:
-    """Never the path of a directory, which names its owner's machine."""
+    """The Hub id, or a directory's name without its path, which may be private."""
     return hub_base(config) or Path(config.model.model_name_or_path).name
 
 
 def _scores(run_dir: Path) -> str:
-    """One row a score, the chosen checkpoint marked; a metric's cell is mean [95 % interval]."""
+    """One row per score, the chosen checkpoint marked; cells are mean [95 % interval]."""
     scores = read_scores(run_dir)
     if not scores:
         return ""
@@ -234,7 +234,7 @@ def _escape(cell: str) -> str:
 
 
 def _loading(config: Config, kind: Kind) -> str:
-    """A few lines to copy; a base that the Hub does not have is left for the reader to fill in."""
+    """Code to load the model; a base that is not on the Hub is left as a placeholder."""
     repo = repo_id_for(config.hub, kind) if config.hub.hub_model_id else "OWNER/NAME"
     base = hub_base(config) or "PATH_OF_THE_BASE_MODEL"
     if kind == "gguf":

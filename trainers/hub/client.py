@@ -1,6 +1,6 @@
-"""The client of the Hugging Face Hub: its token, its rights, its retries.
+"""The Hugging Face Hub client: token, permissions, retries.
 
-check_hub(config.hub)            # before training: one line says what is wrong, if anything
+check_hub(config.hub)            # before training: a UserError in one line
 hub_client(config.hub).whoami()
 """
 
@@ -33,8 +33,8 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Retry:
-    """`tries` in all; waits double from `first_wait_s`. A server that asks for more than
-    `max_wait_s` (rate limits are per hour) is obeyed by giving up: the outbox keeps the item."""
+    """`tries` in all with exponential backoff from `first_wait_s`. If the server asks for more than
+    `max_wait_s` (rate limits are per hour), the push is given up: the outbox keeps the item."""
 
     tries: int = 5
     first_wait_s: float = 1.0
@@ -43,27 +43,27 @@ class Retry:
 
 def repo_id_for(hub: HubConfig, kind: Kind) -> str:
     """owner/name of the adapter (and checkpoints), owner/name-merged, owner/name-GGUF."""
-    assert hub.hub_model_id is not None, "HubConfig asks for it where push is on"
+    assert hub.hub_model_id is not None, "HubConfig requires it if push is on"
     return hub.hub_model_id + SUFFIXES[kind]
 
 
 def repo_type_of(kind: Kind) -> str:
-    """Models and datasets have repositories of their own, which may have the same name."""
+    """The Hub's type of repository; a model and a dataset may have the same name."""
     return "dataset" if kind == "dataset" else "model"
 
 
 def read_token(hub: HubConfig) -> str:
-    """The token of hub_token_path, else of the file HF_TOKEN_PATH, else HF_TOKEN or a login.
+    """The token from hub_token_path, else from the file HF_TOKEN_PATH, else HF_TOKEN or a login.
 
     Raises:
-        UserError: there is none, or its file cannot be read or holds none.
+        UserError: there is no token, or its file is unreadable or does not hold exactly one word.
     """
     path = hub.hub_token_path or os.environ.get("HF_TOKEN_PATH")
     if path is None:
         token = os.environ.get("HF_TOKEN", "").strip() or get_token()
         if not token:
             raise UserError(
-                "hub.hub_token_path: no token of the Hub is set and push is on; set"
+                "hub.hub_token_path: no Hub token is set and push is on; set"
                 " hub_token_path=FILE (or HF_TOKEN_PATH, HF_TOKEN), or push=none"
             )
         return token
@@ -81,7 +81,7 @@ def read_token(hub: HubConfig) -> str:
 
 
 def hub_client(hub: HubConfig) -> HfApi:
-    """A client with the token, of HF_ENDPOINT as it is now (not as it was at import).
+    """A client with the token, for the current HF_ENDPOINT (not the one at import).
 
     Raises:
         UserError: no token, see `read_token`.
@@ -91,14 +91,14 @@ def hub_client(hub: HubConfig) -> HfApi:
 
 
 def status_of(error: Exception) -> int | None:
-    """HTTP status of an error, None where no response came."""
+    """HTTP status of an error; None without a response."""
     return error.response.status_code if isinstance(error, HfHubHTTPError) else None
 
 
 def retrying(action: Callable[[], Answer], *, retry: Retry) -> Answer:
-    """The value of `action()`, tried again on 408, 429, 5xx and lost connections.
+    """The value of `action()`, retried on 408, 429, 5xx and lost connections.
 
-    `action` must be safe to repeat: a lost response may hide a request that was carried out.
+    `action` must be idempotent: a lost response may hide a request that was carried out.
     """
     for attempt in range(1, retry.tries + 1):
         try:
@@ -106,14 +106,14 @@ def retrying(action: Callable[[], Answer], *, retry: Retry) -> Answer:
         except HTTPError as error:
             if not isinstance(error, RETRIED_ERRORS) and status_of(error) not in RETRIED_STATUS:
                 raise
-            wait_s = max(retry.first_wait_s * 2 ** (attempt - 1), asked_wait_s(error))
+            wait_s = max(retry.first_wait_s * 2 ** (attempt - 1), requested_wait_s(error))
             if attempt == retry.tries or wait_s > retry.max_wait_s:
                 raise
             time.sleep(wait_s)
     raise AssertionError("Retry.tries is at least 1")
 
 
-def asked_wait_s(error: Exception) -> float:
+def requested_wait_s(error: Exception) -> float:
     """Seconds that the server asks to wait (Retry-After, or an exhausted RateLimit); else 0."""
     if not isinstance(error, HfHubHTTPError):
         return 0.0
@@ -130,11 +130,11 @@ def asked_wait_s(error: Exception) -> float:
 def check_hub(
     hub: HubConfig, *, kinds: Iterable[Kind] = ("adapter",), retry: Retry | None = None
 ) -> None:
-    """Refuse now what would fail after hours of training; creates the repositories of `kinds`.
+    """Detect now what would fail after hours of training; creates the repositories of `kinds`.
 
     Raises:
-        UserError: no token, invalid, read-only, or without rights on the owner; no such owner;
-            a repository that cannot be made or written; the Hub cannot be reached.
+        UserError: the token is missing, invalid, read-only or lacks access to the owner; the owner
+            does not exist; a repository cannot be created or written; the Hub is unreachable.
     """
     if hub.push == "none":
         return
@@ -163,7 +163,8 @@ def _check_repo(api: HfApi, repo_id: str, repo_type: str, *, hub: HubConfig, ret
             raise
         raise UserError(
             f"hub.hub_model_id: {repo_id} cannot be created or written with this token"
-            f" ({_said(error)}); name a repository you may write, or give the token rights on it"
+            f" ({_message_of(error)}); name a repository you may write to, or grant the token"
+            " access to it"
         ) from None
 
 
@@ -173,7 +174,7 @@ def _check_rights(who: dict, repo_ids: list[str]) -> None:
     token = who.get("auth", {}).get("accessToken", {})
     if token.get("role") == "read":
         raise UserError(
-            "hub.hub_token_path: the token may only read; make one with the role `write`"
+            "hub.hub_token_path: the token is read-only; create one with the role `write`"
             f" at {SETTINGS_URL}"
         )
     owners = [who["name"], *(org["name"] for org in who.get("orgs", []))]
@@ -202,30 +203,29 @@ def _check_scopes(granted: dict, *, owner: str, repo_ids: list[str]) -> None:
 
 
 def explain(error: Exception, endpoint: str) -> str:
-    """One line for an error of the client: what failed and what to do. Never holds the token."""
+    """One line for an error of the client: the failure and the remedy. Never contains the token."""
     status = status_of(error)
     if status == 401:
         return (
-            f"hub.hub_token_path: {endpoint} does not know this token (401: expired or mistyped);"
-            f" make a new one at {SETTINGS_URL}"
+            f"hub.hub_token_path: {endpoint} rejects this token (401: expired or mistyped);"
+            f" create a new one at {SETTINGS_URL}"
         )
     if status == 403:
-        return f"hub.hub_token_path: {_said(error)} (403); use a token with write access"
+        return f"hub.hub_token_path: {_message_of(error)} (403); use a token with write access"
     if status == 429:
-        return (
-            f"{endpoint}: too many requests (429), wait {asked_wait_s(error):.0f} s; {_said(error)}"
-        )
+        wait_s = requested_wait_s(error)
+        return f"{endpoint}: too many requests (429); wait {wait_s:.0f} s; {_message_of(error)}"
     if status is None and isinstance(error, HTTPError | InvalidURL):
         return (
             f"HF_ENDPOINT: {endpoint} cannot be reached ({error or type(error).__name__}); check"
             " the address and the network, or set push=none and publish later with jobs.publish"
         )
     if isinstance(error, OfflineModeIsEnabled):
-        return "HF_HUB_OFFLINE: is set, so nothing can be pushed; unset it, or set push=none"
-    return _said(error)
+        return "HF_HUB_OFFLINE: set, so nothing can be pushed; unset it, or set push=none"
+    return _message_of(error)
 
 
-def _said(error: Exception) -> str:
-    """Message of the server where it gave one, on one line."""
+def _message_of(error: Exception) -> str:
+    """The server's message if there is one, else the exception's, on one line."""
     message = getattr(error, "server_message", None) or str(error) or type(error).__name__
     return " ".join(str(message).split())

@@ -1,11 +1,11 @@
-"""One folder onto one branch of a Hub repository: one commit, verified, or nothing at all.
+"""Push one folder to one branch of a Hub repository: one verified commit, or nothing.
 
     push_folder(api, Path("out"), files, repo_id="me/demo", branch="main", message="Adapter", ...)
 
-`main` gets there in two steps (a staging branch is filled and verified, then the same operations
-are committed to main, whose bytes the Hub already has), so that a reader never sees a file that was
-not verified. The client does not retry the commit itself and a lost response may hide a made one:
-so the tree is compared before every try, and `parent_commit` refuses to push over somebody else.
+A push to `main` takes two steps: a staging branch is filled and verified, then the same operations
+are committed to main, whose bytes the Hub already has. So a reader never sees an unverified file.
+The client does not retry a commit, and a lost response may hide one that was made: the tree is
+compared before every try, and `parent_commit` prevents overwriting another writer's commit.
 """
 
 from collections.abc import Sequence
@@ -19,18 +19,18 @@ from huggingface_hub.hf_api import RepoFile
 
 from trainers.hub.client import Retry, retrying, status_of
 
-# Weights (and rows) of an earlier push that the new one does not have are deleted with it: another
-# number of shards, or another model's adapter, must not stay next to the new card.
+# Weights (and rows) of an earlier push that are not in the new one are deleted: stale shards or an
+# adapter of another model must not stay next to the new card.
 WEIGHTS = (".safetensors", ".gguf", ".bin", ".parquet")
 
 
 class PushError(Exception):
-    """A push that must not be tried again as it is: the message says why."""
+    """A push that must not be retried unchanged; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class FileRecord:
-    """A file of a push: `git_oid` is its blob id where the Hub keeps it outside LFS."""
+    """A file of a push. `git_oid` is its blob id if the Hub stores it outside LFS."""
 
     path: str
     size: int
@@ -40,7 +40,7 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Target:
-    """Where a push goes, and the branch that is filled first."""
+    """Repository and branch of a push, and the staging branch that is filled first."""
 
     repo_id: str
     branch: str
@@ -52,13 +52,13 @@ class Target:
 
 @dataclass(frozen=True)
 class Head:
-    """Newest commit of a branch and, for each path, the sha256 (LFS) or git blob id."""
+    """The newest commit of a branch, and path -> sha256 (LFS) or git blob id."""
 
     commit: str
     oids: dict[str, str]
 
     def holds(self, files: Sequence[FileRecord]) -> bool:
-        """Whether every file is there with its content, without stale weights."""
+        """Whether every file is there with its content, and no stale weights are."""
         return not self.differing(files) and not self.stale(files)
 
     def differing(self, files: Sequence[FileRecord]) -> list[str]:
@@ -76,12 +76,15 @@ class Head:
 def push_folder(
     api: HfApi, folder: Path, files: Sequence[FileRecord], *, target: Target, retry: Retry
 ) -> tuple[str, bool]:
-    """(commit of the branch that holds the files, whether one was made).
+    """Push the files, unless the branch already holds them.
+
+    Returns:
+        The commit that holds the files, and whether this call made it.
 
     Raises:
-        PushError: a file changed since it was recorded, somebody else committed meanwhile, or the
-            Hub holds something else than what was sent.
-        HTTPError: the last of the tries.
+        PushError: a file changed since it was recorded, another writer committed during the push,
+            or the Hub holds other content than was sent.
+        HTTPError: the last try failed.
     """
     retrying(
         lambda: api.create_repo(
@@ -108,7 +111,7 @@ def _head(api: HfApi, target: Target, retry: Retry) -> Head:
 
 
 def _read_head(api: HfApi, target: Target) -> Head:
-    """The tree is read at the commit, so the two belong together."""
+    """Reads the tree at the commit, so that both are consistent."""
     repo_id, repo_type = target.repo_id, target.repo_type
     commit = api.repo_info(repo_id, repo_type=repo_type, revision=target.branch).sha
     assert commit is not None, f"{repo_id} has no commit on {target.branch}"
@@ -122,7 +125,7 @@ def _read_head(api: HfApi, target: Target) -> Head:
 
 
 def _branch_from_root(api: HfApi, target: Target, retry: Retry) -> None:
-    """Make the branch at the first commit: one made of main would show main's weights meanwhile."""
+    """Create the branch at the first commit: a branch of main would briefly show main's weights."""
     commits = retrying(
         lambda: api.list_repo_commits(target.repo_id, repo_type=target.repo_type), retry=retry
     )
@@ -151,7 +154,7 @@ def _fill_staging(
     head: Head,
     retry: Retry,
 ) -> None:
-    """The files on a fresh staging branch of `head`, verified."""
+    """Commit the files to a fresh staging branch of `head` and verify them."""
     staging = replace(target, branch=target.staging, staging="")
     _delete_branch(api, target, retry)
     _make_branch(api, target, target.staging, head.commit, retry=retry)
@@ -159,7 +162,7 @@ def _fill_staging(
 
 
 def _delete_branch(api: HfApi, target: Target, retry: Retry) -> None:
-    """Delete the staging branch; none is fine too (a lost response, or a killed push)."""
+    """Delete the staging branch, if there is one (lost response, killed push)."""
     repo_type, branch = target.repo_type, target.staging
     try:
         retrying(
@@ -180,12 +183,14 @@ def _commit(
     head: Head,
     retry: Retry,
 ) -> str:
-    """One commit on top of `head`, then the branch is read back and compared."""
+    """Make one commit on top of `head`, then read the branch back and compare."""
     retrying(lambda: _commit_once(api, folder, files, target=target, head=head), retry=retry)
     after = _head(api, target, retry)
     if not after.holds(files):
         names = ", ".join([*after.differing(files), *after.stale(files)][:3])
-        raise PushError(f"{target.repo_id} {target.branch} does not hold what was sent: {names}")
+        raise PushError(
+            f"{target.repo_id} {target.branch} differs from what was sent: {names}; push again"
+        )
     return after.commit
 
 
@@ -218,12 +223,12 @@ def _operations(
 ) -> list[CommitOperationAdd | CommitOperationDelete]:
     """Additions from open files, deletions of stale weights.
 
-    Open files are streamed, and are what the client never sends by Xet, a second protocol that a
-    mirror of the Hub may not speak; HF_HUB_DISABLE_XET works only before the client's first import,
-    which transformers may have done.
+    The client streams open files and never sends them by Xet, a protocol that a mirror of the Hub
+    may not support. HF_HUB_DISABLE_XET works only before the client's first import, which
+    transformers may have done.
 
     Raises:
-        PushError: a file is not what it was when it was recorded.
+        PushError: a file changed since it was recorded.
     """
     operations: list[CommitOperationAdd | CommitOperationDelete] = []
     for file in files:
@@ -231,13 +236,15 @@ def _operations(
             file.path, stack.enter_context((folder / file.path).open("rb"))
         )
         if addition.upload_info.sha256.hex() != file.sha256:
-            raise PushError(f"{folder / file.path} changed since it was put in the outbox")
+            raise PushError(
+                f"{folder / file.path} changed since it was enqueued; restore it, or enqueue again"
+            )
         operations.append(addition)
     return [*operations, *(CommitOperationDelete(path) for path in head.stale(files))]
 
 
 def _second_writer(target: Target, commit: str) -> str:
     return (
-        f"somebody else committed {commit[:8]} to {target.repo_id} {target.branch} during the"
-        " push; look at it, then run jobs.publish to push on top of it"
+        f"{target.repo_id} {target.branch}: another writer committed {commit[:8]} during the"
+        " push; review it, then run jobs.publish to push on top of it"
     )

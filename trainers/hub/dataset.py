@@ -1,9 +1,9 @@
-"""A built dataset to a dataset repository of the Hub, through an outbox of its own.
+"""Push a built dataset to a dataset repository of the Hub, through its own outbox.
 
 check_dataset_hub(recipe)           before the first row: token, rights, repository
 push_dataset(recipe, directory)     -> "pushed     dataset    me/fauna main 3f2a9c1e"
 
-What fails waits in <output_dir>/.outbox/<build_name>; the same build pushes it again.
+A failed push stays in <output_dir>/.outbox/<build_name>; the same build retries it.
 """
 
 from pathlib import Path
@@ -17,22 +17,26 @@ OUTBOX = ".outbox"
 
 
 def check_dataset_hub(recipe: RecipeConfig) -> None:
-    """Refuse now what would fail after all rows are made; makes the repository. UserError."""
+    """Detect now what would fail after all rows are built; creates the repository.
+
+    Raises:
+        UserError: see `check_hub`.
+    """
     check_hub(_hub_of(recipe), kinds=("dataset",))
 
 
 def push_dataset(recipe: RecipeConfig, directory: Path) -> PushResult:
     """Push the files of a dataset in one commit. A failure is in the result, not raised."""
     assert recipe.hub_dataset_id is not None
-    home = directory.parent / OUTBOX / directory.name
+    outbox_dir = directory.parent / OUTBOX / directory.name
     enqueue(
-        home,
+        outbox_dir,
         kind="dataset",
         folder=directory,
         repo_id=recipe.hub_dataset_id,
         message=directory.name,
     )
-    results = drain(home, hub=_hub_of(recipe))
+    results = drain(outbox_dir, hub=_hub_of(recipe))
     newest = results[-1] if results else None
     return newest or PushResult("dataset", recipe.hub_dataset_id, "main", "unchanged")
 

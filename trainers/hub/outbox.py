@@ -1,13 +1,13 @@
-"""Pushes that wait on disk: `<run>/outbox/0001-3f2a....json`, with a directory of their files.
+"""The outbox: pushes that wait on disk as `<run>/outbox/0001-3f2a....json` with their files.
 
     enqueue(run_dir, kind="adapter", folder=adapter_dir, repo_id="me/demo", message="step-000140")
     drain(run_dir, hub=config.hub) -> [PushResult(kind="adapter", state="pushed", commit="9c1...")]
 
 An item: {"number": 1, "id": "3f2a...", "state": "pending", "kind": "adapter", "repo_id": "me/demo",
 "branch": "main", "files": [{"path", "size", "sha256", "git_oid"}], "tries": 0, "error": null, ...}
-It is written before anything is sent and becomes "done" after the Hub was read back, so a process
-killed anywhere leaves it to the next drain. The same content for the same branch is one item; only
-the newest item of a branch is pushed, so that a late retry never puts old weights over new ones.
+It is written before anything is sent and becomes "done" after the Hub was read back, so that a kill
+at any moment leaves it to the next drain. The same content for the same branch is one item. Only
+the newest item of a branch is pushed, so that a late retry never overwrites new weights with old.
 """
 
 import errno
@@ -33,7 +33,7 @@ from trainers.hub.commit import FileRecord, PushError, Target, push_folder
 from trainers.storage.json_files import read_json, write_json, write_text
 
 Outcome = Literal["pushed", "unchanged", "failed", "superseded"]
-# A file system without hard links answers one of these; the snapshot is a copy there.
+# Errors of file systems without hard links, where the snapshot is a copy.
 NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)
 
 
@@ -63,8 +63,8 @@ class OutboxItem:
 
 @dataclass(frozen=True)
 class PushResult:
-    """What became of an item: pushed (a commit was made), unchanged (the Hub had it already),
-    failed (`error` says why), superseded (a newer item of the same branch goes instead)."""
+    """The outcome of an item: pushed (a commit was made), unchanged (the Hub had the content),
+    failed (with `error`), superseded (by a newer item of the same branch)."""
 
     kind: Kind
     repo_id: str
@@ -78,7 +78,7 @@ class PushResult:
         return self.state != "failed"
 
     def line(self) -> str:
-        """One line for people."""
+        """One line for the terminal."""
         where = f"{self.kind:10} {self.repo_id} {self.branch}"
         return f"{self.state:10} {where} {(self.commit or '')[:8]}{self.error or ''}".rstrip()
 
@@ -94,14 +94,19 @@ def enqueue(
     files: Sequence[str] | None = None,
     card: str | None = None,
 ) -> OutboxItem:
-    """Put the files of `folder` (all but hidden ones, or the named ones) in the outbox.
+    """Add a push of the files of `folder` to the outbox.
 
-    They are hard-linked into the outbox, so that pruning the checkpoint does not lose the push.
-    `card` becomes README.md. Returns the newest item of that branch unchanged where it already
-    holds the same content, pending or done.
+    The files are hard-linked, so that pruning the checkpoint does not lose the push.
+
+    Args:
+        files: paths in `folder`; None: all visible ones.
+        card: text of README.md.
+
+    Returns:
+        The new item; the branch's newest item if that has the same content, pending or done.
 
     Raises:
-        FileNotFoundError: a named file is not there.
+        FileNotFoundError: one of `files` does not exist.
     """
     paths = sorted(files) if files is not None else visible_files(folder)
     assert paths or card, f"{folder} has no files to push"
@@ -152,7 +157,7 @@ def drain(run_dir: Path, *, hub: HubConfig, retry: Retry | None = None) -> list[
     merge, continues. With nothing pending, neither token nor network is needed.
 
     Raises:
-        UserError: another process drains this outbox at this moment.
+        UserError: another process is draining this outbox.
     """
     if not (run_dir / "outbox").is_dir():
         return []
@@ -187,7 +192,7 @@ def _push(run_dir: Path, item: OutboxItem, *, hub: HubConfig, retry: Retry) -> P
             api, run_dir / item.folder, item.files, target=target, retry=retry
         )
     except (HTTPError, OSError, ValueError, PushError) as error:
-        # All that a network, a token, a disk or the Hub's own checks may do: kept with the item.
+        # Any failure of network, token, disk or the Hub's checks: kept with the item.
         reason = explain(error, endpoint)
         _write(run_dir, replace(item, error=reason))
         return PushResult(item.kind, item.repo_id, item.branch, "failed", error=reason)
@@ -197,7 +202,7 @@ def _push(run_dir: Path, item: OutboxItem, *, hub: HubConfig, retry: Retry) -> P
 def _settle(
     run_dir: Path, item: OutboxItem, outcome: Outcome, *, commit: str | None = None
 ) -> PushResult:
-    """Record the end of an item, then drop its files."""
+    """Record the outcome of an item, then delete its files."""
     state: Literal["done", "superseded"] = "superseded" if outcome == "superseded" else "done"
     _write(run_dir, replace(item, state=state, error=None, commit=commit, pushed_at=_now()))
     shutil.rmtree(run_dir / item.folder, ignore_errors=True)
@@ -212,7 +217,7 @@ def _lock(run_dir: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                f"{run_dir}: another process is pushing this run; wait until it has ended"
+                f"{run_dir}: another process is pushing this run; wait until it has finished"
             ) from None
         yield
 
@@ -228,7 +233,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _record(folder: Path, path: str) -> FileRecord:
-    """Both hashes in one reading, a chunk at a time."""
+    """Size and both hashes of a file, read once in chunks."""
     size = (folder / path).stat().st_size
     sha256, git = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size)
     with (folder / path).open("rb") as file:

@@ -1,9 +1,9 @@
-"""Put an export's folders in the outbox, with their cards, and push what can be pushed now.
+"""Enqueue an export's folders with their model cards and push them; push checkpoints in a run.
 
 folders = {"gguf": (run_dir / "export", ["demo-f16.gguf", "demo-q8_0.gguf"])}
 push_exports(run_dir, config=config, message="step-000140", folders=folders, say=print)
 
-A push that fails waits in the outbox and stops nothing: `python -m jobs.publish RUN_DIR`.
+A failed push stays in the outbox and does not stop the run: `python -m jobs.publish RUN_DIR`.
 """
 
 import threading
@@ -30,7 +30,11 @@ def push_exports(
     folders: Mapping[Kind, tuple[Path, Sequence[str]]],
     say: Callable[[str], None],
 ) -> None:
-    """Push kind -> (folder, names of its files), one commit each; the same content never twice."""
+    """Push each folder in one commit; content that was pushed before makes none.
+
+    Args:
+        folders: kind -> (folder, names of its files).
+    """
     for kind, (folder, files) in folders.items():
         enqueue_export(
             run_dir, config=config, kind=kind, folder=folder, files=files, message=message
@@ -38,7 +42,7 @@ def push_exports(
     for result in drain(run_dir, hub=config.hub):
         say(f"push      {result.line()}")
         if not result.ok:
-            say(f"          kept in the outbox; push it by: python -m jobs.publish {run_dir}")
+            say(f"          kept in the outbox; to push it, run: python -m jobs.publish {run_dir}")
 
 
 def enqueue_export(
@@ -51,7 +55,7 @@ def enqueue_export(
     message: str,
     branch: str = "main",
 ) -> None:
-    """Put one folder's files in the outbox, with the card of its kind."""
+    """Enqueue one folder's files with the model card of its kind."""
     enqueue(
         run_dir,
         kind=kind,
@@ -59,7 +63,7 @@ def enqueue_export(
         repo_id=repo_id_for(config.hub, kind),
         message=message,
         branch=branch,
-        # The base's own card, copied with its tokenizer, gives way to ours.
+        # Our card replaces the base's, which was copied with its tokenizer.
         files=[name for name in files if name != "README.md"],
         card=card_text(run_dir, config=config, kind=kind),
     )
@@ -69,10 +73,10 @@ POLL_EVERY_S = 2.0
 
 
 class SavePusher:
-    """Follows checkpoints.jsonl; pushes each scored checkpoint once, to the branch of its step."""
+    """A thread that pushes each scored checkpoint once, to the branch of its step."""
 
-    def __init__(self, home: RunLocation, *, config: Config) -> None:
-        self._home, self._run_dir, self._config = home, home.run_dir, config
+    def __init__(self, location: RunLocation, *, config: Config) -> None:
+        self._location, self._run_dir, self._config = location, location.run_dir, config
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
@@ -92,13 +96,13 @@ class SavePusher:
         stopping = False
         while not stopping:
             stopping = self._stop.wait(POLL_EVERY_S)
-            self._home.refresh()
+            self._location.refresh()
             for row in list(read_jsonl(self._run_dir / "checkpoints.jsonl")):
                 branch = step_name(row["step"])
                 scored = find_score(self._run_dir, branch) is not None
                 if branch in pushed or not scored:
                     continue
-                folder = self._home.fetch(row["path"])
+                folder = self._location.fetch(row["path"])
                 if folder.is_dir():
                     pushed.add(branch)
                     self._push(folder, branch)
@@ -115,7 +119,7 @@ class SavePusher:
         )
         try:
             results = drain(self._run_dir, hub=self._config.hub)
-        except UserError as error:  # another process drains this outbox: it takes ours along
+        except UserError as error:  # another process drains this outbox, our item included
             print(f"push      {error}", flush=True)
             return
         for result in results:

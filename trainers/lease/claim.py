@@ -1,13 +1,13 @@
-"""How a lease is won, kept and lost: plain steps over a storage, without threads or real time.
+"""Take, renew and lose a lease: single steps over a storage, without threads or real time.
 
-claim = contend(storage, LeaseTimes(), Surroundings())   # or UserError: somebody writes there
+claim = contend(storage, LeaseTimes(), Environment())    # UserError if the owner is alive
 claim.beat()                                             # None, or why it is lost
 claim.release()
 
-The owner is the highest number. Numbers are only ever taken by exclusive creation, so of any number
-of contenders one wins, and no clock is compared with another host's: a contender watches the
-owner's file change on its own clock. The highest file is never removed, so a number names one
-owner for good; the one before it stays too, so that no listing meanwhile finds the folder empty.
+The highest number owns the lease. A number is taken by exclusive creation of its file, so exactly
+one contender wins. Clocks of two hosts are never compared: a contender watches the owner's file
+change on its own clock. The highest file is never removed, so a number names one owner forever; the
+file before it stays too, so that no concurrent listing finds the folder empty.
 """
 
 import threading
@@ -34,7 +34,7 @@ from trainers.storage.local import Storage
 
 @dataclass(frozen=True)
 class LeaseTimes:
-    """Seconds between heartbeats, and of silence after which an owner elsewhere counts as dead."""
+    """Seconds between heartbeats, and without one until an owner elsewhere counts as dead."""
 
     beat_every_s: float = 1.0
     dead_after_s: float = 4.0
@@ -43,19 +43,19 @@ class LeaseTimes:
         assert 0 < 2 * self.beat_every_s <= self.dead_after_s, self
 
     @property
-    def look_every_s(self) -> float:
-        """Between two looks of a contender."""
+    def poll_every_s(self) -> float:
+        """Seconds between two polls of a contender."""
         return self.beat_every_s / 4
 
 
 def seconds() -> float:
-    """A clock that includes the time the machine sleeps, where the platform has one."""
+    """A clock that includes suspended time, where the platform has one."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What a contender asks of its machine; tests put a simulated one in its place."""
+class Environment:
+    """A contender's process and clock; tests simulate both."""
 
     process: Process = field(default_factory=this_process)
     now: Callable[[], float] = seconds
@@ -64,46 +64,48 @@ class Surroundings:
 
 
 @dataclass(frozen=True)
-class Sight:
-    """What a contender saw of the highest lease file; number 0 where there is none."""
+class Observation:
+    """The highest lease file as a contender read it; number 0 if there is none."""
 
     number: int
     data: bytes | None
 
 
 class Watch:
-    """What to do about a sight, given the sights before it."""
+    """Decides, observation by observation, whether the owner is dead."""
 
-    def __init__(self, root: str, times: LeaseTimes, around: Surroundings) -> None:
-        self._root, self._times, self._around = root, times, around
-        self._first: tuple[Sight, float] | None = None
-        self._looked_at = around.now()
+    def __init__(self, root: str, times: LeaseTimes, environment: Environment) -> None:
+        self._root, self._times, self._environment = root, times, environment
+        self._first: tuple[Observation, float] | None = None
+        self._read_at = environment.now()
 
-    def may_take(self, sight: Sight) -> bool:
-        """True: take the next number. False: look again.
+    def may_take(self, observed: Observation) -> bool:
+        """True: take the next number. False: poll again.
 
         Raises:
             UserError: the owner is alive.
         """
-        now, looked_at = self._around.now(), self._looked_at
-        first, since = self._first = self._first or (sight, now)
-        self._looked_at = now
-        owner = decode(sight.data)
-        if sight.number == 0 or (owner is not None and owner.released):
+        now, read_at = self._environment.now(), self._read_at
+        first, since = self._first = self._first or (observed, now)
+        self._read_at = now
+        owner = decode(observed.data)
+        if observed.number == 0 or (owner is not None and owner.released):
             return True
-        if owner is not None and self._around.is_gone(owner.process, self._around.process):
+        if owner is not None and self._environment.is_gone(
+            owner.process, self._environment.process
+        ):
             return True
-        if sight != first:
-            # A heartbeat, or a new owner: either way somebody lived while we watched.
-            raise UserError(self._beating(owner, now - looked_at))
+        if observed != first:
+            # A heartbeat or a new owner: either way a process is alive.
+            raise UserError(self._beating(owner, now - read_at))
         if now - since < self._times.dead_after_s:
             return False
-        if owner is not None and on_same_machine(owner.process, self._around.process):
+        if owner is not None and on_same_machine(owner.process, self._environment.process):
             raise UserError(self._silent(owner, now - since))
         return True
 
     def _beating(self, owner: LeaseRecord | None, age_s: float) -> str:
-        who = _since(owner) if owner else "a process whose lease file cannot be read"
+        who = _since(owner) if owner else "a process whose lease file is unreadable"
         return (
             f"run_name: {self._root} is being written by {who}, last heartbeat {age_s:.1f} s ago; "
             "wait for it, stop it, or choose another run_name"
@@ -123,49 +125,52 @@ def _since(owner: LeaseRecord) -> str:
     )
 
 
-def contend(storage: Storage, times: LeaseTimes, around: Surroundings) -> "Claim":
-    """Take the lease, waiting at most `dead_after_s` for a sign of life of its owner.
+def contend(storage: Storage, times: LeaseTimes, environment: Environment) -> "Claim":
+    """Take the lease, waiting up to `dead_after_s` for a heartbeat of its owner.
 
     Raises:
         UserError: the owner is alive.
     """
-    watch, nonce = Watch(storage.root, times, around), uuid.uuid4().hex
+    watch, nonce = Watch(storage.root, times, environment), uuid.uuid4().hex
     while True:
-        sight = _look(storage)
-        if not watch.may_take(sight):
-            around.sleep(times.look_every_s)
+        observed = _read_highest(storage)
+        if not watch.may_take(observed):
+            environment.sleep(times.poll_every_s)
             continue
-        began = around.now()
-        if record := _create(storage, sight.number + 1, nonce, around.process):
-            return Claim(storage, record, times, around.now, began)
-        around.sleep(times.look_every_s)
+        began = environment.now()
+        if record := _create(storage, observed.number + 1, nonce, environment.process):
+            return Claim(storage, record, times, environment.now, began)
+        environment.sleep(times.poll_every_s)
 
 
 def is_free(storage: Storage) -> bool:
-    """Whether `contend` would take the lease at once: no owner, one that gave it back, or gone."""
-    owner = decode(_look(storage).data)
+    """Whether `contend` would take the lease immediately: no owner, a released lease, or a dead
+    process on this machine."""
+    owner = decode(_read_highest(storage).data)
     return owner is None or owner.released or is_gone(owner.process, this_process())
 
 
-def _look(storage: Storage) -> Sight:
+def _read_highest(storage: Storage) -> Observation:
     numbers = lease_numbers(storage.names(FOLDER))
-    return Sight(numbers[-1], storage.read(file_name(numbers[-1]))) if numbers else Sight(0, None)
+    if not numbers:
+        return Observation(0, None)
+    return Observation(numbers[-1], storage.read(file_name(numbers[-1])))
 
 
 def _create(storage: Storage, number: int, nonce: str, process: Process) -> LeaseRecord | None:
-    """Take a number; None where another was faster."""
+    """Take a number; None if another contender was faster."""
     at, name = utc_now(), file_name(number)
     record = LeaseRecord(
         number, nonce, **asdict(process), taken_at=at, beat=0, beat_at=at, released=False
     )
     if not storage.create(name, record.encode()):
-        # A storage that repeats a request whose answer was lost refuses what it made for us.
+        # If the storage repeats a request whose response was lost, it finds our own file.
         found = decode(storage.read(name))
         if found is None or found.nonce != nonce:
             return None
     numbers = lease_numbers(storage.names(FOLDER))
     if not numbers or numbers[-1] != number:
-        # The number was used and removed while we slept between look and creation.
+        # The number was used and removed between our listing and the creation.
         storage.delete(name)
         return None
     for old in numbers[:-1]:
@@ -175,7 +180,7 @@ def _create(storage: Storage, number: int, nonce: str, process: Process) -> Leas
 
 
 class Claim:
-    """A number of ours. Once lost it never writes again."""
+    """A lease number that we own. Once lost, it never writes again."""
 
     def __init__(
         self,
@@ -187,31 +192,32 @@ class Claim:
     ) -> None:
         self.record = record
         self._storage, self._times, self._now = storage, times, now
-        # From before the request, so that we give up no later than a watcher does.
+        # The time before the request, so that we give up no later than a watching contender.
         self._good_at = good_at
         self._lost: str | None = None
         self._writing = threading.Lock()
 
     def beat(self) -> str | None:
-        """Renew it -> None, or why it is lost."""
+        """Send a heartbeat; returns None, or why the lease is lost."""
         with self._writing:
             return self._attempt(self._renew)
 
     def lost(self) -> str | None:
-        """Why it is lost, or None. Looks itself where heartbeats are late (a process woken up)."""
+        """Why the lease is lost, or None. Reads the storage only if heartbeats are late, as after
+        the process was suspended."""
         if self._now() - self._good_at >= self._times.dead_after_s:
-            return self._attempt(self._look)
+            return self._attempt(self._check_owner)
         return self._lost
 
     def check(self) -> str | None:
-        """As `lost`, from the storage now: before what must not be done by two owners."""
+        """Like `lost`, but reads the storage now; for what two owners must not both do."""
         self.beat()
-        return self._attempt(self._look)
+        return self._attempt(self._check_owner)
 
     def release(self) -> None:
-        """Give it back, if it is still ours; the next driver takes it at once."""
+        """Release the lease if it is still ours; the next driver takes it immediately."""
         with self._writing:
-            self._attempt(self._give_back)
+            self._attempt(self._write_release)
             self._lost = self._lost or "it was released"
 
     def _attempt(self, step: Callable[[], None]) -> str | None:
@@ -225,26 +231,26 @@ class Claim:
                 self._lost = f"it could not be renewed for {silent_s:.1f} s ({error})"
         return self._lost
 
-    def _look(self) -> None:
-        """Find out whether the highest number is ours."""
+    def _check_owner(self) -> None:
+        """Check that the highest number is ours."""
         name = file_name(self.record.number)
-        sight = _look(self._storage)
-        owner = decode(sight.data)
-        if sight.number < self.record.number:
+        observed = _read_highest(self._storage)
+        owner = decode(observed.data)
+        if observed.number < self.record.number:
             self._lost = f"its file {self._storage.root}/{name} is gone"
-        elif sight.number > self.record.number or (owner and owner.nonce != self.record.nonce):
+        elif observed.number > self.record.number or (owner and owner.nonce != self.record.nonce):
             who = f"process {owner.pid} on {owner.host} at {owner.taken_at}" if owner else "another"
             self._lost = f"taken over by {who}"
 
     def _renew(self) -> None:
         began = self._now()
-        self._look()
+        self._check_owner()
         if self._lost is None:
             self._write(replace(self.record, beat=self.record.beat + 1, beat_at=utc_now()))
             self._good_at = began
 
-    def _give_back(self) -> None:
-        self._look()
+    def _write_release(self) -> None:
+        self._check_owner()
         if self._lost is None:
             self._write(replace(self.record, beat_at=utc_now(), released=True))
 

@@ -1,26 +1,27 @@
 """The lease on a run name: only one driver writes a run directory.
 
-with Lease.take(storage) as lease:      # UserError within 5 s where another driver writes
+with Lease.take(storage) as lease:      # UserError within 5 s if another driver writes
     ...
     if why := lease.lost(): ...         # "taken over by process 99 on node-b at 2026-11-02T10:00Z"
 
-A killed owner on this machine is seen at once, one elsewhere after `dead_after_s` of silence. An
-owner that was suspended for longer finds out on its first look afterwards; what it had already sent
-may still arrive, so write names of one attempt only and ask `check` before anything final. A driver
-that keeps Python from running for longer than `dead_after_s` counts as silent.
+A dead owner on this machine is detected immediately, one elsewhere after `dead_after_s` without a
+heartbeat. An owner that was suspended for longer detects the loss on its first check afterwards.
+Its requests in flight may still arrive: write names that are unique to the attempt, and call
+`check` before anything final. A driver that blocks Python for longer than `dead_after_s` counts as
+dead.
 """
 
 import threading
 from collections.abc import Callable
 
 from datasets_src.errors import UserError
-from trainers.lease.claim import Claim, LeaseTimes, Surroundings, contend
+from trainers.lease.claim import Claim, Environment, LeaseTimes, contend
 from trainers.lease.record import LeaseRecord
 from trainers.storage.local import Storage
 
 
 class Lease:
-    """A lease that is held, renewed by a thread."""
+    """A held lease; a thread sends its heartbeats."""
 
     def __init__(
         self, claim: Claim, times: LeaseTimes, on_lost: Callable[[str], None] | None
@@ -37,32 +38,32 @@ class Lease:
         *,
         times: LeaseTimes | None = None,
         on_lost: Callable[[str], None] | None = None,
-        around: Surroundings | None = None,
+        environment: Environment | None = None,
     ) -> "Lease":
         """Take the lease of a run directory. `on_lost` is called once, from the lease's thread.
 
         Raises:
-            UserError: its owner is alive; the message names it and the age of its heartbeat.
+            UserError: the owner is alive; the message names it and the age of its heartbeat.
             OSError: the storage failed.
         """
         times = times or LeaseTimes()
-        return cls(contend(storage, times, around or Surroundings()), times, on_lost)
+        return cls(contend(storage, times, environment or Environment()), times, on_lost)
 
     @property
     def record(self) -> LeaseRecord:
-        """What our lease file says."""
+        """The content of our lease file."""
         return self._claim.record
 
     def lost(self) -> str | None:
-        """Why the lease is ours no more, or None. Costs nothing while heartbeats are on time."""
+        """Why the lease is lost, or None. Makes no request while heartbeats are on time."""
         return self._claim.lost()
 
     def check(self) -> str | None:
-        """As `lost`, asked of the storage now."""
+        """Like `lost`, but reads the storage now."""
         return self._claim.check()
 
     def release(self) -> None:
-        """Give it back. Where that fails it is taken like that of a dead process."""
+        """Release the lease. If that fails, it is taken over like that of a dead process."""
         self._stop.set()
         self._thread.join(self._times.dead_after_s)
         if not self._thread.is_alive():
@@ -78,7 +79,7 @@ class Lease:
         while not self._stop.wait(self._times.beat_every_s):
             try:
                 why = self._claim.beat()
-            except UserError as error:  # the storage does not let us in any more
+            except UserError as error:  # the storage denies access now
                 why = str(error)
             if why:
                 if self._on_lost is not None:

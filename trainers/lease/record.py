@@ -1,4 +1,4 @@
-"""The file of a lease, and the process that it names.
+"""The lease file and the process that it names.
 
 lease/000007.json  {"number": 7, "nonce": "3f2a...", "host": "node-a", "kernel": "9b1c... pid:[4]",
                     "pid": 123, "pid_started": 8812, "taken_at": "2026-11-02T10:00:00Z",
@@ -24,10 +24,10 @@ PID_NAMESPACE = Path("/proc/self/ns/pid")
 
 @dataclass(frozen=True)
 class Process:
-    """A process, so that another on the same machine can tell whether it still runs.
+    """Identifies a process, so that another on the same machine can check whether it still runs.
 
-    `kernel` is this boot and pid namespace: containers may share a host name and not their pids.
-    It and `pid_started` (clock ticks since boot) are None where there is no /proc.
+    `kernel` is the boot id and pid namespace: containers may share a host name without sharing
+    pids. It and `pid_started` (clock ticks since boot) are None without /proc.
     """
 
     host: str
@@ -57,28 +57,28 @@ class LeaseRecord:
 
     @property
     def process(self) -> Process:
-        """Who wrote it."""
+        """The process that wrote it."""
         return Process(self.host, self.kernel, self.pid, self.pid_started)
 
     def held_s(self) -> float:
-        """From taking it to the last heartbeat, by the owner's own clock."""
+        """Seconds from taking the lease to the last heartbeat, by the owner's clock."""
         taken, beaten = (datetime.strptime(t, TIME_FORMAT) for t in (self.taken_at, self.beat_at))
         return (beaten - taken).total_seconds()
 
 
 def file_name(number: int) -> str:
-    """Where the lease of a number lies."""
+    """The file of lease `number`."""
     return f"{FOLDER}/{number:06}.json"
 
 
 def lease_numbers(names: Iterable[str]) -> list[int]:
-    """Numbers of the lease files among names, ascending; other files are nobody's."""
+    """Numbers of the lease files among `names`, ascending; other files are ignored."""
     found = (LEASE_FILE.fullmatch(name) for name in names)
     return sorted(int(match[1]) for match in found if match)
 
 
 def decode(data: bytes | None) -> LeaseRecord | None:
-    """The record in a lease file; None where it is not there, torn, or not ours."""
+    """The record in a lease file; None if it is missing, torn or of another format."""
     try:
         return LeaseRecord(**json.loads(data or b""))
     except (ValueError, TypeError):
@@ -86,7 +86,7 @@ def decode(data: bytes | None) -> LeaseRecord | None:
 
 
 def this_process() -> Process:
-    """The process that asks."""
+    """The calling process."""
     kernel = None
     if BOOT_ID.exists() and PID_NAMESPACE.exists():
         kernel = f"{BOOT_ID.read_text().strip()} {PID_NAMESPACE.readlink()}"
@@ -95,12 +95,12 @@ def this_process() -> Process:
 
 
 def on_same_machine(one: Process, other: Process) -> bool:
-    """Whether pids of one mean something to the other; where that is not known, they do not."""
+    """Whether both share one pid namespace; False if that is not known."""
     return one.kernel is not None and (one.host, one.kernel) == (other.host, other.kernel)
 
 
 def is_gone(process: Process, here: Process) -> bool:
-    """Whether a process certainly runs no more: on this machine, and dead or its pid reused."""
+    """Whether a process has certainly ended: it is on this machine, and dead or its pid reused."""
     if not on_same_machine(process, here):
         return False
     try:
@@ -108,17 +108,17 @@ def is_gone(process: Process, here: Process) -> bool:
     except ProcessLookupError:
         return True
     except PermissionError:
-        return False  # another user's, and /proc may hide it
+        return False  # another user's process, which /proc may hide
     state = _stat(process.pid)
     return state is not None and (state[0] in "ZX" or state[1] != process.pid_started)
 
 
 def _stat(pid: int) -> tuple[str, int] | None:
-    """State and start time of a process (proc(5), fields 3 and 22), None where they are hidden."""
+    """State and start time of a process (proc(5), fields 3 and 22); None if hidden or gone."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
-    # The name before the last ")" may hold spaces and brackets.
+    # The command name before the last ")" may contain spaces and parentheses.
     fields = text.rpartition(")")[2].split()
     return fields[0], int(fields[19])

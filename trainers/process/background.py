@@ -1,4 +1,4 @@
-"""A call in a thread of its own, which keeps the process from ending nowhere.
+"""Run a call in a daemon thread, which never keeps the process from exiting.
 
 fitting = Background(trainer.fit)
 while not fitting.wait(0.5): ...
@@ -11,7 +11,7 @@ from contextlib import ExitStack
 
 
 class Background:
-    """Begins at once. The main thread is free to handle signals; a daemon thread is not joined."""
+    """Starts immediately and leaves the main thread free to handle signals."""
 
     def __init__(self, call: Callable[[], object]) -> None:
         self.error: BaseException | None = None
@@ -28,7 +28,7 @@ class Background:
             self._call()
 
     def _end(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        """Keep what ended the call for whoever waits: nobody is above it in this thread."""
+        """Keep the exception for the waiting thread: nothing else in this one could handle it."""
         self.error = error
         self._ended.set()
         return True

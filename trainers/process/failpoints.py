@@ -1,12 +1,12 @@
-"""Named places in our own code where a test makes a process fail; without the variable, nothing.
+"""Failpoints: named places in the code where a test makes a process fail; inactive by default.
 
 GALLIPATO_FAILPOINTS="after_shard_write:step=8:rank=1:SIGKILL,during_evaluation:SIGSTOP"
-GALLIPATO_FAILPOINTS_DIR=/tmp/went-off
+GALLIPATO_FAILPOINTS_DIR=/tmp/fired
 
-A failpoint is a name, conditions on the place, and what happens there: a signal to this process,
-`raise`, `enospc`, `allocate` (memory without end) or `sleep=5`. It goes off once; what went off is
-a file in the directory, so that it is remembered by the process that comes after a killed one.
-With `always` it goes off whenever its conditions hold.
+A failpoint is a name, conditions (step, rank) and an action: a signal to this process, `raise`,
+`enospc`, `allocate` (unbounded memory) or `sleep=5`. It fires once, recorded as a file in the
+directory, so that the successor of a killed process does not fire it again. With `always` it fires
+whenever its conditions hold.
 """
 
 import errno
@@ -21,30 +21,30 @@ CHUNK_BYTES = 64 * 2**20
 
 
 class FailpointError(RuntimeError):
-    """What `raise` raises: a fault of the code, as a user's bug is."""
+    """Raised by the action `raise`, as a bug in user code would be."""
 
 
 def fail_at(name: str, *, step: int | None = None, rank: int = 0) -> None:
-    """Fail here if the environment says so of `name` at this step and rank."""
+    """Fail here if the environment names this failpoint at this step and rank."""
     for spec in filter(None, os.environ.get(SPECS, "").split(",")):
-        wanted, *words = spec.split(":")
-        if wanted == name and _holds(words, step=step, rank=rank) and _first_time(spec, words):
-            _go_off(name, words[-1])
+        wanted, *fields = spec.split(":")
+        if wanted == name and _holds(fields, step=step, rank=rank) and _first_time(spec, fields):
+            _fire(name, fields[-1])
 
 
 def failpoint_environment() -> dict[str, str]:
-    """The variables, for processes on other nodes."""
+    """The environment variables to set for processes on other nodes."""
     return {key: os.environ[key] for key in (SPECS, FOLDER) if key in os.environ}
 
 
-def _holds(words: list[str], *, step: int | None, rank: int) -> bool:
+def _holds(fields: list[str], *, step: int | None, rank: int) -> bool:
     place = {"step": step, "rank": rank}
-    conditions = [word.split("=") for word in words if word.split("=")[0] in place]
+    conditions = [field.split("=") for field in fields if field.split("=")[0] in place]
     return all(place[key] == int(value) for key, value in conditions)
 
 
-def _first_time(spec: str, words: list[str]) -> bool:
-    if "always" in words:
+def _first_time(spec: str, fields: list[str]) -> bool:
+    if "always" in fields:
         return True
     mark = Path(os.environ[FOLDER]) / spec.replace(":", "_").replace("=", "-")
     try:
@@ -54,10 +54,10 @@ def _first_time(spec: str, words: list[str]) -> bool:
     return True
 
 
-def _go_off(name: str, action: str) -> None:
+def _fire(name: str, action: str) -> None:
     if action.startswith("SIG"):
         os.kill(os.getpid(), signal.Signals[action])
-        time.sleep(1)  # a signal to the process may be taken by another thread a moment later
+        time.sleep(1)  # another thread may take the signal a moment later
     elif action == "raise":
         raise FailpointError(f"failpoint {name}")
     elif action == "enospc":

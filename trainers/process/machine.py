@@ -1,4 +1,4 @@
-"""Cores and memory that a process on this machine may use, and its clock."""
+"""Cores and memory available to this process, and its clock."""
 
 import os
 import time

@@ -1,9 +1,9 @@
-"""The signals that ask a run to stop, and the two ways in which a run ends without its fault.
+"""The signals that stop a run, and the exceptions of a run that was stopped or could not continue.
 
     SIGINT (ctrl-C), SIGTERM (`ray job stop`, Slurm, Azure), SIGUSR1 (Slurm's --signal)
 
-While workers train, the first one lets them save the step they are at and leave; a second one, or
-one at any other time, ends the driver at once. Nothing is lost either way.
+During training the first signal lets the workers save the current step and exit; a second one, or
+one at any other time, ends the driver immediately. Nothing is lost either way.
 """
 
 import signal
@@ -15,7 +15,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class StoppedBySignal(BaseException):
-    """The run was asked to stop, and did; no error, so no handler of errors may take it."""
+    """The run stopped on a signal. Not an Exception, so that no error handler catches it."""
 
     def __init__(self, signum: int) -> None:
         self.name = signal.Signals(signum).name
@@ -29,7 +29,7 @@ class RunFailed(RuntimeError):
 
 
 class StopSignal:
-    """What signal handlers and the lease leave for the driver to see."""
+    """Requests to stop, noted by signal handlers and the lease for the driver."""
 
     def __init__(self) -> None:
         self.signum: int | None = None
@@ -37,17 +37,17 @@ class StopSignal:
         self._graceful = False
 
     def lose(self, why: str) -> None:
-        """Note that the run is another driver's now."""
+        """Note that another driver has taken over the run."""
         self._lost = why
 
     def install(self) -> None:
-        """Handle the signals; again after `ray.init()`, which puts handlers of its own."""
+        """Install the handlers; again after `ray.init()`, which replaces them."""
         for signum in SIGNALS:
             signal.signal(signum, self._handle)
 
     @contextmanager
     def graceful(self) -> Iterator[None]:
-        """Within this block the first signal is only noted."""
+        """Only note the first signal within this block."""
         self._graceful = True
         try:
             yield
@@ -55,13 +55,13 @@ class StopSignal:
             self._graceful = False
 
     def raise_if_asked(self) -> None:
-        """Stop here if a signal was noted, or the lease was lost."""
+        """Stop if a signal was noted or the lease was lost."""
         self.raise_if_lost()
         if self.signum is not None:
             raise StoppedBySignal(self.signum)
 
     def raise_if_lost(self) -> None:
-        """Stop here, and write nothing more, if another driver has taken the run."""
+        """Stop, without further writes, if another driver has taken over the run."""
         if self._lost is not None:
             raise RunFailed(f"run_name: this driver lost its run: {self._lost}")
 

@@ -3,7 +3,7 @@
 describe_base(Path("/models/salamandra-2b"), known=run.record.get("base", {}))
 {"model.safetensors": {"size": 4510000000, "mtime_ns": 1718000000, "sha256": "9f86…"}, ...}
 
-A file is read only where its size or time is not the known one: 16 GB take about ten seconds.
+A file is reread only if its size or change time differs: 16 GB take about ten seconds.
 """
 
 from collections.abc import Mapping
@@ -13,14 +13,18 @@ from typing import Any
 
 from datasets_src.files import sha256_file
 
-# The tokenizer is part of the data's hash: rows are kept as its ids.
+# The tokenizer is part of the data's hash instead: prepared rows hold its ids.
 PATTERNS = ("*.safetensors", "config.json")
 THREADS = 4
 Files = dict[str, dict[str, Any]]
 
 
 def describe_base(model_dir: Path, *, known: Mapping[str, Mapping[str, Any]]) -> Files:
-    """Size, time and sha256 of each file by name."""
+    """Size, modification time and sha256 of each file by name.
+
+    Args:
+        known: an earlier result, whose hashes are reused for unchanged files.
+    """
     paths = sorted(path for pattern in PATTERNS for path in model_dir.glob(pattern))
     with ThreadPoolExecutor(THREADS) as pool:
         described = pool.map(lambda path: _describe(path, known.get(path.name, {})), paths)
@@ -28,7 +32,7 @@ def describe_base(model_dir: Path, *, known: Mapping[str, Mapping[str, Any]]) ->
 
 
 def changed_files(old: Mapping[str, Mapping[str, Any]], new: Files) -> list[str]:
-    """Names whose bytes differ, or that are on one side only."""
+    """Names of the files whose content differs, and of those in only one of the two."""
     return [
         name
         for name in sorted(old.keys() | new.keys())

@@ -1,4 +1,4 @@
-"""A worker's checkpoints: in its run directory, and in the object store that this mirrors.
+"""A worker's checkpoints, in its run directory and in the object store that mirrors it.
 
 with CheckpointManager(run_dir, mirror, ledger="ledger/a1b2c3-rank0.jsonl", rank=0) as checkpoints:
     checkpoint = checkpoints.fetch("step-000140.a1b2c3")
@@ -8,7 +8,7 @@ with CheckpointManager(run_dir, mirror, ledger="ledger/a1b2c3-rank0.jsonl", rank
 from collections.abc import Iterable
 from pathlib import Path
 
-from trainers.run.location import follow
+from trainers.run.location import synchronise
 from trainers.run.records import LEDGER, WORKER_FILES
 from trainers.storage.checkpoints import Checkpoint, newest_valid, prune, step_of, sweep
 from trainers.storage.mirror import Mirror
@@ -16,27 +16,27 @@ from trainers.storage.uploader import Uploader
 
 
 class CheckpointManager:
-    """Without a mirror, the checkpoint store of the run directory and nothing else."""
+    """Without a mirror, only the checkpoint store of the run directory."""
 
     def __init__(self, run_dir: Path, mirror: Mirror | None, *, ledger: str, rank: int) -> None:
         self._store, self._mirror, self._ledger = run_dir / "checkpoints", mirror, ledger
         self._uploader: Uploader | None = None
         if mirror is not None:
-            mirror.push_records((LEDGER,))  # of attempts that were killed before they sent it
+            mirror.push_records((LEDGER,))  # of attempts that were killed before they pushed it
         if mirror is not None and rank == 0:
             self._uploader = Uploader(mirror, records=(*WORKER_FILES, ledger))
 
     def newest(self) -> Checkpoint | None:
-        """The newest valid checkpoint; for rank 0, before the others look."""
+        """The newest valid checkpoint. Rank 0 calls this; the others `fetch` what it found."""
         sweep(self._store)
         if self._mirror is None:
             return newest_valid(self._store)
-        follow(self._mirror)
+        synchronise(self._mirror)
         path = self._mirror.newest_checkpoint()
         return None if path is None else _checkpoint(path)
 
     def fetch(self, name: str) -> Checkpoint:
-        """A checkpoint that rank 0 found, on this machine."""
+        """A checkpoint that rank 0 found, pulled to this machine."""
         if self._mirror is not None:
             self._mirror.pull_checkpoint(name)
         return _checkpoint(self._store / name)
@@ -57,7 +57,7 @@ class CheckpointManager:
                     self._mirror.delete_checkpoint(name)
 
     def send_ledger(self) -> None:
-        """Send this worker's ledger as it is now; rank 0's goes with its checkpoints."""
+        """Push this worker's current ledger; rank 0's is pushed with its checkpoints."""
         if self._mirror is not None and self._uploader is None:
             self._mirror.push_records((self._ledger,))
 

@@ -1,10 +1,10 @@
-"""Where a run lives: a directory, or an object store that a directory of this machine follows.
+"""The location of a run: a directory, or an object store mirrored in a directory of each machine.
 
-home = RunLocation(config)
-home.run_dir                     # runs/demo, or ~/.cache/gallipato/runs/<hash of the URL>/demo
-home.mirror                      # None, or what carries files between that and s3://bucket/runs/demo
+location = RunLocation(config)
+location.run_dir                 # runs/demo, or ~/.cache/gallipato/runs/<hash of the URL>/demo
+location.mirror                  # None, or the mirror between that and s3://bucket/runs/demo
 
-No file system is shared between machines of a run on an object store: each has its own directory.
+A run on an object store needs no shared file system.
 """
 
 import hashlib
@@ -23,13 +23,13 @@ from trainers.storage.local import LocalStorage, Storage
 from trainers.storage.mirror import Mirror
 from trainers.storage.object_store import RemoteStorage, Retry, is_remote
 
-# A request may have to be tried for a while; an owner must not count as dead meanwhile.
+# Requests may be retried for up to 20 s, during which the owner must not count as dead.
 REMOTE_LEASE = LeaseTimes(beat_every_s=2.0, dead_after_s=60.0)
 LEASE_RETRY = Retry(total_s=20.0)
 
 
 class RunLocation:
-    """The places of one run, as one process on one machine sees them."""
+    """Run directory, mirror and lease of one run, for one process on one machine."""
 
     def __init__(self, config: Config) -> None:
         self.run_dir = output_directory(config) / config.run_name
@@ -40,7 +40,7 @@ class RunLocation:
 
     @property
     def lease_storage(self) -> Storage:
-        """Where the lease of the run is."""
+        """The storage of the run's lease."""
         if self.mirror is None:
             return LocalStorage(self.run_dir)
         return RemoteStorage(self._url, retry=LEASE_RETRY)
@@ -51,24 +51,24 @@ class RunLocation:
         return LeaseTimes() if self.mirror is None else REMOTE_LEASE
 
     def begin(self) -> None:
-        """Make directory and store agree; for the holder of the lease, before all else."""
+        """Synchronise directory and store. The holder of the lease calls this first."""
         self.run_dir.mkdir(parents=True, exist_ok=True)
         if self.mirror is not None:
-            follow(self.mirror)
+            synchronise(self.mirror)
             self.mirror.delete_unfinished()
 
     def refresh(self) -> None:
-        """Fetch what the workers recorded."""
+        """Pull the workers' records."""
         if self.mirror is not None:
             self.mirror.pull_records(WORKER_FILES)
 
     def push(self) -> None:
-        """Send what the driver recorded."""
+        """Push the driver's records."""
         if self.mirror is not None:
             self.mirror.push_records(DRIVER_FILES)
 
     def push_folder(self, name: str) -> None:
-        """Send a folder of the run, e.g. "export"."""
+        """Push a folder of the run, e.g. "export"."""
         if self.mirror is not None and (self.run_dir / name).is_dir():
             self.mirror.push_folder(name)
 
@@ -79,25 +79,25 @@ class RunLocation:
         return newest_step(self.mirror)
 
     def fetch(self, path: str) -> Path:
-        """The directory of a checkpoint by its path in checkpoints.jsonl, if it is to be had."""
+        """The directory of a checkpoint by its path in checkpoints.jsonl, pulled from the store."""
         folder = self.run_dir / path
         if self.mirror is not None and folder.name in self.mirror.checkpoint_names():
             self.mirror.pull_checkpoint(folder.name)
         return folder
 
     def fetch_best(self) -> None:
-        """Have the best checkpoint in the directory, to be exported."""
+        """Pull the best checkpoint for the export."""
         best = best_score(self.run_dir)
         for row in read_jsonl(self.run_dir / "checkpoints.jsonl"):
             if best is not None and row["step"] == best.step:
                 self.fetch(row["path"])
 
 
-def follow(mirror: Mirror) -> None:
-    """Make this machine's directory and the store agree; for the driver, and for rank 0.
+def synchronise(mirror: Mirror) -> None:
+    """Synchronise this machine's directory with the store. The driver and rank 0 call this.
 
-    A checkpoint that was saved here and not yet sent when its worker was killed is sent now, with
-    its records; then the store's word is taken. What is here of another run of that name goes.
+    Deletes the directory of an earlier run of the same name, pushes a checkpoint that was saved
+    here but not uploaded when its worker was killed, with its records, then pulls all records.
     """
     run_dir, sent = mirror.local, mirror.storage.read("run.json")
     if read_json(run_dir / "run.json").get("started_at") != _started_at(sent):
@@ -122,8 +122,11 @@ def _started_at(run_json: bytes | None) -> str | None:
 
 
 def output_directory(config: Config) -> Path:
-    """`output_dir` on this machine, absolute. In a Ray job the unpacked working directory is
-    thrown away with the cluster, so there a relative one lies under the home directory instead."""
+    """`output_dir` on this machine, absolute.
+
+    In a Ray job a relative one is below the home directory: the unpacked working directory is
+    deleted with the cluster.
+    """
     if is_remote(config.output_dir):
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         digest = hashlib.sha256(config.output_dir.rstrip("/").encode()).hexdigest()
@@ -135,7 +138,7 @@ def output_directory(config: Config) -> Path:
 
 
 def output_mirror(config: Config) -> Mirror | None:
-    """What carries prepared rows between machines; None where they share the directory."""
+    """The mirror of the prepared rows; None if the machines share the directory."""
     if not is_remote(config.output_dir):
         return None
     return Mirror(RemoteStorage(config.output_dir), output_directory(config))

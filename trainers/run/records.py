@@ -20,8 +20,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from trainers.storage.json_files import read_jsonl, write_jsonl
+from trainers.storage.json_files import read_json, read_jsonl, write_jsonl
 
+PROGRESS = "progress.json"
 # A process pushes only the files that it writes.
 DRIVER_FILES = (
     "config.yaml",
@@ -29,7 +30,7 @@ DRIVER_FILES = (
     "data.json",
     "artifact.json",
     "faults.jsonl",
-    "progress.json",
+    PROGRESS,
     "report.html",
 )
 WORKER_FILES = ("metrics.jsonl", "checkpoints.jsonl", "scores.jsonl", "predictions/", "stacks/")
@@ -63,11 +64,11 @@ class Records:
         """Add one line."""
         line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
         written = self._files[name].write(line)
-        if written != len(line):  # the storage is full; the next write says so
+        if written != len(line):  # the disk is full; the next write raises
             self._files[name].write(line[written:])
 
     def sync(self) -> None:
-        """Wait for the disk, before a checkpoint says that these rows are done."""
+        """Wait until the rows are on disk; called before the checkpoint that counts on them."""
         for file in self._files.values():
             os.fsync(file.fileno())
 
@@ -82,9 +83,16 @@ class Records:
 def open_records(
     run_dir: Path, *, ledger: str, rank: int, after: int, with_scores: bool = True
 ) -> Records:
-    """The files of this worker. On rank 0 rows of steps beyond `after` are dropped: those steps
-    are done again, and each has one row whatever was killed. Scores may be the driver's to write
-    (scoring_pool.py)."""
+    """Open the files of this worker.
+
+    Rank 0 drops the rows of steps beyond `after`: those steps run again, so each step has exactly
+    one row whatever was killed.
+
+    Args:
+        ledger: the worker's ledger file, relative to `run_dir`.
+        after: the step that the attempt resumes from; 0 from scratch.
+        with_scores: False where the driver writes scores.jsonl (scoring_pool.py).
+    """
     paths = {"ledger": run_dir / ledger}
     if rank == 0:
         for name in NAMES if with_scores else NAMES[:-1]:
@@ -92,3 +100,17 @@ def open_records(
             rows = list(read_jsonl(path))
             write_jsonl(path, [row for row in rows if (row["step"] or 0) <= after])
     return Records(paths)
+
+
+def run_facts(run_dir: Path) -> dict[str, Any]:
+    """Sizes from progress.json, and times and peak memory summed over all attempts."""
+    progress = read_json(run_dir / PROGRESS)
+    steps = list(read_jsonl(run_dir / "metrics.jsonl"))
+    scores = list(read_jsonl(run_dir / "scores.jsonl"))
+    saves = list(read_jsonl(run_dir / "checkpoints.jsonl"))
+    names = ("dtype", "num_parameters", "num_trainable_parameters", "total_steps")
+    return {name: progress.get(name) for name in names} | {
+        "train_s": round(sum(row["step_time_s"] for row in steps), 2),
+        "evaluate_s": round(sum(row["seconds"] for row in scores), 2),
+        "peak_memory_gib": max((row["peak_memory_gib"] for row in saves), default=None),
+    }

@@ -27,13 +27,13 @@ BASELINE_LABELS = {BASE: "untuned base", FEW_SHOT: "few-shot base", CONSTANT: "b
 
 
 def read_scores(run_dir: Path) -> list[Score]:
-    """All scores in the order they were made; the last of a name counts."""
+    """All scores in order; of several with one name the last one counts."""
     by_name = {row["name"]: row for row in read_jsonl(run_dir / "scores.jsonl")}
     return [_score(row) for row in by_name.values()]
 
 
 def _score(row: Mapping[str, Any]) -> Score:
-    """A line of scores.jsonl; an older one may lack what has a default."""
+    """Parse a line of scores.jsonl; lines of earlier versions may lack keys that have a default."""
     intervals = {key: tuple(ends) for key, ends in row["intervals"].items()}
     slices = {
         key: Slice(**{**part, "interval": tuple(part["interval"])})
@@ -43,17 +43,17 @@ def _score(row: Mapping[str, Any]) -> Score:
 
 
 def find_score(run_dir: Path, name: str) -> Score | None:
-    """The score of "base", "constant" or "step-000140", if it was made."""
+    """The score of "base", "constant" or "step-000140"; None if it is not scored."""
     return next((score for score in read_scores(run_dir) if score.name == name), None)
 
 
 def best_score(run_dir: Path) -> Score | None:
-    """The checkpoint with the best chosen metric; of equals the earliest. None if unscored."""
+    """The checkpoint with the best choosing metric, the earliest of equals; None if unscored."""
     return best_of(read_scores(run_dir))
 
 
 def best_of(scores: Iterable[Score]) -> Score | None:
-    """The best of the checkpoints among `scores`."""
+    """The best checkpoint among `scores`; baselines do not count."""
     scored = [score for score in scores if score.step is not None]
     return max(scored, key=lambda s: (s.merit, -(s.step or 0)), default=None)
 
@@ -65,9 +65,11 @@ def best_step(run_dir: Path) -> int | None:
 
 
 def compare_with_baselines(run_dir: Path) -> dict[str, Comparison]:
-    """The best checkpoint against each baseline and the second-best checkpoint, by their names.
+    """Paired tests of the best checkpoint against each baseline and the second-best checkpoint.
 
-    Only those whose replies are in the run directory; none before a checkpoint is scored.
+    Returns:
+        name -> comparison, for those with replies in the run directory; {} before a checkpoint is
+        scored.
     """
     scores = {score.name: score for score in read_scores(run_dir)}
     best = best_of(scores.values())
@@ -91,7 +93,7 @@ def compare_with_baselines(run_dir: Path) -> dict[str, Comparison]:
 def first_names(config: Config) -> list[str]:
     """Names of the baselines that a run scores before training, in order.
 
-    A constant answer has no loss.
+    With `eval_loss` there is no constant baseline: a constant answer has no loss.
     """
     if not config.eval.eval_on_start:
         return []

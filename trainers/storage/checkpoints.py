@@ -1,14 +1,14 @@
-"""The checkpoint store: whole or not there.
+"""The checkpoint store of a run directory: each checkpoint is complete or absent.
 
     checkpoints/step-000140.a1b2c3/
         adapter_config.json adapter_model.safetensors   PEFT's layout
-        config.json model.safetensors                   or, of `full`, a model's
+        config.json model.safetensors                   with `full`: a whole model
         optimizer.safetensors trainer_state.json        AdamW's moments by parameter name
         MANIFEST.json                                   sizes and sha256, written last
 
-A checkpoint is written under a temporary name, synced, and renamed when its manifest is in it.
-Attempts never share a directory, so a late writer of a dead attempt harms nobody. One attempt
-writes at a time, any number of processes read.
+A checkpoint is written under a temporary name, sealed with a manifest, synced and renamed.
+Attempts never share a directory, so a stale writer has no effect. One attempt writes at a time;
+any number of processes read.
 """
 
 import errno
@@ -28,13 +28,13 @@ from trainers.process.failpoints import fail_at
 from trainers.storage.manifest import DamageError, seal, verify
 
 NAME = re.compile(r"step-(\d{6,})\.(\w+)")
-# What a killed writer or a killed prune leaves: ".step-000140.a1b2c3.5f0d1e2c.part"
+# Left by a killed writer or a killed prune: ".step-000140.a1b2c3.5f0d1e2c.part"
 LEFTOVER = re.compile(r"\.step-(\d{6,})\.[\w.]+\.(part|gone)")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A directory of the store, by its name; not thereby valid."""
+    """A directory of the store, parsed from its name; it may be damaged."""
 
     step: int
     attempt: str
@@ -42,7 +42,7 @@ class Checkpoint:
 
 
 def step_name(step: int) -> str:
-    """The name that scores and predictions carry: "step-000140"."""
+    """The name in scores and predictions: "step-000140"."""
     return f"step-{step:06d}"
 
 
@@ -62,12 +62,12 @@ def step_of(name: str) -> int:
 def save_checkpoint(
     store: Path, *, step: int, attempt: str, write: Callable[[Path], None]
 ) -> Checkpoint:
-    """Let `write` fill a directory, seal it with a manifest and give it its name.
+    """Let `write` fill a directory, seal it with a manifest and rename it to its final name.
 
-    A valid checkpoint of that name stays as it is: the same attempt's same step has the same bytes.
+    An existing valid checkpoint is kept: the same step of the same attempt has the same bytes.
 
     Raises:
-        OSError: no space, over the quota, a broken disk; what was written is deleted again.
+        OSError: no space, quota exceeded, broken disk; the partial directory is deleted.
     """
     final = store / f"{step_name(step)}.{attempt}"
     assert NAME.fullmatch(final.name), final.name
@@ -90,7 +90,7 @@ def save_checkpoint(
 
 
 def list_checkpoints(store: Path) -> list[Checkpoint]:
-    """All named directories, newest step first, then newest directory first."""
+    """All checkpoints, damaged ones included, newest step first, then newest directory first."""
     found = []
     for path in store.iterdir() if store.is_dir() else ():
         if match := NAME.fullmatch(path.name):
@@ -105,16 +105,17 @@ def list_checkpoints(store: Path) -> list[Checkpoint]:
 
 
 def damage(checkpoint: Path, *, use_known: bool = False) -> str | None:
-    """What is wrong with a checkpoint, or None if every byte is the one that was written.
+    """What is wrong with a checkpoint; None if every byte is as written.
 
-    `use_known` does not read again what this process wrote or read and nobody touched since.
+    Args:
+        use_known: skip rereading files that this process wrote or read and that have not changed.
     """
     try:
         manifest = verify(checkpoint, use_known=use_known)
     except DamageError as error:
         return str(error)
     meant = f"{step_name(manifest.step)}.{manifest.attempt}"
-    return None if meant == checkpoint.name else f"wrong manifest: it is that of {meant}"
+    return None if meant == checkpoint.name else f"wrong manifest: it belongs to {meant}"
 
 
 def newest_valid(store: Path) -> Checkpoint | None:
@@ -129,9 +130,9 @@ def newest_valid(store: Path) -> Checkpoint | None:
 
 
 def prune(store: Path, *, keep: int, also: Iterable[int]) -> None:
-    """Delete what is older than the newest `keep` valid steps (at least two), but for `also`.
+    """Delete checkpoints older than the newest `keep` valid steps (at least two), except `also`.
 
-    Damaged ones among the newest count for nothing and stay for `newest_valid` to put aside.
+    Damaged ones are not counted and stay for `newest_valid` to quarantine.
     """
     best, valid = {*also}, set[int]()
     for checkpoint in list_checkpoints(store):
@@ -169,7 +170,7 @@ def _fill(part: Path, *, step: int, attempt: str, write: Callable[[Path], None])
 
 
 def _quarantine(path: Path, reason: str) -> None:
-    """Move a damaged checkpoint, the reason in it, to a name that is free in `quarantine/`."""
+    """Move a damaged checkpoint with the reason to a free name in `quarantine/`."""
     shelves = path.parent.parent / "quarantine"
     shelves.mkdir(exist_ok=True)
     shelf, number = shelves / path.name, 2
@@ -182,19 +183,22 @@ def _quarantine(path: Path, reason: str) -> None:
 
 
 def delete_checkpoint(path: Path, *, step: int) -> None:
-    """Renamed first: a kill midway leaves no half checkpoint under a valid name, and a writer that
-    still holds the directory can no longer give it one."""
+    """Delete a checkpoint directory.
+
+    It is renamed first: a kill midway leaves no partial checkpoint under a valid name, and a stale
+    writer can no longer give it one.
+    """
     gone = path.with_name(f".{step_name(step)}.{uuid.uuid4().hex[:8]}.gone")
     try:
         path.rename(gone)
     except FileNotFoundError:  # another process was faster
         return
     fail_at("during_prune", step=step)
-    shutil.rmtree(gone, ignore_errors=True)  # what a reader holds open on NFS goes by `sweep`
+    shutil.rmtree(gone, ignore_errors=True)  # `sweep` deletes what a reader holds open on NFS
 
 
 def _as_os_error(error: OSError | SafetensorError) -> OSError:
-    """safetensors' "I/O error: No space left on device (os error 28)" as the OSError it was."""
+    """The OSError behind safetensors' "I/O error: No space left on device (os error 28)"."""
     if isinstance(error, OSError):
         return error
     found = re.search(r"\(os error (\d+)\)", str(error))

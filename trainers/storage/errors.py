@@ -1,4 +1,4 @@
-"""What an object store answers and what it means: try again, ask the user, or not there.
+"""Classify the responses of an object store: retryable, denied, missing, already there.
 
 read_fault(503, "SlowDown", {"Retry-After": "2"}) == Fault(503, "SlowDown", retry_after_s=2.0)
 """
@@ -19,15 +19,16 @@ NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted")
 
 @dataclass(frozen=True)
 class Fault:
-    """`status` is None where no whole answer came: timeout, reset, cut body, unknown host."""
+    """A failed request. `status` is None without a complete response: timeout, reset, truncated
+    body, unknown host."""
 
     status: int | None
     code: str
     retry_after_s: float = 0.0
 
     @property
-    def passes(self) -> bool:
-        """Whether the same call may succeed later."""
+    def is_retryable(self) -> bool:
+        """Whether a retry may succeed."""
         if self.code in BUSY or self.status is None:
             return self.code not in OLD_CREDENTIALS
         return self.status in (408, 429) or self.status >= 500
@@ -49,28 +50,28 @@ class Fault:
         return self.status == 412 or self.code in TAKEN
 
     def __str__(self) -> str:
-        # An answer without a body, as to HEAD, has no code but its status.
+        # A response without a body, as to HEAD, has no code but its status.
         code = "" if self.code == str(self.status) else self.code
         return f"{self.status or 'no answer'} {code}".strip()
 
 
 def read_fault(status: int | None, code: str, headers: Mapping[str, str]) -> Fault:
-    """A fault from an answer's status, error code and headers."""
+    """A fault from a response's status, error code and headers."""
     lower = {name.lower(): value for name, value in headers.items()}
     return Fault(status, code, retry_after_s(lower.get("retry-after", "")))
 
 
 class ObjectStore(Protocol):
-    """One provider: each method is one request, tried once. Keys are whole, below the bucket."""
+    """One provider: each method is one request without retries. Keys are relative to the bucket."""
 
     errors: tuple[type[Exception], ...]  # what its methods raise
     remedy: str  # which credentials it reads
 
     def fault(self, error: Exception) -> Fault:
-        """What one of `errors` means."""
+        """Translate one of `errors`."""
 
     def page(self, prefix: str, token: str | None) -> tuple[list[str], str | None]:
-        """Some of the keys that begin with `prefix`, and the token of the next page."""
+        """A page of the keys that start with `prefix`, and the token of the next page."""
 
     def size(self, key: str) -> int:
         """Bytes of an object."""
@@ -79,22 +80,22 @@ class ObjectStore(Protocol):
         """An object, or `length` bytes of it from `start`."""
 
     def put(self, key: str, data: bytes, *, mark: str | None = None) -> None:
-        """Replace an object; with a `mark`, make it only where there is none, and mark it so."""
+        """Replace an object; with a `mark`, create it only if absent and store the mark with it."""
 
     def mark(self, key: str) -> str | None:
-        """The mark that the object was made with."""
+        """The mark that the object was created with."""
 
     def delete(self, key: str) -> None:
         """Remove an object."""
 
     def copy(self, key: str, target: str) -> None:
-        """Copy an object within the store, waiting until it is there."""
+        """Copy an object within the store and wait until it is complete."""
 
     def begin(self, key: str) -> str:
-        """Begin an object in parts."""
+        """Start a multipart upload; returns its id."""
 
     def part(self, key: str, upload: str, number: int, data: bytes) -> str:
-        """Send part `number`, from 1; returns what `commit` wants to know of it."""
+        """Send part `number`, counted from 1; returns its id for `commit`."""
 
     def commit(self, key: str, upload: str, parts: list[str]) -> None:
-        """Make the object of its parts, in this order."""
+        """Assemble the object from its parts, in this order."""

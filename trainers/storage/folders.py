@@ -1,4 +1,4 @@
-"""Folders on an object store, whole or not there: the files first, a marker that names them last.
+"""Folders on an object store, complete or absent: files first, then a marker that lists them.
 
 push_files(storage, folder, "prepared/3f2a", marker="COMPLETE.json", content=describe_files(folder))
 
@@ -17,14 +17,14 @@ from trainers.storage.object_store import RemoteError, RemoteStorage
 
 
 class DamagedError(RemoteError):
-    """What was fetched is not what was pushed."""
+    """The fetched files differ from the pushed ones."""
 
 
 def push_files(
     storage: RemoteStorage, folder: Path, name: str, *, marker: str, content: bytes
 ) -> None:
     """Upload the files of a local folder, then its marker."""
-    storage.delete(f"{name}/{marker}")  # of an earlier push under this name
+    storage.delete(f"{name}/{marker}")  # of an earlier push
     for path in visible_files(folder):
         if path != marker:
             storage.upload(folder / path, f"{name}/{path}")
@@ -33,10 +33,10 @@ def push_files(
 
 @contextmanager
 def part_directory(final: Path) -> Iterator[Path]:
-    """A directory of the same name in a hidden one, which becomes `final` if the block ends
-    without an exception. The caller holds a lock on `final`."""
+    """A directory of the same name in a hidden one; renamed to `final` if the block ends without an
+    exception. The caller holds a lock on `final`."""
     for old in final.parent.glob(f".{final.name}.*.pull"):
-        shutil.rmtree(old)  # of a process that was killed while it held the lock
+        shutil.rmtree(old)  # left by a process that was killed while it held the lock
     hidden = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.pull")
     part = hidden / final.name
     part.mkdir(parents=True)
@@ -51,14 +51,13 @@ def part_directory(final: Path) -> Iterator[Path]:
 
 
 def describe_files(folder: Path) -> bytes:
-    """A marker: sizes and sha256."""
+    """The content of a marker: sizes and sha256 of the visible files."""
     files = {name: _describe(folder / name) for name in visible_files(folder)}
     return json.dumps({"files": files}, indent=2, sort_keys=True).encode()
 
 
 def file_names(marker: bytes) -> list[str]:
-    """The names in a marker or manifest that can be names; what is damaged in it shows when the
-    files are compared with it."""
+    """The valid file names in a marker or manifest; a comparison with the files shows damage."""
     try:
         names = list(json.loads(marker)["files"])
     except (ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""The run directory: the interface between verbs. One writer per file, one JSON object a line.
+"""Read and write the JSON, JSONL and text files of a run directory, the interface between verbs.
 
 runs/demo/{config.yaml,run.json,data.json,metrics.jsonl,checkpoints.jsonl,scores.jsonl,
            predictions/,checkpoints/,export/,artifact.json,outbox/,report.html}
@@ -16,7 +16,8 @@ from datasets_src.files import write_atomically
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Replace `path` by `text` atomically: a reader sees the old file or the new one.
 
-    `durable` waits for the disk, for what must survive a power cut.
+    Args:
+        durable: fsync before the rename, so that the file survives a power cut.
     """
     with (
         write_atomically(path, writer=str(os.getpid())) as part,
@@ -34,7 +35,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in `path`, or {} where there is none yet."""
+    """The JSON object in `path`; {} if there is no file yet."""
     if not path.exists():
         return {}
     value = json.loads(path.read_text(encoding="utf-8"))
@@ -55,7 +56,7 @@ def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a JSONL file of ours; a torn last line (a killed writer) is left out."""
+    """Rows of a JSONL file; a torn last line (killed writer) is skipped."""
     if not path.exists():
         return
     for line in path.read_text(encoding="utf-8").split("\n")[:-1]:

@@ -1,7 +1,7 @@
-"""Files by name below one root: what checkpoints, the ledger and the lease ask of a storage.
+"""Named files below one root: the storage interface of leases and mirrors, and its local version.
 
 storage = LocalStorage(Path("runs/demo"))
-storage.create("lease/000001.json", b"{}")   # True once; False for everybody after
+storage.create("lease/000001.json", b"{}")   # True for exactly one caller
 storage.write("run.json", b"{}")             # replaced whole
 storage.names("lease")                       # ["lease/000001.json"]
 """
@@ -14,49 +14,49 @@ from typing import Protocol
 
 from datasets_src.files import fsync_path, part_path
 
-# Filesystems without hard links answer with one of these (FAT, SMB, most FUSE mounts of buckets).
+# Errors of file systems without hard links (FAT, SMB, most FUSE mounts of buckets).
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
-# Filesystems whose directories cannot be flushed.
+# Errors of file systems that cannot fsync a directory.
 NO_DIRECTORY_SYNC = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES, errno.EBADF)
 READ_TRIES = 5
 
 
 class Storage(Protocol):
-    """Names are relative POSIX paths. A fault of the storage is an OSError."""
+    """Names are relative POSIX paths. Failures of the storage are OSErrors."""
 
-    root: str  # what messages show: a directory or a URL
+    root: str  # a directory or a URL, for messages
 
     def names(self, prefix: str = "") -> list[str]:
-        """All files below the folder `prefix`, at any depth, sorted; [] where there is none."""
+        """All files below the folder `prefix` at any depth, sorted; [] if there are none."""
 
     def read(self, name: str) -> bytes | None:
-        """The bytes of a file, None where it is not there."""
+        """The bytes of a file; None if it does not exist."""
 
     def write(self, name: str, data: bytes) -> None:
         """Replace a file; a reader sees the old bytes or the new ones."""
 
     def create(self, name: str, data: bytes) -> bool:
-        """Make a file that nobody else makes: False where the name is taken."""
+        """Create a file exclusively: False if the name exists."""
 
     def delete(self, name: str) -> None:
-        """Remove a file; no error where it is not there."""
+        """Remove a file, if there is one."""
 
 
 class LocalStorage:
-    """A directory, local or on a network mount. It is made by the first file written."""
+    """A directory, local or on a network mount; the first write creates it."""
 
     def __init__(self, path: Path) -> None:
         self._root = path.absolute()
         self.root = str(self._root)
 
     def path(self, name: str) -> Path:
-        """Where a file lies."""
+        """The path of a file."""
         parts = name.split("/")
         assert name and not {"", ".", ".."} & set(parts), f"not a relative name: {name!r}"
         return self._root.joinpath(*parts)
 
     def names(self, prefix: str = "") -> list[str]:
-        """Files below a folder, without those still being written or left half."""
+        """Files below a folder, without temporaries."""
         top = self.path(prefix) if prefix else self._root
         found = []
         for folder, _, files in os.walk(top, onerror=_refuse_unless_gone):
@@ -64,20 +64,20 @@ class LocalStorage:
         return sorted(path.relative_to(self._root).as_posix() for path in found)
 
     def read(self, name: str) -> bytes | None:
-        """The bytes of a file, None where it is not there."""
+        """The bytes of a file; None if it does not exist."""
         for left in reversed(range(READ_TRIES)):
             try:
                 return self.path(name).read_bytes()
             except (FileNotFoundError, NotADirectoryError):
                 return None
             except OSError as error:
-                # On NFS a file that another host replaces is stale between open and read.
+                # NFS: another host replaced the file between open and read.
                 if error.errno != errno.ESTALE or not left:
                     raise
         raise AssertionError("the last try returns or raises")
 
     def write(self, name: str, data: bytes) -> None:
-        """Replace a file, durably."""
+        """Replace a file durably."""
         final = self.path(name)
         part = _write_part(final, data)
         try:
@@ -88,7 +88,7 @@ class LocalStorage:
         _sync_directory(final.parent)
 
     def create(self, name: str, data: bytes) -> bool:
-        """Make a file, durably and whole; False where the name is taken."""
+        """Create a file durably and completely; False if the name exists."""
         final = self.path(name)
         part = _write_part(final, data)
         try:
@@ -103,7 +103,7 @@ class LocalStorage:
         return made
 
     def delete(self, name: str) -> None:
-        """Remove a file; no error where it is not there."""
+        """Remove a file, if there is one."""
         try:
             self.path(name).unlink()
         except (FileNotFoundError, NotADirectoryError):
@@ -115,7 +115,7 @@ def _is_part(file: str) -> bool:
 
 
 def _refuse_unless_gone(error: OSError) -> None:
-    # A folder removed while it is walked is no fault; one that cannot be read is.
+    # A folder may be removed during the walk; an unreadable one is an error.
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
         raise error
 
@@ -143,13 +143,13 @@ def _link(part: Path, final: Path) -> bool:
     try:
         os.link(part, final)
     except FileExistsError:
-        # NFS repeats a request whose answer was lost, and the second one finds our own link.
+        # NFS repeats a request whose response was lost; the repeat finds our own link.
         return part.stat().st_nlink == 2
     return True
 
 
 def _create_in_place(final: Path, data: bytes) -> bool:
-    """Exclusive without hard links; for a moment a reader may see fewer bytes."""
+    """Exclusive creation without hard links; a reader may briefly see fewer bytes."""
     try:
         _write_new(final, data)
     except FileExistsError:
@@ -161,7 +161,7 @@ def _create_in_place(final: Path, data: bytes) -> bool:
 
 
 def _sync_directory(path: Path) -> None:
-    """Make a new name survive a power cut, where directories can be flushed."""
+    """Make a new name survive a power cut, where the file system can fsync directories."""
     try:
         fsync_path(path)
     except OSError as error:

@@ -1,10 +1,10 @@
-"""The seal of a directory: what it was given, so that any changed byte is noticed.
+"""Seal a directory with a manifest of sizes and sha256, so that any changed byte is detected.
 
     {
       "attempt": "a1b2c3",
       "files": {"optimizer.safetensors": {"sha256": "9c56…", "size": 7200}},
       "step": 140,
-      "sha256": "1f0a…"              of this text without this line
+      "sha256": "1f0a…"              of the content without this line
     }
 
 seal(folder, step=140, attempt="a1b2c3"); verify(folder) == Manifest(140, "a1b2c3")
@@ -21,22 +21,21 @@ from datasets_src.files import sha256_file
 from trainers.storage.json_files import write_text
 
 MANIFEST = "MANIFEST.json"
-# A change of a file that follows another within a tick of the kernel's clock (10 ms at most) may
-# keep its change time.
+# Two changes within one tick of the kernel's clock (at most 10 ms) may have the same change time.
 TICK_NS = 50_000_000
-# Digests by device, inode, size and change time, which no write to a file keeps. For `use_known`:
-# a prune after every save would otherwise read all checkpoints again.
+# Digests by device, inode, size and change time, which every write changes. For `use_known`: the
+# prune after every save would otherwise reread all checkpoints.
 _known: dict[tuple[int, int, int, int], str] = {}
 MAX_KNOWN = 1000
 
 
 class DamageError(Exception):
-    """A directory is not what was sealed; the text says in what."""
+    """A directory differs from its seal; the message tells where."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a sealed directory says it is."""
+    """The step and attempt that a sealed directory claims."""
 
     step: int
     attempt: str
@@ -56,10 +55,10 @@ def verify(folder: Path, *, use_known: bool = False) -> Manifest:
     """Compare a directory with its manifest.
 
     Args:
-        use_known: take the digest of a file from memory if its size and change time are the same.
+        use_known: reuse the digest of a file whose size and change time are unchanged.
 
     Raises:
-        DamageError: the directory or its manifest is not there, or anything differs.
+        DamageError: the directory or its manifest is missing, or anything differs.
         OSError: a file cannot be read.
     """
     try:
@@ -75,14 +74,14 @@ def verify(folder: Path, *, use_known: bool = False) -> Manifest:
                 raise DamageError(f"{name}: size is {size}, {want['size']} were written")
         for name, want in files.items():
             if _sha256(folder / name, use_known=use_known) != want["sha256"]:
-                raise DamageError(f"{name}: sha256 is not that of what was written")
-    except FileNotFoundError as error:  # another process moved or deleted it meanwhile
-        raise DamageError(f"{error.filename}: gone while it was read") from error
+                raise DamageError(f"{name}: sha256 differs from the written one")
+    except FileNotFoundError as error:  # by another process
+        raise DamageError(f"{error.filename}: deleted while it was read") from error
     return Manifest(content["step"], content["attempt"])
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    """The manifest's content, if it is byte for byte what `seal` writes of that content."""
+    """The manifest's content, if the file is byte for byte what `seal` writes for it."""
     path = folder / MANIFEST
     if not path.is_file():
         raise DamageError("no manifest: the writer was stopped, or it was deleted")
@@ -96,7 +95,7 @@ def _read(folder: Path) -> dict[str, Any]:
     if not _has_shape(content):
         raise DamageError("the manifest is JSON, but not of a checkpoint")
     if _text({key: content[key] for key in ("step", "attempt", "files")}).encode() != data:
-        raise DamageError("the manifest is not what was written (its own sha256 differs)")
+        raise DamageError("the manifest differs from the written one (by its own sha256)")
     assert isinstance(content, dict)
     return content
 
@@ -112,7 +111,7 @@ def _has_shape(content: Any) -> bool:
 
 
 def _text(content: dict[str, Any]) -> str:
-    """The one way to write this content, its sha256 in it."""
+    """The canonical text of this content, its sha256 included."""
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     return json.dumps(content | {"sha256": digest}, indent=2, sort_keys=True) + "\n"
 

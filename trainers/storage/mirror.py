@@ -1,12 +1,12 @@
-"""A run directory on a local disk that follows one on an object store.
+"""Mirror a run directory between a local disk and an object store.
 
 mirror = Mirror(RemoteStorage("s3://bucket/runs/demo"), Path("/local/demo"))
 mirror.pull_records(["metrics.jsonl"]); checkpoint = mirror.newest_checkpoint()         # a start
 mirror.push_checkpoint(Path("/local/demo/checkpoints/step-000140.a1")) # a save
 mirror.push_records(["metrics.jsonl", "ledger/"])
 
-An object store renames nothing, so the manifest is the commit: sent last, deleted first. Who sees
-it sees a whole checkpoint. Each record has one writer: a process pushes those it writes.
+An object store cannot rename, so the manifest is the commit: sent last, deleted first. A reader
+that sees it sees a complete checkpoint. Each record has one writer, which pushes it.
 """
 
 import hashlib
@@ -33,12 +33,12 @@ State = tuple[int, int]
 
 
 class Mirror:
-    """One process's view; several may pull into one local directory at once."""
+    """The mirror of one process; several may pull into one local directory at once."""
 
     def __init__(self, storage: RemoteStorage, local: Path) -> None:
         self.storage, self.local = storage, local
         self._pushed: dict[str, tuple[State, str]] = {}
-        self._pushing = threading.Lock()  # an older state must not overtake a newer one
+        self._pushing = threading.Lock()  # or an older state could overwrite a newer one
 
     def pull_records(self, names: Sequence[str]) -> list[str]:
         """Make the local records those of the store: replaced, and deleted where it has none.
@@ -68,7 +68,7 @@ class Mirror:
         digest = _sha256(data)
         if digest != known_digest:
             self.storage.write(name, data)
-        # The state from before the reading: a line written since then is seen next time.
+        # The state before reading: a line written since is pushed next time.
         self._pushed[name] = state, digest
         return digest != known_digest
 
@@ -76,7 +76,7 @@ class Mirror:
         return self._pushed.get(name, (None, ""))
 
     def checkpoint_names(self) -> list[str]:
-        """Committed checkpoints, newest step first; of one step, in the reverse order of names."""
+        """Committed checkpoints, newest step first; within a step in reverse order of names."""
         names = self.storage.names("checkpoints")
         folders = [name.split("/")[1] for name in names if name.endswith(f"/{MANIFEST}")]
         return sorted(
@@ -84,17 +84,17 @@ class Mirror:
         )
 
     def push_checkpoint(self, folder: Path) -> None:
-        """Push a sealed checkpoint: until its manifest is there, no reader takes it."""
+        """Push a sealed checkpoint, its manifest last: readers ignore it until then."""
         content = (folder / MANIFEST).read_bytes()
         name = f"checkpoints/{folder.name}"
         push_files(self.storage, folder, name, marker=MANIFEST, content=content)
 
     def pull_checkpoint(self, name: str) -> Path:
-        """The local directory of a checkpoint, fetched where it is not there whole.
+        """The local directory of a checkpoint, fetched if missing or damaged here.
 
         Raises:
-            FileNotFoundError: it is not committed, or was withdrawn meanwhile.
-            DamagedError: the store does not hold what its manifest says.
+            FileNotFoundError: it is not committed, or was withdrawn during the fetch.
+            DamagedError: the store's files differ from the manifest.
         """
         folder, final = f"checkpoints/{name}", self.local / "checkpoints" / name
         with self._lock(name):
@@ -111,7 +111,7 @@ class Mirror:
         return final
 
     def _fetch(self, folder: str, manifest: bytes, part: Path) -> str | None:
-        """Fill `part` with a checkpoint; what is wrong with it."""
+        """Download a checkpoint into `part`; returns its damage or None."""
         for file in file_names(manifest):
             try:
                 self.storage.download(f"{folder}/{file}", part / file)
@@ -121,9 +121,9 @@ class Mirror:
         return damage(part)
 
     def newest_checkpoint(self) -> Path | None:
-        """The newest whole checkpoint, fetched; damaged ones go to quarantine with the reason.
+        """Fetch the newest undamaged checkpoint; quarantine damaged ones with the reason.
 
-        For the holder of the lease: two of these at once would quarantine twice.
+        Only the holder of the lease calls this: two calls at once would quarantine twice.
         """
         for name in self.checkpoint_names():
             try:
@@ -136,9 +136,9 @@ class Mirror:
         return None
 
     def quarantine_checkpoint(self, name: str, reason: str) -> None:
-        """Withdraw a checkpoint and keep its files below quarantine/ with the reason.
+        """Move a checkpoint below quarantine/ with the reason.
 
-        The manifest goes first, so that no reader takes it half moved.
+        The manifest is deleted first, so that no reader takes it half moved.
         """
         folder, shelf = f"checkpoints/{name}", f"quarantine/{name}"
         seal = self.storage.read(f"{folder}/{MANIFEST}")
@@ -158,8 +158,10 @@ class Mirror:
             self.storage.delete(file)
 
     def delete_unfinished(self) -> list[str]:
-        """Delete what killed writers left without a manifest; for the holder of the lease, before
-        its workers start."""
+        """Delete checkpoints without a manifest, left by killed writers.
+
+        Only the holder of the lease calls this, before its workers start.
+        """
         names = self.storage.names("checkpoints")
         whole = set(self.checkpoint_names())
         left = sorted({name.split("/")[1] for name in names} - whole)
@@ -168,13 +170,13 @@ class Mirror:
         return left
 
     def has_folder(self, name: str) -> bool:
-        """Whether a folder was pushed whole."""
+        """Whether a folder was pushed completely."""
         return self.storage.read(f"{name}/{COMPLETE}") is not None
 
     def push_folder(self, name: str) -> None:
-        """Push the local folder `name` (prepared rows, an export), a marker of its files last.
+        """Push the local folder `name` (prepared rows, an export), its marker last.
 
-        Nothing is sent where the store has the same bytes already.
+        Nothing is sent if the store already has the same bytes.
         """
         folder = self.local / name
         marker = describe_files(folder)
@@ -182,11 +184,11 @@ class Mirror:
             push_files(self.storage, folder, name, marker=COMPLETE, content=marker)
 
     def pull_folder(self, name: str) -> Path:
-        """The local folder `name`, fetched where it is not there.
+        """The local folder `name`, fetched if missing.
 
         Raises:
-            FileNotFoundError: the store has no such folder, or not whole.
-            DamagedError: the store does not hold what the marker says.
+            FileNotFoundError: the store has no complete folder of that name.
+            DamagedError: the store's files differ from the marker.
         """
         final, folder = self.local / name, f"{self.storage.root}/{name}"
         with self._lock(name.replace("/", "-")):
@@ -197,7 +199,9 @@ class Mirror:
                 for file in file_names(marker):
                     self.storage.download(f"{name}/{file}", part / file)
                 if describe_files(part) != marker:
-                    raise DamagedError(f"{folder}: not what was pushed; delete it and push again")
+                    raise DamagedError(
+                        f"{folder}: differs from its marker; delete and push it again"
+                    )
         return final
 
     def _need(self, name: str) -> bytes:
@@ -207,7 +211,7 @@ class Mirror:
         return data
 
     def _lock(self, name: str) -> FileLock:
-        """One puller of a thing at a time on this node; the lock dies with its process."""
+        """One pull of `name` at a time on this node; the lock dies with its process."""
         self.local.mkdir(parents=True, exist_ok=True)
         return FileLock(self.local / f".{name}.lock")
 
@@ -222,7 +226,7 @@ class Mirror:
         return sorted(found)
 
     def _record(self, name: str) -> bytes:
-        """A record's bytes; of lines that are being written, the whole ones."""
+        """A record's bytes; of a JSONL file only the complete lines."""
         data = (self.local / name).read_bytes()
         return data[: data.rfind(b"\n") + 1] if name.endswith(".jsonl") else data
 

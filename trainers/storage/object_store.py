@@ -1,10 +1,10 @@
-"""A Storage below a URL of an object store: S3 and its kin, or Azure.
+"""A Storage below the URL of an object store: S3-compatible or Azure.
 
 storage = RemoteStorage("s3://bucket/runs/demo")          # or abfs://container@account/runs/demo
-storage.create("lease/000001.json", b"{}")                # True once, whoever else tries
+storage.create("lease/000001.json", b"{}")                # True for exactly one caller
 storage.upload(Path("adapter.safetensors"), "checkpoints/step-000140.a1/adapter.safetensors")
 
-A call is tried again on 408, 429, 5xx, timeouts, resets and cut bodies, as long as `Retry` says.
+Calls are retried on 408, 429, 5xx, timeouts, resets and truncated bodies, within `Retry.total_s`.
 """
 
 import os
@@ -23,19 +23,19 @@ from datasets_src.files import write_atomically
 from trainers.storage.errors import Fault, ObjectStore
 
 SCHEMES = ("s3", "abfs", "abfss", "az")
-PART_BYTES = 32 * 2**20  # a file above it goes in parts, each tried again by itself
+PART_BYTES = 32 * 2**20  # larger files are sent in parts, each retried on its own
 PARALLEL_PARTS = 4
 Value = TypeVar("Value")
 
 
 class RemoteError(OSError):
-    """An object store did not do what was asked, however often it was tried."""
+    """A request to an object store failed for good, or still failed after all retries."""
 
 
 @dataclass(frozen=True)
 class Retry:
-    """Waits double from `first_wait_s` up to `max_wait_s`, less up to half by chance (workers that
-    failed together do not come back together), until `total_s` have passed since the first try."""
+    """Exponential backoff from `first_wait_s` to `max_wait_s` with up to half of it as jitter
+    (workers that failed together do not retry together), until `total_s` after the first try."""
 
     total_s: float = 120.0
     first_wait_s: float = 0.25
@@ -51,7 +51,7 @@ def is_remote(output_dir: str) -> bool:
     """Whether `output_dir` is a URL and not a directory.
 
     Raises:
-        UserError: a URL of a kind that cannot hold a run.
+        UserError: a URL scheme that cannot hold a run.
     """
     scheme, found, _ = output_dir.partition("://")
     if not found:
@@ -59,12 +59,12 @@ def is_remote(output_dir: str) -> bool:
     if scheme == "hf":
         raise UserError(
             f"output_dir: {output_dir} is on the Hub, where each write is a commit and 128 an hour "
-            "are allowed; set output_dir to a directory, s3:// or abfs://, and hub.push=true to "
-            "push what the run makes"
+            "are allowed; set output_dir to a directory, s3:// or abfs://, and hub.push=best to "
+            "push the results"
         )
     if scheme not in SCHEMES:
         raise UserError(
-            f"output_dir: {scheme}:// is not known; set output_dir to a directory, "
+            f"output_dir: {scheme}:// is not supported; use output_dir to a directory, "
             "s3://bucket/runs or abfs://container@account.dfs.core.windows.net/runs"
         )
     return True
@@ -106,10 +106,10 @@ class RemoteStorage:
         self._call(name, lambda: self._store.put(key, data))
 
     def create(self, name: str, data: bytes) -> bool:
-        """Make a file that nobody else makes: False where the name is taken.
+        """Create a file exclusively: False if the name exists.
 
-        The answer to a first try may be lost and the second one then find our own file: the mark
-        says whose it is.
+        If the response to the first try is lost, the retry finds our own file: the mark tells
+        whose it is.
         """
         key, mark = self._key(name), uuid.uuid4().hex
         try:
@@ -117,12 +117,12 @@ class RemoteStorage:
         except FileExistsError:
             try:
                 return self._call(name, lambda: self._store.mark(key)) == mark
-            except FileNotFoundError:  # its owner deleted it meanwhile
+            except FileNotFoundError:  # its owner has deleted it since
                 return False
         return True
 
     def delete(self, name: str) -> None:
-        """Remove a file; no error where it is not there."""
+        """Remove a file, if there is one."""
         key = self._key(name)
         try:
             self._call(name, lambda: self._store.delete(key))
@@ -135,7 +135,7 @@ class RemoteStorage:
         self._call(name, lambda: self._store.copy(*keys))
 
     def upload(self, local: Path, name: str) -> None:
-        """Replace a file by a local one; above `PART_BYTES` in parts, some at a time."""
+        """Replace a file by a local one; above `PART_BYTES` in parallel parts."""
         size, key = local.stat().st_size, self._key(name)
         if size <= PART_BYTES:
             return self.write(name, local.read_bytes())
@@ -150,13 +150,13 @@ class RemoteStorage:
         try:
             self._call(name, lambda: self._store.commit(key, upload, parts))
         except FileNotFoundError:
-            # No such upload: the answer to a first try was lost, and the object is made.
+            # No such upload: the response to the first try was lost, and the object exists.
             if self._call(name, lambda: self._store.size(key)) != size:
                 raise
         return None
 
     def download(self, name: str, local: Path) -> None:
-        """Replace a local file, durably: a reader sees the old file or the whole new one.
+        """Replace a local file durably: a reader sees the old file or the complete new one.
 
         Raises:
             FileNotFoundError: the store has no such file.
@@ -179,18 +179,18 @@ class RemoteStorage:
             os.fsync(file.fileno())
 
     def check(self) -> None:
-        """Write, make and delete a file, as a run will: faults of access show before it starts.
+        """Create, overwrite and delete a file as a run does, to detect missing access early.
 
         Raises:
-            UserError: no right to, or a store that lets two writers make the same file.
+            UserError: access is denied, or the store lets two writers create the same file.
         """
         name = f".check-{uuid.uuid4().hex}"
         made = [self.create(name, b"1"), self.create(name, b"2")]
         self.delete(name)
         if made != [True, False]:
             raise UserError(
-                f"output_dir: {self.root} ignores If-None-Match, so two runs of one name could not "
-                "see each other; use a store that knows conditional writes, or a directory"
+                f"output_dir: {self.root} ignores If-None-Match, so two drivers could write one "
+                "run; use a store with conditional writes, or a directory"
             )
 
     def _key(self, name: str) -> str:
@@ -198,7 +198,7 @@ class RemoteStorage:
         return self._prefix + name
 
     def _call(self, name: str, action: Callable[[], Value]) -> Value:
-        """The value of `action`, tried until it succeeds, cannot succeed or the time is up."""
+        """The value of `action`, retried until it succeeds, fails for good or the time is up."""
         started, tries = time.monotonic(), 0
         while True:
             try:
@@ -206,7 +206,7 @@ class RemoteStorage:
             except self._store.errors as error:
                 tries += 1
                 fault = self._store.fault(error)
-                if not fault.passes:
+                if not fault.is_retryable:
                     raise self._final(name, fault) from error
                 wait_s = max(self._retry.wait_s(tries), fault.retry_after_s)
                 spent_s = time.monotonic() - started
@@ -237,7 +237,7 @@ def _connect(url: str) -> tuple[ObjectStore, str]:
     """The provider of a URL, and the folder in its bucket.
 
     Raises:
-        UserError: its package is not installed, or the URL lacks a part.
+        UserError: the provider's package is not installed, or the URL names no account.
     """
     parts = urlsplit(url)
     folder = parts.path.strip("/")

@@ -1,9 +1,9 @@
-"""S3 and what speaks like it, by s3fs: each call is one request, and none is tried again here.
+"""S3-compatible stores through s3fs: one request per call; object_store.py retries.
 
 S3Store("bucket").put("runs/demo/run.json", b"{}")
 
-Credentials, region and endpoint come from where every AWS tool takes them: AWS_ACCESS_KEY_ID and
-AWS_SECRET_ACCESS_KEY, ~/.aws or the machine's role; AWS_ENDPOINT_URL for another provider.
+Credentials, region and endpoint come from the usual AWS sources: AWS_ACCESS_KEY_ID and
+AWS_SECRET_ACCESS_KEY, ~/.aws or the instance role; AWS_ENDPOINT_URL for another provider.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from trainers.storage.errors import Fault, read_fault
 
 MARK = "made-by"
-# One attempt a call, so that our own are not multiplied.
+# One attempt per call: its retries would multiply ours.
 CLIENT = {
     "retries": {"total_max_attempts": 1, "mode": "standard"},
     "connect_timeout": 10,
@@ -24,7 +24,7 @@ CLIENT = {
 
 
 class S3Store:
-    """A bucket. s3fs keeps no listings, and `retries` of 1 is its way to say: one attempt."""
+    """A bucket. s3fs caches no listings; its `retries` of 1 means one attempt."""
 
     errors: tuple[type[Exception], ...] = (
         OSError,
@@ -34,7 +34,7 @@ class S3Store:
     )
     remedy = (
         "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (AWS_SESSION_TOKEN for temporary ones) "
-        "or AWS_PROFILE, with the right to list, read, write and delete there"
+        "or AWS_PROFILE, with permission to list, read, write and delete there"
     )
 
     def __init__(self, bucket: str) -> None:
@@ -48,7 +48,7 @@ class S3Store:
         self._fs.retries = 1
 
     def fault(self, error: Exception) -> Fault:
-        """What s3fs or botocore raised; s3fs keeps the answer in the cause."""
+        """Translate an exception of s3fs or botocore; s3fs keeps the response in the cause."""
         answer = error if isinstance(error, ClientError) else error.__cause__
         if isinstance(answer, ClientError):
             about: Any = answer.response.get("ResponseMetadata", {})
@@ -70,38 +70,38 @@ class S3Store:
         return int(head["ContentLength"])
 
     def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
-        """An object or a part of it; a body that is cut raises."""
+        """An object or a byte range; a truncated body raises."""
         path = f"{self._bucket}/{key}"
         if length is None:
             return bytes(self._fs.cat_file(path))
         return bytes(self._fs.cat_file(path, start=start, end=start + length))
 
     def put(self, key: str, data: bytes, *, mark: str | None = None) -> None:
-        """Write an object; the store refuses with 412 where it must be new and is not."""
+        """Write an object; with a `mark` the store answers 412 if the object exists."""
         new: dict[str, Any] = {} if mark is None else {"IfNoneMatch": "*", "Metadata": {MARK: mark}}
         self._fs.call_s3("put_object", Bucket=self._bucket, Key=key, Body=data, **new)
 
     def mark(self, key: str) -> str | None:
-        """Which writer made an object."""
+        """The mark of the writer that created an object."""
         head = self._fs.call_s3("head_object", Bucket=self._bucket, Key=key)
         found = head.get("Metadata", {}).get(MARK)
         return None if found is None else str(found)
 
     def delete(self, key: str) -> None:
-        """Remove an object; S3 does not say whether there was one."""
+        """Remove an object; S3 does not report whether there was one."""
         self._fs.call_s3("delete_object", Bucket=self._bucket, Key=key)
 
     def copy(self, key: str, target: str) -> None:
-        """Copy without the bytes passing here; above 5 GB in parts."""
+        """Server-side copy; above 5 GB in parts."""
         self._fs.cp_file(f"{self._bucket}/{key}", f"{self._bucket}/{target}")
 
     def begin(self, key: str) -> str:
-        """An upload id. One that is never committed is left to the bucket's lifecycle rule."""
+        """Start a multipart upload. The bucket's lifecycle rule deletes uncommitted ones."""
         out = self._fs.call_s3("create_multipart_upload", Bucket=self._bucket, Key=key)
         return str(out["UploadId"])
 
     def part(self, key: str, upload: str, number: int, data: bytes) -> str:
-        """The ETag of a part."""
+        """Send a part; returns its ETag."""
         out = self._fs.call_s3(
             "upload_part",
             Bucket=self._bucket,
@@ -113,7 +113,7 @@ class S3Store:
         return str(out["ETag"])
 
     def commit(self, key: str, upload: str, parts: list[str]) -> None:
-        """Put the parts together."""
+        """Complete the multipart upload."""
         rows = [{"PartNumber": i, "ETag": etag} for i, etag in enumerate(parts, start=1)]
         self._fs.call_s3(
             "complete_multipart_upload",

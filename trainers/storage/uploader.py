@@ -2,7 +2,7 @@
 
 with Uploader(mirror, records=("metrics.jsonl", "checkpoints.jsonl", "ledger/")) as uploader:
     uploader.put(folder)      # after a save, before older ones are pruned
-    uploader.flush()          # before the process says that it is done
+    uploader.flush()          # before the process reports that it is done
 """
 
 from collections import deque
@@ -12,11 +12,11 @@ from pathlib import Path
 
 from trainers.storage.mirror import Mirror
 
-IN_FLIGHT = 2  # one on its way and one that waits: what is not yet pushed stays bounded on disk
+IN_FLIGHT = 2  # one being sent and one waiting: bounds the disk space of unsent checkpoints
 
 
 class Uploader:
-    """One thread; an error of it is raised by the next `put` or `flush`, and by all after it."""
+    """One thread; its error is raised by the next `put` or `flush` and by all later ones."""
 
     def __init__(self, mirror: Mirror, *, records: Sequence[str]) -> None:
         self._mirror, self._records = mirror, records
@@ -24,21 +24,21 @@ class Uploader:
         self._pending: deque[Future[None]] = deque()
 
     def put(self, folder: Path) -> None:
-        """Push a sealed checkpoint soon; waits while another one waits already."""
+        """Queue a sealed checkpoint; blocks while another one is waiting."""
         self._take_done()
         while len(self._pending) >= IN_FLIGHT:
             self._wait()
         self._pending.append(self._pool.submit(self._push, folder))
 
     def flush(self) -> None:
-        """Wait until all is pushed, the records as they are now too."""
+        """Wait until everything is pushed, including the current records."""
         while self._pending:
             self._wait()
         self._mirror.push_records(self._records)
 
     def _push(self, folder: Path) -> None:
-        # Records before the checkpoint: rows of steps after it are cut at a resume, but rows that
-        # are missing before it could never be had again.
+        # Records first: a resume truncates rows of later steps, but could not restore missing rows
+        # of earlier ones.
         self._mirror.push_records(self._records)
         self._mirror.push_checkpoint(folder)
 
@@ -47,7 +47,7 @@ class Uploader:
             self._wait()
 
     def _wait(self) -> None:
-        self._pending[0].result()  # a failed one stays first: every later call raises it again
+        self._pending[0].result()  # a failed one stays first, so every later call raises it
         self._pending.popleft()
 
     def __enter__(self) -> "Uploader":

@@ -16,7 +16,7 @@ from typing import Any
 from datasets_src.errors import UserError
 from trainers.config.load import set_key, validate
 from trainers.config.schema import Config
-from trainers.run.state import settings_that_count
+from trainers.run.changes import settings_that_count
 from tune.config import Sweep
 from tune.space import Values
 

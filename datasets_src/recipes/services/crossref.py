@@ -17,6 +17,7 @@ import httpx2
 from habanero.exceptions import RequestError
 
 from datasets_src.recipes.contract import Service, ServiceFault
+from datasets_src.retry_after import retry_after_s
 
 NAME = "crossref"
 URL = "https://api.crossref.org"
@@ -77,7 +78,7 @@ def _fault(error: BaseException) -> ServiceFault:
     response = _response_of(error)
     if response is None or response.is_success:
         return ServiceFault(None, f"no list of works: {error!r:.200}")
-    wait_s = max(0.0, asked_wait_s(response.headers.get("retry-after", "")))
+    wait_s = max(0.0, retry_after_s(response.headers.get("retry-after", "")))
     message = " ".join(response.text.split())[:200] or response.reason_phrase
     return ServiceFault(response.status_code, message, retry_after_s=wait_s)
 

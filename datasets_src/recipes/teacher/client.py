@@ -25,6 +25,7 @@ from datasets_src.config import Section
 from datasets_src.errors import UserError
 from datasets_src.recipes.contract import Answer, NoAnswer, ServiceFault
 from datasets_src.recipes.teacher.cost_meter import Usage
+from datasets_src.retry_after import retry_after_s
 
 CHARS_PER_TOKEN = 2.0  # a low estimate, so that reservations are upper bounds
 REFUSALS = (
@@ -154,7 +155,7 @@ def _fault_of(response: httpx2.Response) -> ServiceFault:
         message, code = response.text, ""
     message = " ".join(message.split())[:200]
     status = 402 if QUOTA_EXHAUSTED in (code, message) else response.status_code
-    wait_s = max(0.0, asked_wait_s(response.headers.get("retry-after", "")))
+    wait_s = max(0.0, retry_after_s(response.headers.get("retry-after", "")))
     return ServiceFault(status, message or response.reason_phrase, retry_after_s=wait_s)
 
 

@@ -182,7 +182,7 @@ def test_xet_is_not_used_even_when_the_client_was_imported_first(
     )
     env = {key: value for key, value in os.environ.items() if key != "HF_HUB_DISABLE_XET"}
     out = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, timeout=600
     )
     assert out.returncode == 0, out.stderr
     assert hub.count(r"PUT /_lfs/") == 1

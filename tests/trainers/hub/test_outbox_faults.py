@@ -108,7 +108,7 @@ def test_what_the_hub_lost_is_seen_before_it_is_published(
     hub.store = Forgetful(tmp_path / "forgetful")
     hub.hub = Hub(hub.store, hub.endpoint, 1000)
     put(run_dir, make_folder(tmp_path / "out"))
-    assert "does not hold what was sent: config.json" in str(push(run_dir).error)
+    assert "differs from what was sent: config.json" in str(push(run_dir).error)
     assert hub.count(COMMIT_MAIN) == 0
 
 
@@ -131,7 +131,7 @@ def test_a_second_writer_is_not_overwritten(
     other.join()
     theirs = hub.store.history("tester/demo")[0]
     assert theirs["title"] == "theirs"
-    assert f"somebody else committed {theirs['id'][:8]}" in str(result.error)
+    assert f"another writer committed {theirs['id'][:8]}" in str(result.error)
     assert push(run_dir).state == "pushed"
     assert [c["title"] for c in hub.store.history("tester/demo")[:2]] == ["m", "theirs"]
 

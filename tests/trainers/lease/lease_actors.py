@@ -1,26 +1,26 @@
-"""Drivers that contend for a lease one storage request at a time, on an injected clock.
+"""Drivers that contend for a lease one storage request at a time, on a simulated clock.
 
-Each runs the real code in a thread that stops before every request and every sleep; `step` lets it
-go as far as the next stop. So a test chooses the order, and a crash can fall between any two.
+Each runs the real code in a thread that stops before every request and every sleep; `step` runs it
+to the next stop. So a test chooses the order, and a crash can occur between any two requests.
 """
 
 import threading
 from collections.abc import Callable
 
 from datasets_src.errors import UserError
-from trainers.lease.claim import Claim, LeaseTimes, Surroundings, contend
+from trainers.lease.claim import Claim, Environment, LeaseTimes, contend
 from trainers.lease.record import Process, decode, file_name, lease_numbers
 
 TIMES = LeaseTimes(beat_every_s=1.0, dead_after_s=4.0)
-WAIT_S = 20
+WAIT_S = 300
 
 
 class Crash(BaseException):
-    """The process ends here; nothing of it runs any more."""
+    """Ends the simulated process."""
 
 
 class World:
-    """One storage, one clock, and who lives. Checks each request against the rules of the lease."""
+    """One storage, one clock, all drivers. Checks each request against the rules of the lease."""
 
     root = "memory"
 
@@ -30,10 +30,10 @@ class World:
         self.actors: list[Actor] = []
         self.highest = 0
         self.written_at: dict[int, float] = {}
-        self.longest_silence: dict[int, float] = {}
+        self.longest_gap: dict[int, float] = {}
 
     def is_gone(self, process: Process, here: Process) -> bool:
-        """As the real one: only pids of the same host can be looked up."""
+        """As the real function: only pids of the same host can be checked."""
         return process.host == here.host and self.actors[process.pid].dead
 
     def numbers(self) -> list[int]:
@@ -47,32 +47,32 @@ class World:
             assert number == self.highest + 1
             self._check_takeover(by)
             self.highest = number
-            self.written_at[number], self.longest_silence[number] = self.now, 0.0
+            self.written_at[number], self.longest_gap[number] = self.now, 0.0
         self.files[name] = data
         return True
 
     def _check_takeover(self, by: "Actor") -> None:
-        """An owner that never was silent for `dead_after_s` loses its lease only by its end."""
+        """An owner whose heartbeats were always on time loses its lease only by ending."""
         before = decode(self.files.get(file_name(self.highest)))
         if before is not None and not before.released:
-            silence = self.now - self.written_at[self.highest]
-            longest = max(silence, self.longest_silence[self.highest])
+            gap = self.now - self.written_at[self.highest]
+            longest = max(gap, self.longest_gap[self.highest])
             assert longest >= TIMES.dead_after_s or self.is_gone(before.process, by.process)
 
     def write(self, name: str, data: bytes, by: "Actor") -> None:
         record = decode(data)
         assert record is not None and record.process == by.process
-        assert by.looked and not by.saw_higher, "an owner wrote that was fenced, or did not ask"
+        assert by.looked and not by.saw_higher, "a fenced owner wrote, or one that did not check"
         if record.number == self.highest:
-            silence = self.now - self.written_at[record.number]
-            longest = self.longest_silence
-            longest[record.number] = max(longest[record.number], silence)
+            gap = self.now - self.written_at[record.number]
+            longest = self.longest_gap
+            longest[record.number] = max(longest[record.number], gap)
             self.written_at[record.number] = self.now
         self.files[name] = data
 
 
 class Actor:
-    """One driver, and its view of the world's storage."""
+    """One driver and its access to the world's storage."""
 
     root = World.root
 
@@ -100,7 +100,7 @@ class Actor:
         return not self.dead and self.world.now >= self.wakes_at
 
     def step(self) -> None:
-        """One request, or the end of a sleep."""
+        """Make one request, or end a sleep."""
         self._go.release()
         assert self._stopped.acquire(timeout=WAIT_S), "stuck"
         if self.broken_rule is not None:
@@ -112,7 +112,7 @@ class Actor:
         assert self.dead
 
     def run(self, until: Callable[["Actor"], bool]) -> None:
-        """Steps until it is so, letting time pass where it sleeps."""
+        """Step until the condition holds; time advances to the end of each sleep."""
         while not until(self):
             self.world.now = max(self.world.now, self.wakes_at)
             self.step()
@@ -171,8 +171,10 @@ class Actor:
             self._stopped.release()
 
     def _drive(self) -> None:
-        around = Surroundings(self.process, lambda: self.world.now, self._sleep, self.world.is_gone)
-        self.claim = contend(self, TIMES, around)
+        environment = Environment(
+            self.process, lambda: self.world.now, self._sleep, self.world.is_gone
+        )
+        self.claim = contend(self, TIMES, environment)
         while self.why_lost is None:
             self._sleep(TIMES.beat_every_s)
             if self.wants_release:

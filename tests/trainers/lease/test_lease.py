@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from datasets_src.errors import UserError
-from trainers.lease.claim import Claim, LeaseTimes, Surroundings, contend
+from trainers.lease.claim import Claim, Environment, LeaseTimes, contend
 from trainers.lease.lease import Lease
 from trainers.lease.record import Process, decode, file_name, is_gone, this_process
 from trainers.storage.local import LocalStorage
@@ -22,13 +22,13 @@ from trainers.storage.local import LocalStorage
 ROOT = Path(__file__).resolve().parents[3]
 QUICK = LeaseTimes(beat_every_s=0.2, dead_after_s=1.0)
 FIRST = file_name(1)
-# Takes the lease, tells its number, then tells why it is lost.
+# Takes the lease, prints its number, then prints why it is lost.
 HOLD = """
 import sys, time
 from pathlib import Path
-from trainers.lease import Lease
-from trainers.lease_claim import LeaseTimes
-from trainers.storage import LocalStorage
+from trainers.lease.lease import Lease
+from trainers.lease.claim import LeaseTimes
+from trainers.storage.local import LocalStorage
 times = LeaseTimes(float(sys.argv[2]), float(sys.argv[3]))
 lease = Lease.take(LocalStorage(Path(sys.argv[1])), times=times)
 print(lease.record.number, flush=True)
@@ -36,19 +36,20 @@ while lease.lost() is None:
     time.sleep(0.02)
 print(lease.lost(), flush=True)
 """
-# Waits for a line, then contends from a host of its own and holds what it won until the input ends.
+# Waits for a line, then contends from its own host and holds the lease until the input ends.
 CONTEND = """
 import sys
 from pathlib import Path
 from datasets_src.errors import UserError
-from trainers.lease import Lease
-from trainers.lease_claim import LeaseTimes, Surroundings
-from trainers.lease_record import Process
-from trainers.storage import LocalStorage
-here = Surroundings(Process("host-" + sys.argv[2], None, int(sys.argv[2]), None))
+from trainers.lease.lease import Lease
+from trainers.lease.claim import Environment, LeaseTimes
+from trainers.lease.record import Process
+from trainers.storage.local import LocalStorage
+here = Environment(Process("host-" + sys.argv[2], None, int(sys.argv[2]), None))
 sys.stdin.readline()
 try:
-    lease = Lease.take(LocalStorage(Path(sys.argv[1])), times=LeaseTimes(0.2, 1.0), around=here)
+    storage, times = LocalStorage(Path(sys.argv[1])), LeaseTimes(0.2, 8.0)
+    lease = Lease.take(storage, times=times, environment=here)
     print("won", lease.record.number, flush=True)
     sys.stdin.read()
 except UserError as error:
@@ -63,7 +64,7 @@ def storage(tmp_path: Path) -> LocalStorage:
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
-    """Starts children, and ends those still there after the test."""
+    """Starts child processes and kills the remaining ones after the test."""
     children = []
 
     def start_one(code: str, *arguments: object) -> "subprocess.Popen[str]":
@@ -77,14 +78,28 @@ def start() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
         child.communicate()
 
 
-def reported(child: "subprocess.Popen[str]") -> str:
+def line_of(child: "subprocess.Popen[str]") -> str:
     assert child.stdout is not None
     return child.stdout.readline().strip()
 
 
-def from_another_host(times: LeaseTimes, storage: LocalStorage) -> Lease:
-    here = Surroundings(replace(this_process(), host="host-b", pid=99))
-    return Lease.take(storage, times=times, around=here)
+class Clock:
+    """A contender's clock, which only its own sleeps advance, so that a slow machine changes
+    nothing."""
+
+    def __init__(self, while_asleep: Callable[[], object] = lambda: None) -> None:
+        self.now, self._while_asleep = 0.0, while_asleep
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self._while_asleep()
+
+    def environment(self, process: Process) -> Environment:
+        return Environment(process, now=lambda: self.now, sleep=self.sleep)
+
+
+def other_process() -> Process:
+    return replace(this_process(), host="host-b", pid=99)
 
 
 def wait_for_a_beat(storage: LocalStorage) -> None:
@@ -93,7 +108,7 @@ def wait_for_a_beat(storage: LocalStorage) -> None:
         time.sleep(0.005)
 
 
-def test_a_lease_is_taken_given_back_and_taken_again(storage: LocalStorage) -> None:
+def test_a_lease_is_taken_released_and_taken_again(storage: LocalStorage) -> None:
     for number in (1, 2, 3):
         with Lease.take(storage) as lease:
             assert (lease.record.number, lease.record.pid) == (number, os.getpid())
@@ -109,12 +124,12 @@ def test_a_second_writer_is_refused_within_five_seconds(
     storage: LocalStorage, start: Callable[..., "subprocess.Popen[str]"]
 ) -> None:
     child = start(HOLD, storage.root, 1.0, 4.0)
-    assert reported(child) == "1"
-    for take in (Lease.take, lambda s: from_another_host(LeaseTimes(), s)):
-        began = time.monotonic()
+    assert line_of(child) == "1"
+    for process in (this_process(), other_process()):
+        clock = Clock(while_asleep=lambda: wait_for_a_beat(storage))
         with pytest.raises(UserError) as refused:
-            take(storage)
-        assert time.monotonic() - began < 5
+            Lease.take(storage, environment=clock.environment(process))
+        assert clock.now < 5
         pattern = (
             rf"run_name: {storage.root} is being written by process {child.pid} on \S+ since "
             r"\d{4}-\S+Z \(for \d+ s\), last heartbeat (\d\.\d) s ago; wait for it, stop it, or "
@@ -125,17 +140,17 @@ def test_a_second_writer_is_refused_within_five_seconds(
     assert storage.names() == [FIRST]
 
 
-def test_the_lease_of_a_killed_process_is_taken_at_once(
+def test_the_lease_of_a_killed_process_is_taken_without_waiting(
     storage: LocalStorage, start: Callable[..., "subprocess.Popen[str]"]
 ) -> None:
     child = start(HOLD, storage.root, 1.0, 4.0)
-    assert reported(child) == "1"
+    assert line_of(child) == "1"
     child.kill()
-    # Not waited for: until then it is a zombie, whose pid still answers.
+    # Not reaped: a zombie's pid still answers.
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    began = time.monotonic()
-    with Lease.take(storage) as lease:
-        assert time.monotonic() - began < 0.5
+    clock = Clock()
+    with Lease.take(storage, environment=clock.environment(this_process())) as lease:
+        assert clock.now == 0
         assert lease.record.number == 2
 
 
@@ -143,20 +158,20 @@ def test_a_suspended_owner_is_replaced_from_another_host_and_writes_no_more(
     storage: LocalStorage, start: Callable[..., "subprocess.Popen[str]"]
 ) -> None:
     child = start(HOLD, storage.root, QUICK.beat_every_s, QUICK.dead_after_s)
-    assert reported(child) == "1"
-    wait_for_a_beat(storage)  # so that it is not stopped in the middle of the next
+    assert line_of(child) == "1"
+    wait_for_a_beat(storage)  # so that it is not stopped while it writes the next
     child.send_signal(signal.SIGSTOP)
     with pytest.raises(UserError, match=rf"alive but suspended .* \(kill -9 {child.pid}\)"):
         Lease.take(storage, times=QUICK)
-    began = time.monotonic()
-    with from_another_host(QUICK, storage) as lease:
-        assert QUICK.dead_after_s <= time.monotonic() - began < QUICK.dead_after_s + 1
+    clock = Clock()
+    environment = clock.environment(other_process())
+    with Lease.take(storage, times=QUICK, environment=environment) as lease:
+        assert QUICK.dead_after_s <= clock.now < QUICK.dead_after_s + 1
         assert lease.record.number == 2
         before = storage.read(FIRST)
         child.send_signal(signal.SIGCONT)
-        assert reported(child) == f"taken over by process 99 on host-b at {lease.record.taken_at}"
-        assert child.wait(timeout=10) == 0
-        time.sleep(2 * QUICK.beat_every_s)
+        assert line_of(child) == f"taken over by process 99 on host-b at {lease.record.taken_at}"
+        assert child.wait(timeout=60) == 0
         assert storage.read(FIRST) == before
         assert lease.check() is None
 
@@ -172,7 +187,7 @@ def test_of_eight_contenders_for_a_dead_lease_one_wins(
         assert child.stdin is not None
         child.stdin.write("go\n")
         child.stdin.flush()
-    replies = [reported(child) for child in children]
+    replies = [line_of(child) for child in children]
     won = [number for number, reply in enumerate(replies) if reply == "won 2"]
     assert len(won) == 1
     refused = [reply for reply in replies if f"written by process {won[0]} on host-" in reply]
@@ -180,18 +195,21 @@ def test_of_eight_contenders_for_a_dead_lease_one_wins(
     assert storage.names() == [FIRST, file_name(2)]
 
 
-def test_a_file_that_nobody_can_read_is_watched_like_any_other(storage: LocalStorage) -> None:
+def test_an_unreadable_lease_file_is_watched_like_any_other(storage: LocalStorage) -> None:
     storage.write(FIRST, b'{"number": 1, "no')
-    began = time.monotonic()
-    with Lease.take(storage, times=QUICK) as lease:
-        assert time.monotonic() - began >= QUICK.dead_after_s
+    clock = Clock()
+    environment = clock.environment(this_process())
+    with Lease.take(storage, times=QUICK, environment=environment) as lease:
+        assert clock.now >= QUICK.dead_after_s
         assert lease.record.number == 2
         storage.write("lease/notes.txt", b"not a lease")
         storage.write("lease/9.json", b"not a lease")
         assert lease.check() is None
 
 
-def test_an_owner_whose_file_is_removed_or_replaced_has_lost_it(storage: LocalStorage) -> None:
+def test_an_owner_whose_file_is_removed_or_replaced_has_lost(
+    storage: LocalStorage,
+) -> None:
     reasons: list[str] = []
     with Lease.take(storage, times=QUICK, on_lost=reasons.append) as lease:
         storage.delete(FIRST)
@@ -206,45 +224,46 @@ def test_an_owner_whose_file_is_removed_or_replaced_has_lost_it(storage: LocalSt
         assert str(third.check()).startswith("taken over by process 7 on ")
 
 
-def test_a_storage_that_fails_is_asked_again_until_the_owner_would_count_as_dead(
+def test_requests_are_retried_until_the_owner_would_count_as_dead(
     storage: LocalStorage,
 ) -> None:
     folder, hidden = storage.path("lease"), storage.path("elsewhere")
-    with Lease.take(storage, times=QUICK) as lease:
-        for silent_s, is_lost in ((0.5 * QUICK.dead_after_s, False), (3.0, True)):
-            wait_for_a_beat(storage)
-            folder.rename(hidden)
-            folder.symlink_to(folder)  # every request answers ELOOP
-            time.sleep(silent_s)
-            folder.unlink()
-            hidden.rename(folder)
-            assert (lease.check() is not None) is is_lost
-        assert re.match(r"it could not be renewed for \d\.\d s \(.*symbolic", str(lease.lost()))
+    clock = Clock()
+    claim = contend(storage, QUICK, clock.environment(this_process()))
+    for silent_s, is_lost in ((0.5 * QUICK.dead_after_s, False), (3.0, True)):
+        assert claim.beat() is None
+        folder.rename(hidden)
+        folder.symlink_to(folder)  # every request fails with ELOOP
+        clock.sleep(silent_s)
+        why = claim.beat()
+        folder.unlink()
+        hidden.rename(folder)
         last = storage.read(FIRST)
+        assert (why is not None) is (claim.check() is not None) is is_lost
+    assert re.match(r"it could not be renewed for 3\.0 s \(.*symbolic", str(claim.lost()))
+    claim.beat()
+    claim.release()
     assert storage.read(FIRST) == last
 
 
-def test_an_owner_that_wakes_up_looks_before_it_says_that_it_is_one(storage: LocalStorage) -> None:
-    clock = [0.0]
-
-    def pass_time(seconds: float) -> None:
-        clock[0] += seconds
+def test_a_resumed_owner_checks_the_storage_first(
+    storage: LocalStorage,
+) -> None:
+    clock = Clock()
 
     def take(host: str) -> Claim:
-        process = Process(host, None, 1, None)
-        around = Surroundings(process, now=lambda: clock[0], sleep=pass_time)
-        return contend(storage, LeaseTimes(), around)
+        return contend(storage, LeaseTimes(), clock.environment(Process(host, None, 1, None)))
 
     owner = take("host-a")
     heir = take("host-b")
-    assert 4.0 <= clock[0] <= 4.5
+    assert 4.0 <= clock.now <= 4.5
     assert str(owner.lost()).startswith("taken over by process 1 on host-b at ")
     assert heir.lost() is None
-    pass_time(100)
+    clock.sleep(100)
     assert heir.lost() is None is heir.beat()
 
 
-def test_a_creation_whose_answer_was_lost_is_ours(tmp_path: Path) -> None:
+def test_a_creation_whose_response_was_lost_is_ours(tmp_path: Path) -> None:
     class Forgetful(LocalStorage):
         def create(self, name: str, data: bytes) -> bool:
             return super().create(name, data) and super().create(name, data)
@@ -256,7 +275,7 @@ def test_a_creation_whose_answer_was_lost_is_ours(tmp_path: Path) -> None:
             Lease.take(storage)
 
 
-def test_a_process_is_gone_only_where_its_pid_means_something() -> None:
+def test_a_process_is_gone_only_in_the_same_pid_namespace() -> None:
     here = this_process()
     assert here.kernel is not None and here.pid_started is not None
     assert not is_gone(here, here)

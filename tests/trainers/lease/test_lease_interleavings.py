@@ -30,7 +30,7 @@ class LeaseMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(actor.can_step() for actor in self.live()))
     @rule(which=INDEX, times=st.integers(min_value=1, max_value=5), suspend=st.booleans())
     def step(self, which: int, times: int, suspend: bool) -> None:
-        """Let one go some requests further, and perhaps fall asleep right there."""
+        """Let one driver make some requests, and perhaps suspend it there."""
         ready = [actor for actor in self.live() if actor.can_step()]
         actor = ready[which % len(ready)]
         for _ in range(times):
@@ -41,7 +41,7 @@ class LeaseMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.25, 1.25, 5.0]))
     def run(self, seconds: float) -> None:
-        """Whoever is not suspended runs as it should."""
+        """Run all drivers that are not suspended."""
         end = self.world.now + seconds
         while self.world.now < end:
             run_in_turn([actor for actor in self.live() if actor not in self.suspended])
@@ -50,7 +50,7 @@ class LeaseMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.owner() is not None)
     @rule()
     def suspend_the_owner(self) -> None:
-        """Long enough for another one to take its lease over, at any request it has reached."""
+        """Suspend the owner at any request, long enough for another host to take its lease."""
         owner = self.owner()
         assert owner is not None
         self.suspended.add(owner)
@@ -96,7 +96,7 @@ class LeaseMachine(RuleBasedStateMachine):
             assert record is not None and record.process == actor.process
 
     @invariant()
-    def who_saw_a_higher_number_stops_at_its_next_look(self) -> None:
+    def a_driver_that_saw_a_higher_number_stops_at_its_next_check(self) -> None:
         for actor in self.live():
             if actor.saw_higher and actor.wakes_at > self.world.now:
                 assert actor.why_lost is not None
@@ -108,13 +108,13 @@ class LeaseMachine(RuleBasedStateMachine):
         heir = Actor(self.world, "c")
         heir.run(lambda actor: actor.dead or actor.claim is not None)
         assert heir.believes and heir.claim is not None
-        assert self.world.now - began <= TIMES.dead_after_s + 2 * TIMES.look_every_s
-        rival = Actor(self.world, "d")
+        assert self.world.now - began <= TIMES.dead_after_s + 2 * TIMES.poll_every_s
+        contender = Actor(self.world, "d")
         began = self.world.now
-        while not rival.dead:
-            run_in_turn([heir, rival])
+        while not contender.dead:
+            run_in_turn([heir, contender])
             self.world.now += 0.25
-        assert rival.refused is not None and f"process {heir.pid} on c" in rival.refused
+        assert contender.refused is not None and f"process {heir.pid} on c" in contender.refused
         assert self.world.now - began <= 2 * TIMES.beat_every_s
         heir.crash()
 
@@ -149,7 +149,7 @@ def test_a_number_used_and_removed_while_a_contender_slept_is_not_won() -> None:
 
 
 def end(actor: Actor) -> None:
-    """Let it take the lease and give it back."""
+    """Let it take and release the lease."""
     actor.wants_release = True
     actor.run(lambda actor: actor.dead)
     assert actor.claim is not None and actor.claim.record.released

@@ -1,4 +1,4 @@
-"""Failpoints: where, how often, and remembered by the process that comes after a killed one."""
+"""Failpoints: their conditions, and that they fire once, also after the process was killed."""
 
 import errno
 import signal
@@ -25,7 +25,7 @@ def arm(monkeypatch: pytest.MonkeyPatch, folder: Path, specs: str) -> None:
     monkeypatch.setenv(FOLDER, str(folder))
 
 
-def went_off(name: str, *, step: int | None = None, rank: int = 0) -> bool:
+def fires(name: str, *, step: int | None = None, rank: int = 0) -> bool:
     try:
         fail_at(name, step=step, rank=rank)
     except FailpointError:
@@ -36,19 +36,19 @@ def went_off(name: str, *, step: int | None = None, rank: int = 0) -> bool:
 def test_nothing_without_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(SPECS, raising=False)
     monkeypatch.delenv(FOLDER, raising=False)
-    assert not went_off("before_step", step=8)
+    assert not fires("before_step", step=8)
     assert failpoint_environment() == {}
 
 
 def test_only_where_all_conditions_hold(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     arm(monkeypatch, tmp_path, "before_step:step=8:rank=1:raise")
-    assert not went_off("after_step", step=8, rank=1)
-    assert not went_off("before_step", step=7, rank=1)
-    assert not went_off("before_step", step=8, rank=0)
-    assert not went_off("before_step", step=80, rank=1)
-    assert not went_off("before_step", rank=1)
-    assert list(tmp_path.iterdir()) == [], "nothing went off yet"
-    assert went_off("before_step", step=8, rank=1)
+    assert not fires("after_step", step=8, rank=1)
+    assert not fires("before_step", step=7, rank=1)
+    assert not fires("before_step", step=8, rank=0)
+    assert not fires("before_step", step=80, rank=1)
+    assert not fires("before_step", rank=1)
+    assert list(tmp_path.iterdir()) == [], "nothing fired yet"
+    assert fires("before_step", step=8, rank=1)
     assert failpoint_environment() == {
         SPECS: "before_step:step=8:rank=1:raise",
         FOLDER: str(tmp_path),
@@ -59,24 +59,24 @@ def test_a_name_alone_holds_everywhere_but_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     arm(monkeypatch, tmp_path, "before_step:raise")
-    assert [went_off("before_step", step=s, rank=s % 2) for s in (3, 4, 5)] == [True, False, False]
+    assert [fires("before_step", step=s, rank=s % 2) for s in (3, 4, 5)] == [True, False, False]
 
 
 def test_always(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     arm(monkeypatch, tmp_path, "before_step:step=7:always:raise")
-    assert [went_off("before_step", step=s) for s in (7, 6, 7)] == [True, False, True]
+    assert [fires("before_step", step=s) for s in (7, 6, 7)] == [True, False, True]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_several_each_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     arm(monkeypatch, tmp_path, "a:step=1:raise,a:step=2:raise,b:raise")
-    reported = [("a", 1), ("a", 1), ("b", 1), ("a", 2), ("a", 2), ("b", 2)]
-    happened = [went_off(name, step=step) for name, step in reported]
+    calls = [("a", 1), ("a", 1), ("b", 1), ("a", 2), ("a", 2), ("b", 2)]
+    happened = [fires(name, step=step) for name, step in calls]
     assert happened == [True, False, True, True, False, False]
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_what_happens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_actions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     arm(monkeypatch, tmp_path, "full:enospc,slow:sleep=0.2,odd:explode")
     with pytest.raises(OSError) as caught:
         fail_at("full")

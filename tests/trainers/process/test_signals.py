@@ -1,4 +1,4 @@
-"""The signals that stop a run: noted while workers save, raised at once otherwise."""
+"""The signals that stop a run: noted while workers save, raised immediately otherwise."""
 
 import signal
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from trainers.process.signals import SIGNALS, RunFailed, StoppedBySignal, StopSi
 
 @pytest.fixture
 def stop() -> Iterator[StopSignal]:
-    """A request whose handlers are in place; afterwards the old ones are."""
+    """A StopSignal with its handlers installed; the old ones are restored afterwards."""
     before = {signum: signal.getsignal(signum) for signum in SIGNALS}
     request = StopSignal()
     request.install()
@@ -31,12 +31,12 @@ def test_the_first_is_noted_and_the_second_raises(stop: StopSignal) -> None:
 
 
 @pytest.mark.parametrize("signum", SIGNALS)
-def test_outside_it_raises_at_once(stop: StopSignal, signum: signal.Signals) -> None:
+def test_outside_it_raises_immediately(stop: StopSignal, signum: signal.Signals) -> None:
     with pytest.raises(StoppedBySignal, match=f"stopped by {signum.name}"):
         signal.raise_signal(signum)
 
 
-def test_after_it_raises_at_once(stop: StopSignal) -> None:
+def test_after_it_raises_immediately(stop: StopSignal) -> None:
     with stop.graceful():
         stop.raise_if_asked()
     with pytest.raises(StoppedBySignal):
@@ -61,7 +61,7 @@ def test_a_handler_put_in_our_place_is_replaced_again(stop: StopSignal) -> None:
 def test_exit_codes() -> None:
     assert [StoppedBySignal(s).exit_code for s in SIGNALS] == [130, 143, 143]
     assert not isinstance(StoppedBySignal(signal.SIGTERM), Exception), (
-        "a handler of errors would take it"
+        "an error handler would catch it"
     )
 
 

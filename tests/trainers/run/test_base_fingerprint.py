@@ -1,4 +1,4 @@
-"""The fingerprint of a run's base: any changed byte shows, and nothing is read twice."""
+"""The fingerprint of a base: any changed byte is detected, unchanged files are not reread."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ WEIGHTS = "model-00001-of-00002.safetensors"
 
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
-    """A directory as of a model; what no model is made of lies in it too."""
+    """A model directory, with a file that is not part of the model."""
     folder = tmp_path / "base"
     folder.mkdir()
     for name in (WEIGHTS, "model-00002-of-00002.safetensors", "config.json", "README.md"):
@@ -22,10 +22,10 @@ def base(tmp_path: Path) -> Path:
 
 
 def test_each_file_that_a_model_is_made_of(base: Path) -> None:
-    reported = describe_base(base, known={})
-    assert list(reported) == ["config.json", WEIGHTS, "model-00002-of-00002.safetensors"]
+    described = describe_base(base, known={})
+    assert list(described) == ["config.json", WEIGHTS, "model-00002-of-00002.safetensors"]
     stat, content = (base / WEIGHTS).stat(), (base / WEIGHTS).read_bytes()
-    assert reported[WEIGHTS] == {
+    assert described[WEIGHTS] == {
         "size": len(content),
         "mtime_ns": stat.st_mtime_ns,
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -57,9 +57,9 @@ def test_a_file_of_known_size_and_time_is_not_read(base: Path) -> None:
     known["config.json"]["sha256"] = "kept"  # reading it would give the true one
     known[WEIGHTS]["sha256"] = "of another size"
     known[WEIGHTS]["size"] += 1
-    reported = describe_base(base, known=known)
-    assert reported["config.json"]["sha256"] == "kept"
-    assert reported[WEIGHTS]["sha256"] == hashlib.sha256((base / WEIGHTS).read_bytes()).hexdigest()
+    described = describe_base(base, known=known)
+    assert described["config.json"]["sha256"] == "kept"
+    assert described[WEIGHTS]["sha256"] == hashlib.sha256((base / WEIGHTS).read_bytes()).hexdigest()
 
 
 def test_files_that_came_and_went(base: Path) -> None:
@@ -74,6 +74,6 @@ def test_files_that_came_and_went(base: Path) -> None:
 
 
 def later(path: Path, before: Files) -> None:
-    """Give a file a time a second after the known one."""
+    """Set a file's time to a second after the known one."""
     mtime_ns = before[path.name]["mtime_ns"] + 10**9
     os.utime(path, ns=(mtime_ns, mtime_ns))

@@ -1,4 +1,4 @@
-"""The line files of an attempt: one row a step, whoever was killed or is still about."""
+"""The record files of an attempt: one row per step after kills and with stale writers."""
 
 import tempfile
 from pathlib import Path
@@ -31,25 +31,27 @@ def test_rows_beyond_the_checkpoint_are_dropped(tmp_path: Path) -> None:
         records.append("metrics", {"step": 6, "by": "b"})
     rows = list(read_jsonl(tmp_path / "metrics.jsonl"))
     assert [(row["step"], row["by"]) for row in rows[4:]] == [(5, "a"), (6, "b")]
-    assert steps(tmp_path / "ledger" / "a-rank0.jsonl") == list(range(1, 9)), "what really was done"
+    assert steps(tmp_path / "ledger" / "a-rank0.jsonl") == list(range(1, 9)), (
+        "the ledger keeps all steps"
+    )
     assert steps(tmp_path / "ledger" / "b-rank0.jsonl") == []
 
 
-def test_a_late_writer_of_a_dead_attempt_adds_nothing(tmp_path: Path) -> None:
-    with open_records(tmp_path, ledger="ledger/a-rank0.jsonl", rank=0, after=0) as late:
-        late.append("metrics", {"step": 1, "by": "a"})
+def test_a_stale_writer_adds_nothing(tmp_path: Path) -> None:
+    with open_records(tmp_path, ledger="ledger/a-rank0.jsonl", rank=0, after=0) as stale:
+        stale.append("metrics", {"step": 1, "by": "a"})
         with open_records(tmp_path, ledger="ledger/b-rank0.jsonl", rank=0, after=0) as records:
-            late.append("metrics", {"step": 2, "by": "a"})
-            late.append("scores", {"step": 2, "by": "a"})
-            late.append("ledger", {"step": 2, "by": "a"})
+            stale.append("metrics", {"step": 2, "by": "a"})
+            stale.append("scores", {"step": 2, "by": "a"})
+            stale.append("ledger", {"step": 2, "by": "a"})
             records.append("metrics", {"step": 1, "by": "b"})
-            late.append("metrics", {"step": 3, "by": "a"})
+            stale.append("metrics", {"step": 3, "by": "a"})
     assert list(read_jsonl(tmp_path / "metrics.jsonl")) == [{"step": 1, "by": "b"}]
     assert list(read_jsonl(tmp_path / "scores.jsonl")) == []
     assert steps(tmp_path / "ledger" / "a-rank0.jsonl") == [2]
 
 
-def test_a_torn_last_line_is_no_row_and_spoils_none(tmp_path: Path) -> None:
+def test_a_torn_last_line_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3, "lo')
     with open_records(tmp_path, ledger="ledger/b-rank0.jsonl", rank=0, after=9) as records:
@@ -57,16 +59,16 @@ def test_a_torn_last_line_is_no_row_and_spoils_none(tmp_path: Path) -> None:
     assert path.read_text() == '{"step": 1}\n{"step": 2}\n{"step": 3}\n'
 
 
-def test_other_ranks_have_a_ledger_alone(tmp_path: Path) -> None:
+def test_other_ranks_write_only_a_ledger(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "metrics.jsonl", [{"step": 7}])
     with open_records(tmp_path, ledger="ledger/b-rank1.jsonl", rank=1, after=0) as records:
         records.append("ledger", {"step": 1, "rank": 1})
-    assert steps(tmp_path / "metrics.jsonl") == [7], "only rank 0 cuts the files off"
+    assert steps(tmp_path / "metrics.jsonl") == [7], "only rank 0 truncates the files"
     assert list(read_jsonl(tmp_path / "ledger" / "b-rank1.jsonl")) == [{"step": 1, "rank": 1}]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["ledger", "metrics.jsonl"]
 
 
-def test_a_row_is_there_at_once(tmp_path: Path) -> None:
+def test_a_row_is_readable_immediately(tmp_path: Path) -> None:
     with open_records(tmp_path, ledger="ledger/b-rank0.jsonl", rank=0, after=0) as records:
         for name in NAMES:
             records.append(name, {"step": 1, "text": "¿Qué?"})

@@ -94,7 +94,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "wrong name": (
         lambda path: path.rename(path.with_name("step-000021.a")),
-        "wrong manifest: it is that of step-000020.a",
+        "wrong manifest: it belongs to step-000020.a",
     ),
 }
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[3]
 CONTEND = """
 import sys
 from pathlib import Path
-from trainers.storage import LocalStorage
+from trainers.storage.local import LocalStorage
 storage, me = LocalStorage(Path(sys.argv[1])), sys.argv[2].encode()
 sys.stdin.readline()
 print([n for n in range(50) if storage.create(f"race/{n:02}", me * 1000)])
