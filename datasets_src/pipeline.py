@@ -122,11 +122,7 @@ def prepare(data: DataConfig, *, model_dir: Path, output_dir: Path) -> Prepared:
 
 
 def start_workers(text_format: TextFormat, task: str) -> Any:
-    """Warm up Ray workers (imports, tokenizer) while the driver still reads the rows.
-
-    Returns:
-        The object reference of `text_format`.
-    """
+    """Warm up Ray workers while the driver reads the rows; the object ref of `text_format`."""
     import ray
 
     shared = ray.put(text_format)
@@ -143,8 +139,7 @@ def tokenise_blocks(loaded: LoadedExamples, task: str, shared: Any) -> Iterator[
     """
     import ray.data
 
-    # Ray Data logs every successful execution and that its progress bars are off (ours is shown);
-    # these levels keep warnings and errors. Importing ray.data resets them, so this comes after.
+    # Only warnings: our own bar is shown. Importing ray.data resets the levels.
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current().copy()

@@ -118,7 +118,7 @@ def _show_few_shot(config: Config, run: RunState, prepared: Prepared, model_dir:
         return
     splits = [open_split(prepared.directory, name) for name in ("train", "validation")]
     if (few_shot := few_shot_of_run(config, model_dir, *splits)) is not None:
-        print(f"few-shot  {few_shot.told}")
+        print(f"few-shot  {few_shot.summary}")
 
 
 def _start_ray_during_imports(stop: StopSignal) -> None:

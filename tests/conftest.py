@@ -5,7 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+# The defaults fail a property on a slow machine: 200 ms an example, and a limit on drawing them.
+settings.register_profile("any_speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any_speed")
 # Ray starts its workers with nice 15: next to other busy processes they would hardly run.
 os.environ.setdefault("RAY_worker_niceness", "0")
 

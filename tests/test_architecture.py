@@ -37,7 +37,7 @@ RAY_ROOMS = (
     "trainers/driver.py",
     "trainers/worker.py",
     "trainers/supervision/",
-    "trainers/evaluation/scoring_actors.py",
+    "trainers/evaluation/scoring_pool.py",
     "datasets_src/pipeline.py",
     "tune/runner.py",
     "tune/trainable.py",

@@ -16,7 +16,7 @@ import ray
 from datasets_src.errors import UserError
 from datasets_src.prepared.store import open_split
 from trainers.config.schema import Config
-from trainers.evaluation.scoring_actors import ScoringPool
+from trainers.evaluation.scoring_pool import ScoringPool
 from trainers.hub.push import SavePusher
 from trainers.process.failpoints import failpoint_environment
 from trainers.process.signals import StopSignal
@@ -62,7 +62,7 @@ def fit(
         Display(location.run_dir) as display,
         SavePusher(location, config=config),
         ScoringPool(
-            config, run_dir=location.run_dir, prepared_dir=prepared_dir, say=display.log
+            config, run_dir=location.run_dir, prepared_dir=prepared_dir, log=display.log
         ) as scoring,
         stop.graceful(),
     ):
@@ -81,7 +81,7 @@ def fit(
                 stop=stop,
                 display=display,
                 until=until,
-                on_poll=scoring.look,
+                on_poll=scoring.poll,
             )
             location.refresh()
             write_json(location.run_dir / PROGRESS, result.status.progress)

@@ -175,7 +175,7 @@ def _forwarding_commands(coordinator: Any, stop: StopSignal) -> Iterator[None]:
 
 def _baselines(task: dict[str, Any]) -> bool:
     """Score the baselines that all trials are compared with, unless they are scored already."""
-    from trainers.evaluation.score_checkpoint import ScoringActor
+    from trainers.evaluation.scoring_actor import ScoringActor
     from trainers.run.scores import first_names
 
     config, sweep_dir = Config.model_validate(task["config"]), Path(task["sweep_dir"])

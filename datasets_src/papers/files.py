@@ -1,4 +1,4 @@
-"""Files of papers, and what each is read by.
+"""Find files of papers, and read XML papers by their format.
 
 find_papers(["papers/"], key="options.papers")      [Path("papers/a.cermxml"), Path("papers/b.pdf")]
 read_xml_paper(data, "a.cermxml")                   a Paper
@@ -17,10 +17,10 @@ XML, PDF = (".xml", ".cermxml", ".nxml", ".jats", ".tei"), (".pdf",)
 
 
 def find_papers(given: Sequence[str], *, key: str) -> list[Path]:
-    """The XML and PDF files given, and those of the folders given; of a PDF with its XML the XML.
+    """XML and PDF files among `given` and in its folders; XML is preferred to a PDF of its name.
 
     Raises:
-        UserError: no such file, a folder without papers, or a file of another kind.
+        UserError: a file does not exist or is of another kind, or a folder has no papers.
     """
     found: dict[Path, None] = {}
     for text in given:
@@ -31,16 +31,16 @@ def find_papers(given: Sequence[str], *, key: str) -> list[Path]:
             raise UserError(f"{key}: {text}: {what}; give XML ({', '.join(XML)}) or PDF files")
         found |= dict.fromkeys(paths)
     if other := [path for path in found if path.suffix.lower() not in XML + PDF]:
-        raise UserError(f"{key}: {other[0]} is no paper; known: {', '.join(XML + PDF)}")
+        raise UserError(f"{key}: {other[0]} is not a paper; known: {', '.join(XML + PDF)}")
     has_xml = {_stem(path) for path in found if path.suffix.lower() in XML}
     return [p for p in found if p.suffix.lower() in XML or _stem(p) not in has_xml]
 
 
 def read_xml_paper(data: bytes, id: str) -> Paper:
-    """The paper in JATS or TEI.
+    """Parse a paper in JATS or TEI; `id` names it.
 
     Raises:
-        Unreadable: not XML, or of another kind.
+        Unreadable: not XML, or XML of another format.
     """
     root = parse_xml(data)
     readers = {"article": read_jats, "TEI": read_tei, "teiCorpus": read_tei}
@@ -55,7 +55,7 @@ def _papers_in(folder: Path) -> list[Path]:
 
 
 def _stem(path: Path) -> Path:
-    """ "a" of a.pdf, a.cermxml and a.tei.xml, as their tools name them."""
+    """The common stem "a" of a.pdf, a.cermxml and a.tei.xml, as the tools name their output."""
     name = path.name[: -len(path.suffix)]
     for inner in (".tei", ".grobid.tei", ".grobid"):
         name = name.removesuffix(inner)

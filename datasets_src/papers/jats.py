@@ -1,4 +1,4 @@
-"""Papers in JATS, as publishers give it and as CERMINE makes it of a PDF (.cermxml).
+"""Read papers in JATS, from publishers or extracted from a PDF by CERMINE (.cermxml).
 
 <article xml:lang="es"><front>…<article-title>El tritón</article-title>…</front>
   <body><sec><p>Migran en marzo <xref ref-type="bibr" rid="r1">[1]</xref>.</p></sec></body>
@@ -20,12 +20,12 @@ from datasets_src.papers.xml_file import (
 )
 from datasets_src.text.dois import find_dois
 
-# Of a paragraph, what is no running text of it.
+# Elements inside a paragraph that are not part of its running text.
 _APART = ("fig", "table-wrap", "disp-formula", "fn", "supplementary-material", "boxed-text", "list")
 
 
 def read_jats(root: ET.Element, id: str) -> Paper:
-    """A paper of its root element; `id` is what it is called here."""
+    """The paper of a JATS root element; `id` names it."""
     meta = find(root, "article-meta")
     references = {ref.id: ref for ref in map(_reference, find_all(root, "ref")) if ref.id}
     claims: list[Claim] = []
@@ -46,7 +46,7 @@ def read_jats(root: ET.Element, id: str) -> Paper:
 
 
 def _paragraphs(element: ET.Element) -> list[ET.Element]:
-    """Paragraphs outside figures and tables, those of lists too."""
+    """Paragraphs, including those of lists, outside figures and tables."""
     found = []
     for child in element:
         if local(child.tag) == "p":
@@ -82,7 +82,7 @@ def _reference(ref: ET.Element) -> Reference:
 
 
 def _only_doi(ref: ET.Element) -> str | None:
-    """The DOI that an entry gives, in <pub-id>, a link or its text; none where it gives several."""
+    """The DOI of an entry, from <pub-id>, a link or its text; None if it has several."""
     links = (value for element in ref.iter() for key, value in element.items() if "href" in key)
     dois = find_dois("\n".join((" ".join(ref.itertext()), *links))).dois
     return dois[0] if len(dois) == 1 else None

@@ -1,9 +1,9 @@
-"""Which of the works that a search found is the one that a paper cites, if any.
+"""Match a cited reference to one of the works that a search found, if any.
 
 match(Reference("r1", "On newts: a study", 2019, None), works, min_similarity=0.9, year_window=1)
 Match(Work("10.5555/n.1", ("On newts", "On newts: a study"), 2019), similarity=1.0)
 
-The first hit of a search is not yet the work: its title must be alike and its year near.
+The first hit of a search is not always the cited work: title and year must match closely.
 """
 
 import html
@@ -20,7 +20,7 @@ from datasets_src.papers.paper import Reference
 from datasets_src.text.dois import find_dois
 from datasets_src.text.folding import all_words
 
-# A title of fewer words is within many entries by chance.
+# A shorter title is contained in many entries by chance.
 MIN_WORDS_IN_ENTRY = 4
 _TAG = re.compile(
     r"</?[a-zA-Z][\w:.-]{0,20}(?:\s[^<>]{0,200})?/?>"
@@ -30,7 +30,7 @@ _DATES = ("issued", "published-print", "published-online", "published")
 
 @dataclass(frozen=True)
 class Work:
-    """`titles` are what it may be cited by: alone and with its subtitle; the first is the title."""
+    """A published work; `titles` are the title, then the title with each subtitle."""
 
     doi: str
     titles: tuple[str, ...]
@@ -39,14 +39,14 @@ class Work:
 
 @dataclass(frozen=True)
 class Match:
-    """`similarity` is in [0, 1]."""
+    """A matched work; `similarity` is in [0, 1]."""
 
     work: Work
     similarity: float
 
 
 def read_work(item: Mapping[str, Any]) -> Work | None:
-    """A work of Crossref's JSON; None of what has no DOI or no title."""
+    """A work from Crossref's JSON; None if it has no DOI or no title."""
     dois = find_dois(str(item.get("DOI", ""))).dois
     titles = [_plain(str(title)) for title in item.get("title") or () if title]
     if not dois or not titles:
@@ -57,12 +57,12 @@ def read_work(item: Mapping[str, Any]) -> Work | None:
 
 
 def _plain(title: str) -> str:
-    """Without the mark-up and line breaks that publishers leave in titles."""
+    """Remove the markup and line breaks that publishers leave in titles."""
     return " ".join(html.unescape(_TAG.sub("", title)).split())
 
 
 def _years(item: Mapping[str, Any]) -> set[int]:
-    """All that it was published in: on line is often a year before print."""
+    """All years of publication: online is often a year before print."""
     found = set()
     for name in _DATES:
         parts = (item.get(name) or {}).get("date-parts") or [[None]]
@@ -74,26 +74,33 @@ def _years(item: Mapping[str, Any]) -> set[int]:
 def match(
     reference: Reference, works: Iterable[Work], *, min_similarity: float, year_window: int
 ) -> Match | None:
-    """The work most like the reference; of equals the one nearest in time, then the first."""
+    """The work most similar to the reference; ties by nearest year, then by order.
+
+    Args:
+        reference: the cited work as the paper names it.
+        works: candidates, e.g. the hits of a search.
+        min_similarity: least similarity, in [0, 1].
+        year_window: greatest distance in years; an unknown year matches any.
+    """
     best: tuple[float, int] | None = None
     found = None
     for work in works:
         distance = _distance(reference.year, work.years)
-        alike = _similarity(reference, work)
-        if distance > year_window or alike < min_similarity:
+        similarity = _similarity(reference, work)
+        if distance > year_window or similarity < min_similarity:
             continue
-        if best is None or (alike, -distance) > best:
-            best, found = (alike, -distance), Match(work, alike)
+        if best is None or (similarity, -distance) > best:
+            best, found = (similarity, -distance), Match(work, similarity)
     return found
 
 
 def _distance(year: int | None, years: Sequence[int]) -> int:
-    """Years between; an unknown year is near to any."""
+    """Distance in years; 0 if either year is unknown."""
     return min((abs(year - other) for other in years), default=0) if year else 0
 
 
 def _similarity(reference: Reference, work: Work) -> float:
-    """By titles; where the entry's is not known, by how much of the work's is within the entry."""
+    """Similarity of titles; if the entry's title is unknown, of the title to part of the entry."""
     if reference.title:
         cited = _words(reference.title)
         return max(fuzz.ratio(cited, _words(title)) for title in work.titles) / 100
@@ -110,7 +117,7 @@ def _words(title: str) -> str:
 
 
 class Works:
-    """Works of a file, in place of a search: those of near years with titles most alike."""
+    """A local replacement for a search: works of a file, by year and title similarity."""
 
     def __init__(self, works: Iterable[Work]) -> None:
         self._of_year: dict[int | None, list[Work]] = defaultdict(list)
@@ -121,7 +128,7 @@ class Works:
                 self._of_year[None].append(work)
 
     def search(self, reference: Reference, *, year_window: int, limit: int = 5) -> list[Work]:
-        """Works of the years around that of the reference, the most alike first."""
+        """Works within `year_window` years of the reference, most similar first."""
         year = reference.year
         years = range(year - year_window, year + year_window + 1) if year else (None,)
         near = list({work.doi: work for y in years for work in self._of_year[y]}.values())

@@ -1,12 +1,12 @@
-"""A paper as sentences that cite: what each claims, and which works it cites for it.
+"""A paper as citing sentences: each claim with the works that it cites.
 
 paper = Paper(id="a.xml", title="El tritón", language="es", doi=None,
               references={"r1": Reference("r1", "On newts", 2019, None)},
               claims=(Claim("Los tritones migran en marzo [1].", "Los tritones migran en marzo.",
                             ("r1",)),))
 
-A reader of a format (jats.py, tei.py, pdf.py) writes a paragraph into a Paragraph; its sentences
-are cut here, so that each keeps its own references whatever the format.
+The reader of each format (jats.py, tei.py, pdf.py) fills a Paragraph, which is split into sentences
+here, so that every sentence keeps its own references in all formats.
 """
 
 import re
@@ -18,8 +18,8 @@ from datasets_src.papers.sentences import MARK, split_sentences
 FIRST_MARK, NUM_MARKS = 0xE000, 0xF8FF - 0xE000 + 1
 _FOREIGN_MARKS = re.compile(MARK)
 _BRACKETED = re.compile(r"\s*[(\[]([^()\[\]]*)[)\]]")
-# What may stand beside citations in their brackets.
-_BESIDE = re.compile(
+# What may accompany citations in their brackets.
+_FILLER = re.compile(
     rf"{MARK}|[\s,;.:&–—-]|\b(?:and|y|e|i|see|also|véase|vea|ver|vegeu|cf|e\.?g|p\.?\s?(?:ej|ex)|refs?)\b",
     re.IGNORECASE,
 )
@@ -30,7 +30,7 @@ _DASHES = re.compile(r"\s*[-–—]\s*")
 
 @dataclass(frozen=True)
 class Reference:
-    """A cited work as the paper names it; `text` is its whole entry where the title is unknown."""
+    """A cited work as the paper names it; `text` is the whole entry if the title is unknown."""
 
     id: str
     title: str
@@ -41,7 +41,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence that cites: as printed, without its citations, and the ids that it cites."""
+    """A citing sentence: `text` as printed, `statement` without citations, `cited` ids."""
 
     text: str
     statement: str
@@ -50,7 +50,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Paper:
-    """Its references by id, and its sentences that cite any, in the order of the text."""
+    """A paper: its references by id, and its citing sentences in text order."""
 
     id: str
     title: str
@@ -62,26 +62,26 @@ class Paper:
 
 
 class Paragraph:
-    """Text and citations in their order; `claims` are its sentences that cite."""
+    """Text and citations of one paragraph, in order; `claims` gives its citing sentences."""
 
     def __init__(self) -> None:
         self._parts: list[str] = []
         self._citations: list[tuple[str, tuple[str, ...]]] = []
 
     def add_text(self, text: str | None) -> None:
-        """Text, in which a character that stands for citations here has no meaning."""
+        """Append text; private-use characters, which mark citations here, are removed from it."""
         self._parts.append(_FOREIGN_MARKS.sub(" ", text or ""))
 
     def add_citation(self, label: str, ids: Iterable[str]) -> None:
-        """A citation, e.g. "[3]" or "Pérez (2018)", of the references `ids`."""
-        if len(self._citations) == NUM_MARKS:  # no paragraph has so many
+        """Append a citation, e.g. "[3]" or "Pérez (2018)", of the references `ids`."""
+        if len(self._citations) == NUM_MARKS:  # beyond any real paragraph
             self.add_text(label)
             return
         self._parts.append(chr(FIRST_MARK + len(self._citations)))
         self._citations.append((_FOREIGN_MARKS.sub("", label), tuple(ids)))
 
     def claims(self, references: Mapping[str, Reference]) -> list[Claim]:
-        """Sentences that cite one of `references` at least."""
+        """Sentences that cite at least one of `references`."""
         order = list(references)
         text = " ".join("".join(self._parts).split())
         found = []
@@ -93,7 +93,7 @@ class Paragraph:
         return found
 
     def _cited(self, sentence: str, order: list[str]) -> Iterable[str]:
-        """Ids in their order; "[3]–[6]", where only the ends are citations, cites four."""
+        """Cited ids in order; the range "[3]–[6]", with only its ends marked, cites four."""
         marks = list(re.finditer(MARK, sentence))
         for number, mark in enumerate(marks):
             label, ids = self._citation(mark[0])
@@ -110,7 +110,7 @@ class Paragraph:
         return re.sub(MARK, lambda mark: self._citation(mark[0])[0], sentence)
 
     def _state(self, sentence: str) -> str:
-        """Without citations in brackets and numbers; an author's name stays, it is a subject."""
+        """The sentence without bracketed and numeric citations; authors as subjects stay."""
         bare = _BRACKETED.sub(_without_citations, sentence)
         bare = _NUMBER_RUN.sub(self._without_numbers, bare)
         bare = re.sub(r"\s+([.,;:!?])", r"\1", self._print(bare))
@@ -127,7 +127,7 @@ class Paragraph:
 
 def _without_citations(bracketed: re.Match[str]) -> str:
     inner = bracketed[1]
-    is_citation = re.search(MARK, inner) and not _BESIDE.sub("", inner)
+    is_citation = re.search(MARK, inner) and not _FILLER.sub("", inner)
     return "" if is_citation else bracketed[0]
 
 

@@ -1,11 +1,11 @@
-"""Papers read from a PDF's own text by pypdf, where there is no XML: numbered references only.
+"""Read papers from the text of a PDF with pypdf, if there is no XML; numbered references only.
 
 paper = read_pdf(Path("a.pdf"), "a.pdf")
 paper.references["4"].text      "4. Ribalta, E. On newts. J. Invent. Zool. 3 (2019)"
 
-A PDF has no structure: citations are numbers in square brackets, and the list behind the last
-heading "References" is told by its numbers. Of an entry the title is not known, so it is matched
-by its whole text (matching.py). GROBID reads authors and years too.
+The text of a PDF has no structure. Citations are numbers in square brackets, and entries are the
+numbered items after the last heading "References". The title of an entry is unknown, so it is
+matched by its whole text (matching.py). GROBID also recognises authors and years.
 """
 
 import re
@@ -23,27 +23,32 @@ _HEADING = re.compile(
 _ENTRY = re.compile(r"^\s*(?:\[(\d{1,3})\]|(\d{1,3})\.)\s+", re.MULTILINE)
 _CITATION = re.compile(r"\[(\d{1,3}(?:\s*[,;–-]\s*\d{1,3})*)\]")
 _HYPHEN = re.compile(r"(?<=[a-zà-ÿ])-\n(?=[a-zà-ÿ])")
-# A line that ends early and with a stop ends a paragraph.
+# A full stop before an indented line or a numbered heading ends a paragraph.
 _PARAGRAPH = re.compile(r"\n\s*\n|(?<=[.!?])\n(?=\s{2,}|[0-9]+(?:\.[0-9]+)*\.?\s+[A-ZÀ-Ý])")
 
 
 def read_pdf(path: Path, id: str) -> Paper:
-    """The paper in a PDF.
+    """Read the paper in a PDF; `id` names it.
 
     Raises:
-        Unreadable: no PDF, a password, no text (a scan), no numbered list of references.
+        Unreadable: not a PDF, password-protected, without text (a scan), or without a numbered list
+            of references.
     """
     return paper_of_text(_text_of(path), id)
 
 
 def paper_of_text(text: str, id: str) -> Paper:
-    """The same of the PDF's text. Unreadable: no text, no numbered list of references."""
+    """The paper in the extracted text of a PDF.
+
+    Raises:
+        Unreadable: no text, or no numbered list of references.
+    """
     if not text.strip():
-        raise Unreadable("no text in the PDF", "a scan: read it by GROBID or OCR first")
+        raise Unreadable("no text in the PDF", "a scan: use GROBID, or OCR it first")
     headings = list(_HEADING.finditer(text))
     listed = _references(text[headings[-1].end() :]) if headings else {}
     if not listed:
-        raise Unreadable("no numbered references in the PDF", "read it by GROBID (grobid_url)")
+        raise Unreadable("no numbered references in the PDF", "use GROBID (grobid_url)")
     body = _HYPHEN.sub("", text[: headings[-1].start()])
     claims: list[Claim] = []
     for part in _PARAGRAPH.split(body):
@@ -60,13 +65,13 @@ def _text_of(path: Path) -> str:
         return "\n".join(page.extract_text() for page in reader.pages)
     except (pypdf.errors.PyPdfError, pypdf.errors.DependencyError, OSError) as error:
         raise Unreadable("unreadable PDF", str(error) or type(error).__name__) from None
-    # pypdf walks the file's objects as it finds them, so that of a broken one any of these comes.
+    # pypdf does not validate the objects of a file, so a broken one may raise any of these.
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise Unreadable("unreadable PDF", f"{type(error).__name__}: {error}") from None
 
 
 def _references(text: str) -> dict[str, Reference]:
-    """Entries by their number; only numbers that count up from 1 are entries."""
+    """Entries by number; only consecutive numbers from 1 are entries."""
     found: dict[str, Reference] = {}
     kept: list[re.Match[str]] = []
     for match in _ENTRY.finditer(text):
@@ -95,7 +100,7 @@ def _paragraph(text: str) -> Paragraph:
 
 
 def _numbers(listed: str) -> list[str]:
-    """ "3, 5-7" as ["3", "5", "6", "7"]."""
+    """Expand "3, 5-7" to ["3", "5", "6", "7"]."""
     numbers: list[str] = []
     for part in re.split(r"\s*[,;]\s*", listed):
         first, *last = (int(end) for end in re.split(r"\s*[–-]\s*", part))

@@ -1,20 +1,20 @@
-"""Sentences of scholarly text in Spanish, Catalan and English, not cut at abbreviations.
+"""Split scholarly text in Spanish, Catalan and English into sentences, not at abbreviations.
 
 split_sentences("Según Gil et al. (2018), crece un 3.5 % (fig. 2). Otros, p. ej. el tritón, no.")
 ["Según Gil et al. (2018), crece un 3.5 % (fig. 2).", "Otros, p. ej. el tritón, no."]
 
-Own code, because of 25 texts like these (tests/datasets_src/papers) pysbd 0.3.4 cuts 13 wrongly: in
-Spanish it knows neither "et al. (" nor "Sr.", and it has no Catalan. What no rule decides is left
-whole: two sentences in one are still true, half a sentence is not.
+Own implementation: pysbd 0.3.4 splits 13 of 25 such texts (tests/datasets_src/papers) wrongly.
+Its Spanish rules know neither "et al. (" nor "Sr.", and it does not support Catalan. Undecided
+cases are not split: two joined sentences are still true, half a sentence is not.
 
-Characters of the private area U+E000-F8FF stand for citations (paper.py): they belong to the
-sentence before them, as its stop does.
+Private-use characters U+E000-F8FF represent citations (paper.py). Like the full stop, they belong
+to the sentence before them.
 """
 
 import re
 
 MARK = "[\ue000-\uf8ff]"
-# Behind these a sentence never ends.
+# A sentence never ends after these.
 _JOINS = frozenset(
     (
         *("cf", "vs", "e.g", "i.e", "eg", "ie", "viz", "approx", "aprox", "incl", "resp"),
@@ -23,7 +23,7 @@ _JOINS = frozenset(
         *("sto", "ed", "eds", "coord", "coords", "trad", "comp", "véase", "ver", "ca"),
     )
 )
-# Behind these it goes on where a number or a bracket follows: "no. 7", "fig. S2", "s. XIX".
+# After these it continues if a number or a bracket follows: "no. 7", "fig. S2", "s. XIX".
 _BEFORE_NUMBER = frozenset(
     (
         *("fig", "figs", "eq", "eqs", "ec", "ecs", "eqn", "tab", "tabs", "table", "sec", "sect"),
@@ -32,9 +32,9 @@ _BEFORE_NUMBER = frozenset(
         *("vols", "ref", "refs", "app", "apd", "s", "ss", "c", "v", "t", "lám", "exp"),
     )
 )
-# Behind these, and behind initials, it may end or not.
+# After these, and after initials, it may end or not.
 _MAY_END = frozenset(("al", "etc", "uu", "cit", "ibid", "ibíd", "loc", "sp", "spp", "inc", "ltd"))
-# Words that open a sentence and are no name: behind "et al." or "vitamin C." they decide.
+# Words that start a sentence and are not names; they decide after "et al." or "vitamin C.".
 _OPENERS = frozenset(
     (
         *("a", "after", "all", "although", "an", "as", "at", "both", "but", "by", "for", "from"),
@@ -112,8 +112,8 @@ _OPENERS = frozenset(
         *("tras", "un", "una", "unes", "uns", "unos", "ya"),
     )
 )
-# A stop, what closes behind it, and white space before what may open a sentence. Possessive, as
-# nothing is gained by giving back, and a run of stops would take the square of its length.
+# A stop, closing quotes or brackets, and white space before a possible start of a sentence.
+# Possessive: backtracking gains nothing and takes quadratic time on a run of stops.
 _STOP = re.compile(
     rf"(?<![.!?…])(?P<stop>[.!?…]++)(?:[\"'»”’)\]}}]|{MARK})*+\s++"
     rf"(?=[¿¡\"'«“‘(\[]*+(?P<next>{MARK}|\w[\w’'-]*\.?)?)"
@@ -123,7 +123,7 @@ _NUMBERED = re.compile(r"[ivx]+|[a-z]?[0-9]+(?:[.,-][0-9]+)*[a-z]?\.?", re.IGNOR
 
 
 def split_sentences(text: str) -> list[str]:
-    """The sentences of one paragraph, without white space around them; linear in its length."""
+    """The sentences of one paragraph, stripped; linear in its length."""
     sentences, start = [], 0
     for match in _STOP.finditer(text):
         if _ends(text, start, match):
@@ -134,13 +134,13 @@ def split_sentences(text: str) -> list[str]:
 
 
 def _ends(text: str, start: int, match: re.Match[str]) -> bool:
-    """Whether a sentence that begins at `start` ends at this stop."""
+    """Whether the sentence that starts at `start` ends at this stop."""
     following = match["next"] or ""
     if following[:1].islower():
         return False
     if match["stop"] != ".":
         return True
-    # No abbreviation is longer, and a slice keeps this linear.
+    # Longer than any abbreviation; the slice keeps the search linear.
     found = _LAST_WORD.search(text[max(start, match.start() - 24) : match.start()])
     if found is None:
         return True
@@ -151,11 +151,11 @@ def _ends(text: str, start: int, match: re.Match[str]) -> bool:
         return not (text[match.end() : match.end() + 1] in "([" or _NUMBERED.fullmatch(following))
     if word in _MAY_END or _is_initial(found[0]):
         return following.casefold() in _OPENERS and text[match.end() : match.end() + 1] not in "(["
-    # "1. Introducción": the number opens the sentence.
+    # "1. Introducción": the number is part of the sentence.
     return not (word.isdecimal() and not text[start : match.start() - len(found[0])].strip(" (["))
 
 
 def _is_initial(word: str) -> bool:
-    """ "J", "J.R", "U.S" or "EE", which with a stop are no word of their own."""
+    """Whether a word before a stop is an initial or abbreviation: "J", "J.R", "U.S", "EE"."""
     parts = word.split(".")
     return all(len(part) == 1 and part.isupper() for part in parts) or word == "EE"

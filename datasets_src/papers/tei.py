@@ -1,4 +1,4 @@
-"""Papers in the TEI that GROBID makes of a PDF.
+"""Read papers in TEI, as extracted from a PDF by GROBID.
 
 <TEI><teiHeader>…<title level="a">El tritón</title>…</teiHeader>
   <text xml:lang="es"><body><div><p>Migran en marzo <ref type="bibr" target="#b0">[1]</ref>.</p>
@@ -25,7 +25,7 @@ _APART = ("figure", "table", "formula", "note")
 
 
 def read_tei(root: ET.Element, id: str) -> Paper:
-    """A paper of its root element; `id` is what it is called here."""
+    """The paper of a TEI root element; `id` names it."""
     header, text = find(root, "teiHeader"), find(root, "text")
     listed = (b for bibl in find_all(root, "listBibl") for b in find_all(bibl, "biblStruct"))
     references = {ref.id: ref for ref in map(_reference, listed) if ref.id}
@@ -67,7 +67,7 @@ def _write(element: ET.Element, paragraph: Paragraph) -> None:
             paragraph.add_text(" ")
         elif local(child.tag):
             _write(child, paragraph)
-            # GROBID's <s>, a sentence, ends without white space.
+            # GROBID marks sentences as <s>, without white space between them.
             paragraph.add_text(" " if local(child.tag) == "s" else "")
         paragraph.add_text(child.tail)
 

@@ -1,4 +1,4 @@
-"""An XML file as a tree, whatever its namespaces; faults are told with their line.
+"""Parse XML and navigate it by local names, ignoring namespaces; errors include the line.
 
 root = parse_xml(data)          local(root.tag) == "article" (JATS) or "TEI" (GROBID)
 """
@@ -14,7 +14,7 @@ XML_ID = "{http://www.w3.org/XML/1998/namespace}id"
 
 
 class Unreadable(ValueError):
-    """A paper that cannot be read; `reason` is what is counted, `detail` says where and why."""
+    """A paper that cannot be read; `reason` groups errors for counting, `detail` is this one."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
@@ -23,12 +23,12 @@ class Unreadable(ValueError):
 
 
 def parse_xml(data: bytes) -> ET.Element:
-    """The root element. Entities of HTML (&nbsp;), which JATS takes from its DTD, are known.
+    """Parse the root element. HTML entities (&nbsp;), which JATS takes from its DTD, are defined.
 
-    No other file is ever opened, and entities that swell (billion laughs) are refused by expat.
+    External files are never opened, and expat rejects entity expansion attacks (billion laughs).
 
     Raises:
-        Unreadable: not well-formed, with line and column.
+        Unreadable: not well-formed; states line and column.
     """
     parser = ET.XMLParser()
     parser.entity.update({name.rstrip(";"): text for name, text in html5.items()})
@@ -40,33 +40,33 @@ def parse_xml(data: bytes) -> ET.Element:
 
 
 def local(tag: object) -> str:
-    """A tag without its namespace; "" of a comment or an instruction."""
+    """A tag without its namespace; "" for a comment or a processing instruction."""
     return tag.rsplit("}", 1)[-1] if isinstance(tag, str) else ""
 
 
 def find_all(root: ET.Element, *names: str) -> Iterator[ET.Element]:
-    """Elements of these local names at any depth, in the order of the document."""
+    """Elements with any of these local names at any depth, in document order."""
     return (element for element in root.iter() if local(element.tag) in names)
 
 
 def find(root: ET.Element | None, *names: str) -> ET.Element | None:
-    """The first of them."""
+    """The first such element, or None."""
     return None if root is None else next(find_all(root, *names), None)
 
 
 def text_of(element: ET.Element | None) -> str:
-    """All text within, with single spaces."""
+    """All text inside the element, with single spaces."""
     return "" if element is None else " ".join("".join(element.itertext()).split())
 
 
 def year_of(text: str) -> int | None:
-    """The first year of a text: "2019a", "2019-03-01", "(2019)"."""
+    """The first year in a text, e.g. in "2019a", "2019-03-01" or "(2019)"."""
     found = re.search(r"(?<!\d)(?:1[5-9]|20)\d\d(?!\d)", text)
     return int(found[0]) if found else None
 
 
 def license_of(root: ET.Element) -> str | None:
-    """The Creative Commons licence that a paper names by its address, e.g. "CC-BY-4.0"."""
+    """The Creative Commons licence that a paper links to, e.g. "CC-BY-4.0", or None."""
     for element in find_all(root, "license", "licence", "license_ref"):
         text = " ".join((*element.itertext(), *element.attrib.values()))
         if found := _CC.search(text):

@@ -1,13 +1,13 @@
-"""Whether a question can be answered from a passage, and whether two ask the same: words, no model.
+"""Lexical checks of questions on a passage: answerable, and near duplicates; no model.
 
     passage = "Elvira Soto nació en Umbría en 1931 y estudió botánica."
     is_answerable("¿Dónde nació Elvira?", passage)         True
-    is_answerable("¿Qué estudió?", passage)                False: many texts could be asked that
-    is_answerable("¿Dónde nació Marta Luna?", passage)     False: nobody of that name
+    is_answerable("¿Qué estudió?", passage)                False: fits too many passages
+    is_answerable("¿Dónde nació Marta Luna?", passage)     False: no such name in it
     num_near_duplicates(["¿Dónde nació Elvira?", "¿Y dónde nace Elvira?"])       1
 
-Spanish, Catalan and English. Words are compared without case and accents, and by how they begin:
-"nació" and "nacimiento" are one, a synonym is another word.
+Spanish, Catalan and English. Words are compared by their beginning, ignoring case and accents:
+"nació" and "nacimiento" match, synonyms do not.
 """
 
 import re
@@ -25,8 +25,8 @@ que cual cuales quien quienes donde adonde cuando como cuanto cuanta cuantos cua
 quin quina quins quines qui on quan com quant quanta quants quantes perque
 what which who whom whose where when why how
 """
-# Words that say nothing of a passage: function words, and those that only name a kind of answer.
-_SAYING_NOTHING = """
+# Words that do not identify a passage: function words, and words for a kind of answer.
+_STOP_WORDS = """
 a al ante con contra de del desde durante e el ella ellas ello ellos en entre era eran es esa ese
 eso esta estaba este esto fue fueron ha haber habia han hasta hay la las le les lo los mas me mi muy
 no o para pero por porque pues se segun ser si sin sobre son su sus tambien tan te tiene tenia tras
@@ -41,10 +41,10 @@ data date tipo tipus kind motivo motiu reason
 texto text pasaje passatge passage fragmento fragment lectura autor author pregunta
 """
 _INTERROGATIVES = frozenset(_ASKING.split())
-_EMPTY = _INTERROGATIVES | frozenset(_SAYING_NOTHING.split())
+_EMPTY = _INTERROGATIVES | frozenset(_STOP_WORDS.split())
 _MIN_STEM = 4
 _MIN_GROUNDED = 2
-_TWIN_OVERLAP = 0.75
+_MIN_OVERLAP = 0.75
 
 
 class _Index(NamedTuple):
@@ -54,8 +54,8 @@ class _Index(NamedTuple):
 
 
 def is_answerable(question: str, passage: str) -> bool:
-    """At least two of its words that say something, and half of them, stand in the passage, and so
-    does each of its numbers and a word of each of its names."""
+    """Whether the passage contains at least two and at least half of the question's content words,
+    each of its numbers, and a word of each of its names."""
     words = content_words(question)
     num_grounded = sum(is_in(word, passage) for word in words)
     if num_grounded < _MIN_GROUNDED or 2 * num_grounded < len(words):
@@ -66,12 +66,12 @@ def is_answerable(question: str, passage: str) -> bool:
 
 
 def content_words(text: str) -> list[str]:
-    """Its words that say something, folded."""
+    """The words of a text without stop words, folded (no case, no accents)."""
     return [word for word in _fold(text) if word not in _EMPTY]
 
 
 def is_in(word: str, passage: str) -> bool:
-    """Whether a folded word, or one that differs behind its last letter but one, is there."""
+    """Whether the passage contains a folded word, or one with the same stem."""
     index = _index(passage)
     if word in index.words or len(word) <= _MIN_STEM or word.isdigit():
         return word in index.words
@@ -81,14 +81,14 @@ def is_in(word: str, passage: str) -> bool:
 
 
 def num_near_duplicates(questions: Sequence[str]) -> int:
-    """How many ask what an earlier one asks: the same words but for numbers and inflection, or
-    those and up to a third more. "¿Dónde …?" and "¿Cuándo …?" differ."""
+    """How many questions repeat an earlier one: the same words up to numbers and inflection, or
+    these plus up to a third more. "¿Dónde …?" and "¿Cuándo …?" differ."""
     keys = [_key(question) for question in questions]
     return sum(any(_same(key, earlier) for earlier in keys[:i]) for i, key in enumerate(keys))
 
 
 def opener(question: str) -> str:
-    """How a question begins: up to its first interrogative, "en que"; else its first word."""
+    """The start of a question up to its first interrogative ("en que"), or its first word."""
     words = _fold(question)[:4]
     ends = [i for i, word in enumerate(words, start=1) if word in _INTERROGATIVES]
     return " ".join(words[: ends[0] if ends else 1])
@@ -102,14 +102,14 @@ def _fold(text: str) -> list[str]:
 @lru_cache(maxsize=256)
 def _index(passage: str) -> _Index:
     words = frozenset(_fold(passage))
-    # Short words and numbers have no stem: "soto" is not "sotomayor", nor 1931 the year 193.
+    # Short words and numbers match exactly: "soto" is not "sotomayor", 193 is not 1931.
     long = [word for word in words if len(word) > _MIN_STEM and not word.isdigit()]
     prefixes = frozenset(word[:end] for word in long for end in range(_MIN_STEM, len(word) + 1))
     return _Index(words, frozenset(word[:-1] for word in long), prefixes)
 
 
 def _names(question: str) -> list[list[str]]:
-    """Folded words of each name; a single capital at the beginning is no name."""
+    """Folded words of each name; a lone capitalised word at the start is not a name."""
     start = next((i for i, char in enumerate(question) if char.isalnum()), 0)
     found = [(m.start(), content_words(m[0])) for m in _NAME.finditer(question)]
     return [words for at, words in found if words and (at > start or len(words) > 1)]
@@ -125,5 +125,5 @@ def _key(question: str) -> frozenset[str]:
 
 
 def _same(a: frozenset[str], b: frozenset[str]) -> bool:
-    near = min(len(a), len(b)) >= _TWIN_OVERLAP * max(len(a), len(b))
+    near = min(len(a), len(b)) >= _MIN_OVERLAP * max(len(a), len(b))
     return a == b or (near and (a < b or b < a))

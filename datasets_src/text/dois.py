@@ -1,10 +1,10 @@
-"""DOIs as people and models write them, found in any text and put into one form.
+"""Find DOIs in any text, in every common notation, and normalise them.
 
 find_dois("See <https://doi.org/10.5555/ABC.12>, doi:10.5555%2Fabc.13.").dois
 ("10.5555/abc.12", "10.5555/abc.13")
 
-A DOI is 10. and four to nine digits, a slash and a suffix (DOI Handbook, 2.2; the pattern is
-Crossref's); case does not count.
+A DOI is "10." and four to nine digits, a slash and a suffix (DOI Handbook, 2.2; the pattern is
+Crossref's). DOIs are case-insensitive.
 """
 
 import html
@@ -15,27 +15,27 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 _START = re.compile(r"(?<![0-9.])10\.[0-9]{4,9}/")
-# What ends a suffix: space, quotes, what stands between two DOIs of a list or behind one in a link.
-# Brackets and `;` are within real ones: 10.1002/(SICI)1097-0258(1998)17:1<1::AID-1>3.0.CO;2-U
+# What ends a suffix: white space, quotes, separators of a list, and what follows a DOI in a URL.
+# Brackets and `;` occur in real DOIs: 10.1002/(SICI)1097-0258(1998)17:1<1::AID-1>3.0.CO;2-U
 _END = re.compile(r"""[\s"'`´‘’“”«»,?&*|\\{}^~]|https?:|doi:""")
 _BRACKETS = {")": "(", "]": "[", ">": "<"}
 _LOOSE = ".;:!/_-"
 _TAG = re.compile(r"</?[a-zA-Z][a-zA-Z0-9]{0,9}\s?/?>")
 _ESCAPED = re.compile(r"\\([^\w\s]|_)")  # "10.5555\/a" of JSON, "a\_b" of Markdown
 _DASHES = dict.fromkeys(map(ord, "‐‑‒–—−"), "-")
-# Said to be a DOI, or begun like one, without the form of one.
+# Text labelled as a DOI, or starting like one, that is malformed.
 _CLAIM = re.compile(r"\bdois?\b(?:\.org/|\s{0,3}[:=#]?\s{0,3})[^\s\d]{0,40}\d|(?<![\w.])10[.,]\d*/")
 
 
 class Found(NamedTuple):
-    """`dois` are normalised, each once, in the order of the text; `num_malformed` are no DOIs."""
+    """`dois`: distinct and normalised, in text order. `num_malformed`: malformed candidates."""
 
     dois: tuple[str, ...]
     num_malformed: int
 
 
 def find_dois(text: str) -> Found:
-    """Every DOI of a text, and how many more claim to be one; linear in the text, never raises."""
+    """All DOIs of a text and the number of malformed ones; linear in its length, never raises."""
     plain = _plain(text)
     starts = [match.start() for match in _START.finditer(plain)]
     dois: dict[str, None] = {}
@@ -51,13 +51,13 @@ def find_dois(text: str) -> Found:
         rest.append(plain[last:start])
         last = start + len(prefix) + 1 + len(suffix)
     rest.append(plain[last:])
-    # A bar cannot be a part of a claim, so that what stands around a DOI is not joined to one.
+    # The bar cannot match _CLAIM, so the text before and after a DOI is not joined to one.
     num_malformed += len(_CLAIM.findall(" | ".join(rest).lower()))
     return Found(tuple(dois), num_malformed)
 
 
 def _plain(text: str) -> str:
-    """Without HTML, percent and backslash escapes, invisible characters and typographic dashes."""
+    """Undo HTML, percent and backslash escapes; drop invisible characters; ASCII hyphens."""
     text = unicodedata.normalize("NFKC", html.unescape(unquote(text)))
     text = _TAG.sub(" ", _ESCAPED.sub(r"\1", text))
     text = "".join(char for char in text if unicodedata.category(char) != "Cf")
@@ -65,7 +65,7 @@ def _plain(text: str) -> str:
 
 
 def _suffix(text: str) -> str:
-    """The suffix of a DOI at the start of `text`: up to what ends it, without what is loose."""
+    """The DOI suffix at the start of `text`, without trailing punctuation or open brackets."""
     if end := _END.search(text):
         text = text[: end.start()]
     opened: list[str] = []

@@ -1,4 +1,4 @@
-"""Names and words as they are compared: without case, accents and spaces too many.
+"""Fold names and words for comparison: ignore case, accents and repeated spaces.
 
 fold("  L’Institut  Català") -> "l'institut catala"
 words("la qualitat de l'aigua") -> {"qualitat", "aigua"}
@@ -7,28 +7,14 @@ words("la qualitat de l'aigua") -> {"qualitat", "aigua"}
 import re
 import unicodedata
 
-# Sorting the accents of a text takes quadratic time (50,000 on one letter: 2 s), and no name is so
-# long: a longer text is compared as it is.
+# NFKD reorders combining accents in quadratic time (50,000 on one letter: 2 s). No name is longer
+# than this; longer text is compared unchanged.
 MAX_FOLDED = 1000
-# Articles, prepositions and conjunctions of Catalan, Spanish and English: they make no meaning.
+# Stop words: articles, prepositions and conjunctions of Catalan, Spanish and English.
 SMALL_WORDS = frozenset(
     (
-        *(
-            "a",
-            "al",
-            "amb",
-            "con",
-            "d",
-            "de",
-            "del",
-            "dels",
-            "des",
-            "desde",
-            "e",
-            "el",
-            "els",
-            "en",
-        ),
+        *("a", "al", "amb", "con", "d", "de", "del", "dels"),
+        *("des", "desde", "e", "el", "els", "en"),
         *("entre", "es", "i", "l", "la", "las", "les", "lo", "los", "o", "para", "pel", "pels"),
         *("per", "por", "sobre", "u", "un", "una", "y"),
         *("and", "at", "by", "for", "from", "in", "into", "of", "on", "or", "the", "to", "with"),
@@ -46,11 +32,11 @@ def fold(text: str) -> str:
 
 
 def all_words(text: str) -> list[str]:
-    """Folded words in their order; an `l·l` is within a word, an apostrophe between two."""
+    """Folded words in order; `l·l` does not split a word, an apostrophe does."""
     return re.findall(r"\w+", fold(text).replace("·", ""))
 
 
 def words(text: str) -> set[str]:
-    """The words that make the meaning; where there are only small ones, those."""
+    """The distinct words of a text without SMALL_WORDS; if only these remain, all of them."""
     found = set(all_words(text))
     return found - SMALL_WORDS or found

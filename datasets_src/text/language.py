@@ -1,10 +1,10 @@
-"""The language of a short text: Catalan, Spanish or English.
+"""Detect the language of a short text: Catalan, Spanish or English.
 
 detect("List of projects by Agència Montefría", without={"agencia", "montefria"}) -> "en"
 
-By lingua. Of 126 short texts (90 sentences and phrases of our own; queries, rewrites and topics of
-IMPULSE) it knew 125, py3langid 119; both knew all rewrites without the names in them. lingua also
-says where a text is in no alphabet of the three. That is worth its 96 MB against 5.
+Uses lingua: of 126 short texts (90 own sentences and phrases; queries, rewrites and topics of
+IMPULSE) it identified 125, py3langid 119; both identified all rewrites once names were removed.
+lingua also detects that a text uses none of the three alphabets, which justifies 96 MB against 5.
 """
 
 import re
@@ -20,9 +20,9 @@ CODES = {Language.CATALAN: "ca", Language.SPANISH: "es", Language.ENGLISH: "en"}
 
 
 def detect(text: str, *, without: Collection[str] = ()) -> str | None:
-    """ "ca", "es" or "en"; None where the text has no letters of theirs.
+    """Return "ca", "es" or "en"; None if the text has no letters of these languages.
 
-    Names have no language: the folded words `without` are left out, unless nothing is left then.
+    The folded words `without`, e.g. names, are ignored unless the text has no others.
     """
     clean = text[:MAX_CHARS].encode("utf-8", "replace").decode()
     rest = re.sub(r"\w+", lambda word: "" if fold(word[0]) in without else word[0], clean)

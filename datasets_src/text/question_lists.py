@@ -1,12 +1,12 @@
-"""Lists of reading questions as models write them: what is asked, and what stands beside it.
+"""Parse lists of reading questions as models write them: questions, leaked answers, remarks.
 
     read_list("Claro:\\n1. ¿Dónde nació Elvira?\\nRespuesta: en Soto.\\n2) ¿Qué pintó?")
     QuestionList((Question("¿Dónde nació Elvira?", False), Question("¿Qué pintó?", False)),
                  num_leaks=1, remarks=())
 
-Any numbering or bullet is understood, and several questions on a line. A true/false question is a
-sentence with the words "verdadero o falso" (or V/F; in Catalan and English too), or an item below
-a heading that has them. Answers, options and verdicts are leaks.
+Any numbering or bullet is recognised, and several questions per line. A true/false question is a
+sentence with the words "verdadero o falso" (or V/F; also in Catalan and English), or an item below
+a heading with these words. Answers, options and verdicts count as leaks.
 """
 
 import re
@@ -16,12 +16,12 @@ _TRUE_FALSE = (
     r"(?:verdader[oa]|cierto|vertader|cert|true)\s?(?:o|or|/)\s?fals[oea]?|v\s?[/o]\s?f|t\s?/\s?f"
 )
 _HEADING = re.compile(rf"\b(?:{_TRUE_FALSE})\b|\ue000", re.IGNORECASE)
-# As a cue it stands in brackets, or where a sentence begins: "1. Verdadero o falso: Elvira …"
+# A cue is in brackets or at the start of a sentence: "1. Verdadero o falso: Elvira …"
 _CUE = re.compile(
     rf"(?:[¿(\[]|(^|[.:?!)\]*_-]\s?))[ \t]{{0,3}}(?:{_TRUE_FALSE})\b[ \t]?[?)\].]?",
     re.IGNORECASE | re.MULTILINE,
 )
-CUE = "\ue000"  # stands for the words: a character of no language
+CUE = "\ue000"  # replaces the words; a private-use character
 ANSWERS = "answers"
 # 1. 1) (1) 1.- [1] 1º a. a) iv) - * • > # **1.** "1." Pregunta 1: Q1.
 _MARK = re.compile(
@@ -31,7 +31,7 @@ _MARK = re.compile(
     r"|[-–—*•·▪●○✓→]\s{1,3}|[•·▪●○✓→])",
     re.IGNORECASE,
 )
-# Where a line goes on with another item.
+# Where another item starts on the same line.
 _NEXT = re.compile(
     r"""(?<=\?)["'»,;\s]{0,5}(?=¿)|(?<=\?)\s{1,3}(?=[A-ZÀ-Ý][^?¿\n]{1,300}\?)"""
     rf"|(?<=[?.)!{CUE}])\s{{1,3}}(?=[(*\[]{{0,3}}[0-9]{{1,2}}[.)])"
@@ -46,18 +46,18 @@ _VERDICT = re.compile(
     re.IGNORECASE,
 )
 _MARKUP = " \t\r\"'«»“”*_#`,;[]"
-_KEYCAP = "\ufe0f\u20e3"  # what makes an emoji of a number
+_KEYCAP = "\ufe0f\u20e3"  # turns a digit into an emoji
 
 
 class Question(NamedTuple):
-    """`text` without its number; of a true/false question, the sentence to judge."""
+    """`text` has no list number; for a true/false question it is the statement to judge."""
 
     text: str
     is_true_false: bool
 
 
 class QuestionList(NamedTuple):
-    """What a reply asks, how many answers it gives, and what else stands below a question."""
+    """The questions of a reply, the number of leaked answers, and other lines after a question."""
 
     questions: tuple[Question, ...]
     num_leaks: int
@@ -65,7 +65,7 @@ class QuestionList(NamedTuple):
 
 
 def read_list(reply: str) -> QuestionList:
-    """The questions of any text, linear in its length; never raises."""
+    """Parse any text; linear in its length, never raises."""
     questions: list[Question] = []
     remarks: list[str] = []
     num_leaks, below = 0, ""  # the heading above: none, CUE or ANSWERS
@@ -78,9 +78,9 @@ def read_list(reply: str) -> QuestionList:
         if not mark and _is_heading(text):
             below = ANSWERS if _ANSWER.match(text) else CUE if _HEADING.search(text) else ""
         elif "?" in text or CUE in text or (mark and _may_ask(mark, text, below, questions)):
-            question, goes_on = _question(text, below)
+            question, is_answered = _question(text, below)
             questions.append(question)
-            num_leaks += goes_on
+            num_leaks += is_answered
         elif mark or below == ANSWERS or _ANSWER.match(text) or _VERDICT.match(text):
             num_leaks += 1
         elif questions:
@@ -93,7 +93,7 @@ def _is_heading(text: str) -> bool:
 
 
 def _may_ask(mark: re.Match[str], text: str, below: str, questions: list[Question]) -> bool:
-    """Whether a listed line without a question mark is a question all the same."""
+    """Whether a list item without a question mark may still be a question."""
     label = mark["label"] or mark["number"]
     if label is None:  # bullets below a question are its options
         is_option = bool(questions) and questions[-1].text.endswith("?")
@@ -104,7 +104,7 @@ def _may_ask(mark: re.Match[str], text: str, below: str, questions: list[Questio
 
 
 def _question(text: str, below: str) -> tuple[Question, bool]:
-    """The question, and whether an answer follows on its line."""
+    """The question, and whether an answer follows on the same line."""
     verdict = _VERDICT.search(text)
     if CUE in text or (below == CUE and "?" not in text):
         statement = text[: verdict.start() + 1] if verdict else text

@@ -1,11 +1,11 @@
-"""Numbers in Spanish text, each in one form, so that two ways to write one compare equal.
+"""Numbers in Spanish text in a normal form, so that different notations compare equal.
 
 numbers_in("De 1.234,5 a 3 500 m, en 2021 y en 12,50 km") == ["1234.5", "3500", "2021", "12.5"]
 
-A dot or a space before three digits groups thousands, a comma is decimal. What cannot be that is
-read as it was meant, for rows written after the English habit are many: 4.8, 1,234.5, 1,234,567.
-The ends of a range are two numbers, a date three, and a sign is no part of a number. Not numbers:
-number words, Roman numerals, digits after a letter (CO2, km2).
+A dot or a space before three digits groups thousands, a comma is the decimal separator. Where that
+is impossible, English notation is assumed, as many rows use it: 4.8, 1,234.5, 1,234,567. A range
+gives two numbers, a date three, and a sign is not part of a number. Not numbers: number words,
+Roman numerals, digits after a letter (CO2, km2).
 """
 
 import json
@@ -15,9 +15,9 @@ from typing import Any
 
 NUMBER = re.compile(
     r"""
-    (?: (?<![^\W_]) | (?<=[0-9]x) )    # no letter before it, but for the x of 35x5,5
+    (?: (?<![^\W_]) | (?<=[0-9]x) )    # no letter before it, except the x of 35x5,5
     (?:
-      (?<![0-9][.,])                   # the 03.2023 of 12.03.2023 is no decimal number
+      (?<![0-9][.,])                   # the 03.2023 of 12.03.2023 is not a decimal
       (?: (?P<spanish> [1-9][0-9]{0,2} (?: \.[0-9]{3} )+ (?: ,[0-9]+ )? )
         | (?P<spaced> [1-9][0-9]{0,2} (?: [ \u00a0\u2009\u202f][0-9]{3} )+ (?: [.,][0-9]+ )? )
         | (?P<english> [1-9][0-9]{0,2} (?: (?: ,[0-9]{3} )+ \.[0-9]+ | (?: ,[0-9]{3} ){2,} ) )
@@ -31,14 +31,14 @@ NUMBER = re.compile(
 
 
 def numbers_in(text: str) -> list[str]:
-    """Every number of `text` in its order: digits, and a point where it has decimals."""
+    """All numbers of `text` in order: digits, with a point before decimals."""
     return [_normal_form(match) for match in NUMBER.finditer(text)]
 
 
 def numbers_in_json(text: str) -> list[str]:
-    """Numbers of a JSON text, in which a point is always decimal, and of the texts in it.
+    """Numbers of a JSON text, where a point is always decimal, and of the strings in it.
 
-    Where it is not JSON, the numbers of the text as it stands.
+    Text that is not JSON is read like `numbers_in`.
     """
     literals: list[str] = []
     try:

@@ -25,7 +25,7 @@ from datasets_src.types import Example, Score
 from trainers.config.load import dump_config, load_config, override_pairs
 from trainers.config.schema import Config
 from trainers.run.location import RunLocation, output_directory
-from trainers.run.scores import best_score, read_scores
+from trainers.run.scores import BASE, best_score, read_scores
 from trainers.storage.json_files import read_jsonl, write_jsonl, write_text
 
 if TYPE_CHECKING:  # torch takes seconds to import; a fault in an argument needs none of it
@@ -76,17 +76,17 @@ def with_replies(args: argparse.Namespace, overrides: Sequence[str]) -> argparse
     held = load_sides(config.data)
     train, rows = held.train, held.validation
     from datasets_src.chat.base_template import describe_tokens
-    from trainers.evaluation.few_shot import open_asker
+    from trainers.evaluation.few_shot import open_prompt_builder
     from trainers.models.resolve import resolve_base
 
     model_dir = resolve_base(config)
     print(describe_tokens(model_dir, config.data.template, family=config.model.chat_template))
-    asker = open_asker(config, model_dir)
-    prompting = _prompting(config, asker, train, rows)
-    prompts = asker.prompts(rows, prompting)
+    builder = open_prompt_builder(config, model_dir)
+    prompting = _prompting(config, builder, train, rows)
+    prompts = builder.prompts(rows, prompting)
     preset = PRESETS[config.eval.generation_preset]
     print(f"replies   {preset}, at most {config.eval.max_new_tokens} tokens")
-    replies = _answer(subject, model_dir, rows, prompts, room=asker.room)
+    replies = _answer(subject, model_dir, rows, prompts, room=builder.room)
     folder = args.out or output_directory(config) / "evaluated" / subject.run_dir.name
     path = folder / f"{_file_name(subject, prompting)}.jsonl"
     write_jsonl(path, [_row(e, reply) for e, reply in zip(rows, replies, strict=True)])
@@ -129,7 +129,7 @@ def find_subject(args: argparse.Namespace, overrides: Sequence[str]) -> Subject:
             raise UserError(f"--gguf: no file {args.gguf}; name the .gguf file")
         return Subject(args.gguf.stem, config, home.run_dir, gguf=args.gguf)
     if args.run is None and args.checkpoint is None:
-        return Subject("base", config, home.run_dir)
+        return Subject(BASE, config, home.run_dir)
     if args.run is None:
         home.refresh()
         for row in read_jsonl(home.run_dir / "checkpoints.jsonl"):
@@ -190,7 +190,7 @@ def _of_run(run_dir: Path, name: str | None, config: Config) -> Subject:
 
 
 def _prompting(
-    config: Config, asker: "PromptBuilder", train: Sequence[Example], rows: Sequence[Example]
+    config: Config, builder: "PromptBuilder", train: Sequence[Example], rows: Sequence[Example]
 ) -> Prompting:
     """As the run's own few-shot row is asked, where that has as many examples."""
     num = config.eval.num_few_shot
@@ -200,13 +200,13 @@ def _prompting(
         num=num,
         seed=config.train.seed,
         avoid={example.group for example in rows},
-        is_usable=lambda i: asker.is_trained_on(train[i], max_length=config.data.max_length),
+        is_usable=lambda i: builder.is_trained_on(train[i], max_length=config.data.max_length),
     )
     wanted = Prompting(tuple(train[i] for i in shots), config.eval.system_prompt)
-    lengths = list(map(len, asker.prompts(rows, Prompting())))
-    longest = rows[max(range(len(rows)), key=lambda i: (lengths[i] <= asker.room, lengths[i]))]
-    found = asker.fit(wanted, longest)
-    print(f"prompt    {asker.tell(found, wanted, num=num, longest=longest)}")
+    lengths = list(map(len, builder.prompts(rows, Prompting())))
+    longest = rows[max(range(len(rows)), key=lambda i: (lengths[i] <= builder.room, lengths[i]))]
+    found = builder.fit(wanted, longest)
+    print(f"prompt    {builder.summary(found, wanted, num=num, longest=longest)}")
     return found
 
 

@@ -28,7 +28,7 @@ import psutil
 from jobs.prepare import prepare_rows
 from trainers.config.load import load_config
 from trainers.driver import fit
-from trainers.evaluation.score_checkpoint import LOWEST_NICENESS
+from trainers.evaluation.scoring_actor import LOWEST_NICENESS
 from trainers.models.resolve import resolve_base
 from trainers.process.background import Background
 from trainers.process.signals import StoppedBySignal, StopSignal

@@ -33,7 +33,7 @@ from datasets_src.types import TokenizedExample
 from tests.benchmarks.step.models import SHAPES, make_base
 from tests.benchmarks.step.rows import Rows, relabel, sql_texts
 from trainers.generation.decode import MAX_DRAFT, decode
-from trainers.generation.forward import Place, most_likely
+from trainers.generation.forward import ReplyToken, most_likely
 from trainers.models.load import compute_dtype, load_base
 
 NUM_ROWS, ROUNDS = 21, 2
@@ -105,10 +105,10 @@ def load_rows(folder: Path) -> tuple[str, list[TokenizedExample]]:
 def ours(model: Any, rows: Dialogues, clock: Clock, *, max_draft: int) -> Replies:
     """Replies as trainers/generation/greedy.py makes them, except that tokens are forced."""
 
-    def pick(logits_NV: Tensor, places: Sequence[Place]) -> list[int]:
-        most_likely(logits_NV, places)
-        clock.tick(is_first=places[0][1] == 0)
-        forced = ((rows.replies[index], number) for index, number in places)
+    def pick(logits_NV: Tensor, which: Sequence[ReplyToken]) -> list[int]:
+        most_likely(logits_NV, which)
+        clock.tick(is_first=which[0][1] == 0)
+        forced = ((rows.replies[index], number) for index, number in which)
         return [reply[n] if n < len(reply) else rows.end for reply, n in forced]
 
     replies = decode(

@@ -35,7 +35,7 @@ def wait_for_another_attempt(driver: Driver) -> None:
     """Wait until a second attempt has taken a step."""
     attempts: set[str] = set()
     while len(attempts) < 2:
-        assert driver.process.poll() is None, driver.said()
+        assert driver.process.poll() is None, driver.output()
         time.sleep(0.02)
         attempts = {row["attempt"] for row in read_jsonl(driver.run_dir / "metrics.jsonl")}
 

@@ -68,8 +68,8 @@ class RayCluster:
 
     def kill_head_service(self) -> None:
         """kill -9 of the cluster's control service."""
-        [told] = self.handle.head_node.all_processes["gcs_server"]
-        os.kill(told.process.pid, signal.SIGKILL)
+        [reported] = self.handle.head_node.all_processes["gcs_server"]
+        os.kill(reported.process.pid, signal.SIGKILL)
 
 
 @contextmanager

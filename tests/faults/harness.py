@@ -1,4 +1,4 @@
-"""Runs that are disturbed, beside one that is not: what the promise says, read from files.
+"""Disturbed runs compared with an undisturbed one, by their files.
 
 runs = Runs(folder)                      # one prepared data set, many run names
 runs.finish("worker", failpoints="before_step:step=8:rank=1:SIGKILL")
@@ -35,7 +35,7 @@ TRAINED = ("adapter_model.safetensors", "optimizer.safetensors")
 
 @dataclass(frozen=True)
 class Runs:
-    """Runs of one config in one output directory; `env` is what the driver gets besides ours."""
+    """Runs of one config in one output directory; `env` is added to the driver's environment."""
 
     output_dir: Path
     env: Mapping[str, str]
@@ -110,8 +110,8 @@ class Driver:
             got = self.process.wait(limit_s)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise AssertionError(f"no end in {limit_s} s\n{self.said()}") from None
-        assert got == code, f"exit code {got}, not {code}\n{self.said()}"
+            raise AssertionError(f"no end in {limit_s} s\n{self.output()}") from None
+        assert got == code, f"exit code {got}, not {code}\n{self.output()}"
 
     def wait_for_step(self, step: int) -> None:
         """Until `step` is in the metrics."""
@@ -119,8 +119,8 @@ class Driver:
         while (
             max((r["step"] for r in read_jsonl(self.run_dir / "metrics.jsonl")), default=0) < step
         ):
-            assert self.process.poll() is None, self.said()
-            assert time.monotonic() < deadline, self.said()
+            assert self.process.poll() is None, self.output()
+            assert time.monotonic() < deadline, self.output()
             time.sleep(0.02)
 
     def signal(self, signum: int) -> None:
@@ -144,7 +144,7 @@ class Driver:
         """Until every process it started is gone."""
         wait_until_gone(self.processes, limit_s=limit_s)
 
-    def said(self) -> str:
+    def output(self) -> str:
         """What it printed last."""
         return self.log.read_text(errors="replace")[-30000:]
 

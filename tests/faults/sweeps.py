@@ -1,4 +1,4 @@
-"""Sweeps that are disturbed, beside one that is not: what is promised, read from their files.
+"""Disturbed sweeps compared with an undisturbed one, by their files.
 
 sweeps = Sweeps.create(folder)
 sweeps.finish("undisturbed"); sweeps.start("killed").kill(); sweeps.finish("killed")
@@ -50,11 +50,11 @@ class Sweeps(Runs):
 
 
 def wait_for_legs(driver: Driver, num: int) -> None:
-    """Until so many legs have ended."""
+    """Until `num` segments have ended."""
     deadline = time.monotonic() + LIMIT_S
     while len(legs(driver.run_dir, "ended")) < num:
-        assert driver.process.poll() is None, driver.said()
-        assert time.monotonic() < deadline, driver.said()
+        assert driver.process.poll() is None, driver.output()
+        assert time.monotonic() < deadline, driver.output()
         time.sleep(0.05)
 
 
@@ -66,17 +66,17 @@ def legs(directory: Path, event: str) -> list[tuple[str, int]]:
 
 def board(directory: Path) -> dict[str, Any]:
     """The leaderboard without what it cost."""
-    told = read_json(directory / "leaderboard.json")
-    trials = [{k: v for k, v in row.items() if k not in COSTS} for row in told["trials"]]
-    kept = {key: told[key] for key in ("metric", "mode", "baselines", "tests")}
+    reported = read_json(directory / "leaderboard.json")
+    trials = [{k: v for k, v in row.items() if k not in COSTS} for row in reported["trials"]]
+    kept = {key: reported[key] for key in ("metric", "mode", "baselines", "tests")}
     return kept | {"trials": trials}
 
 
 def same_board(sweeps: Sweeps, name: str, *, kills: int) -> int:
     """Check a sweep against the undisturbed one; steps that were done more than once.
 
-    The same leaderboard and decisions, no leg that had ended begun again, at most one save's steps
-    redone by each of the trials at work when it was killed.
+    The same leaderboard and decisions, no ended segment run again, at most one save's steps
+    repeated by each of the trials at work when it was killed.
     """
     ours, plain = sweeps.run_dir(name), sweeps.run_dir("undisturbed")
     assert board(ours) == board(plain)

@@ -24,8 +24,8 @@ def test_3_bad_rows_in_100(runs: Runs, tell: Tell) -> None:
     assert (record["status"], record["exit_code"]) == ("finished", 0)
     listed = read_jsonl(Path(record["prepared_dir"]) / "bad_rows.jsonl")
     assert [(row["file"], row["line"]) for row in listed] == [(str(file), n) for n in BAD]
-    said = driver.said()
-    assert "3 of 100 rows are bad" in said and "few.jsonl:17 not JSON" in said
+    output = driver.output()
+    assert "3 of 100 rows are bad" in output and "few.jsonl:17 not JSON" in output
     trained = examples_by_step(driver.run_dir)
     assert list(trained) == [1, 2, 3, 4]
     wanted = dict.fromkeys(train_ids(file, but=BAD), 1)
@@ -40,10 +40,10 @@ def test_3_bad_rows_in_100(runs: Runs, tell: Tell) -> None:
 def test_40_bad_rows_in_100(runs: Runs, tell: Tell) -> None:
     file = write_rows(runs.output_dir / "many.jsonl", dict.fromkeys(range(11, 51), LIST))
     driver = runs.finish("many-bad", f"train_file={file}", *SHORT, code=2)
-    [fault] = [line for line in driver.said().splitlines() if line.startswith("error: ")]
+    [fault] = [line for line in driver.output().splitlines() if line.startswith("error: ")]
     assert "data.max_bad_rows: 40 of 100 rows are bad, limit 5 %: " in fault
     assert "many.jsonl:11 " in fault and "set data.max_bad_rows=0.4 to leave them out" in fault
-    assert "Traceback" not in driver.said()
+    assert "Traceback" not in driver.output()
     assert not driver.run_dir.exists(), "nothing was trained"
     [kept] = (runs.output_dir / "prepared").glob("bad_rows-*.jsonl")
     assert str(kept) in fault
@@ -58,8 +58,8 @@ def write_rows(path: Path, bad: dict[int, str]) -> Path:
     train = [line for line in lines if json.loads(line)["split"] == "train"]
     held_out = [line for line in lines if json.loads(line)["split"] != "train"]
     rows = train[: NUM_ROWS - NUM_HELD_OUT] + held_out[:NUM_HELD_OUT]
-    told = [bad.get(number, line) for number, line in enumerate(rows, start=1)]
-    path.write_text("".join(f"{line}\n" for line in told), encoding="utf-8")
+    reported = [bad.get(number, line) for number, line in enumerate(rows, start=1)]
+    path.write_text("".join(f"{line}\n" for line in reported), encoding="utf-8")
     return path
 
 

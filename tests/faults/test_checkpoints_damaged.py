@@ -71,7 +71,7 @@ def test_Rays_own_index_torn(runs: Runs, tell: Tell) -> None:
 
 def test_storage_full_during_a_save(runs: Runs, tell: Tell) -> None:
     driver = runs.finish("full", failpoints="after_shard_write:step=10:enospc", code=2)
-    assert "is full (OSError" in driver.said() and "free some space" in driver.said()
+    assert "is full (OSError" in driver.output() and "free some space" in driver.output()
     store = driver.run_dir / "checkpoints"
     assert sorted(p.name.split(".")[0] for p in store.iterdir()) == ["step-000005"], "no part left"
     runs.finish("full")
@@ -83,11 +83,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 160 MiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    told = subprocess.run(
+    reported = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=160m", "none", folder], capture_output=True, text=True
     )
-    if told.returncode:
-        pytest.skip(f"a small file system cannot be mounted: {told.stderr.strip()}")
+    if reported.returncode:
+        pytest.skip(f"a small file system cannot be mounted: {reported.stderr.strip()}")
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)
 
@@ -97,17 +97,17 @@ def test_storage_full_before_and_in_the_middle(runs: Runs, tell: Tell, small_dis
     filler = small_disk / "filler"
     filler.write_bytes(bytes(130 * 2**20))
     driver = runs.finish("disk", elsewhere, code=2)
-    assert "GiB free, the run needs about" in driver.said() or "is full" in driver.said()
+    assert "GiB free, the run needs about" in driver.output() or "is full" in driver.output()
     filler.unlink()
     driver = runs.start("disk", elsewhere, failpoints="before_step:step=9:rank=0:sleep=15")
     on_disk = Runs(small_disk, runs.env)
     metrics = on_disk.run_dir("disk") / "metrics.jsonl"
     while max((row["step"] for row in read_jsonl(metrics)), default=0) < 8:
-        assert driver.process.poll() is None, driver.said()
+        assert driver.process.poll() is None, driver.output()
     free = shutil.disk_usage(small_disk).free
     filler.write_bytes(bytes(free - 300 * 1024))
     driver.wait(2)
-    assert "free some space" in driver.said()
+    assert "free some space" in driver.output()
     filler.unlink()
     runs.finish("disk", elsewhere)
     shutil.copytree(on_disk.run_dir("disk"), runs.run_dir("disk"))

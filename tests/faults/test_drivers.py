@@ -1,4 +1,4 @@
-"""What can happen to a driver: killed, told to stop, started twice, started again when done."""
+"""What can happen to a driver: killed, signalled, started twice, started again when done."""
 
 import os
 import signal
@@ -75,8 +75,8 @@ def test_a_signal_saves_the_current_step(runs: Runs, tell: Tell, name: str) -> N
     driver.wait_until_nothing_is_left()
     saved = list_checkpoints(driver.run_dir / "checkpoints")[0].step
     assert saved == last_step(driver), "what was trained was not saved"
-    said = driver.said()
-    assert "to resume, run: python -m jobs.finetune" in said and "Traceback" not in said
+    output = driver.output()
+    assert "to resume, run: python -m jobs.finetune" in output and "Traceback" not in output
     assert read_json(driver.run_dir / "run.json")["status"] == "stopped"
     runs.finish(name)
     cost = held(runs, name, kills=0)
@@ -104,9 +104,9 @@ def test_two_runs_with_one_name(runs: Runs, tell: Tell) -> None:
     first.wait_for_step(7)
     second = runs.start("one-name")
     second.wait(2)
-    said = second.said()
-    assert f"is being written by process {first.process.pid} on " in said
-    assert "heartbeat" in said and "choose another run_name" in said
+    output = second.output()
+    assert f"is being written by process {first.process.pid} on " in output
+    assert "heartbeat" in output and "choose another run_name" in output
     first.wait(0)
     cost = held(runs, "one-name", kills=0)
     assert cost.attempts == 1 and cost.redone == 0
@@ -118,8 +118,8 @@ def test_changed_config_under_an_old_name(runs: Runs, tell: Tell) -> None:
     driver.wait_for_step(6)
     driver.kill()
     runs.finish("changed", "learning_rate=0.5", "seed=1", code=2)
-    said = driver.said()
-    assert "train.learning_rate: 0.003 -> 0.5" in said and "train.seed: 42 -> 1" in said
+    output = driver.output()
+    assert "train.learning_rate: 0.003 -> 0.5" in output and "train.seed: 42 -> 1" in output
     runs.finish("changed")
     tell(held(runs, "changed"))
 
@@ -128,7 +128,7 @@ def test_a_finished_run_run_again(runs: Runs, tell: Tell) -> None:
     before = list(read_jsonl(runs.run_dir("undisturbed") / "metrics.jsonl"))
     started = time.monotonic()
     driver = runs.finish("undisturbed")
-    assert "undisturbed is finished; nothing to train" in driver.said()
+    assert "undisturbed is finished; nothing to train" in driver.output()
     assert time.monotonic() - started < 10 * max(1.0, os.getloadavg()[0] / 2)
     assert list(read_jsonl(driver.run_dir / "metrics.jsonl")) == before
     tell(held(runs, "undisturbed", kills=0))

@@ -60,15 +60,15 @@ def test_ray_job_stop(runs: Runs, tell: Tell, tmp_path: Path, case: Case) -> Non
         assert len(of_job(tmp_path)) >= 3, "a driver and two workers"
         job(head, "stop", case)
         wait_until_gone(lambda: of_job(tmp_path), limit_s=15)
-        said = job(head, "logs", case)
+        output = job(head, "logs", case)
     last = max(row["step"] for row in read_jsonl(run_dir / "metrics.jsonl"))
-    assert 7 <= last < STEPS, said
+    assert 7 <= last < STEPS, output
     newest = list_checkpoints(run_dir / "checkpoints")[0]
     assert damage(newest.path) is None
     record = read_json(run_dir / "run.json")
     if case.saves:
         assert newest.step == last, "what was trained was not saved"
-        assert (record["status"], record["exit_code"]) == ("stopped", 143), said
+        assert (record["status"], record["exit_code"]) == ("stopped", 143), output
     else:
         assert (newest.step, record["status"]) == (SAVE_STEPS, "running")
     runs.finish(case.name)
@@ -109,7 +109,7 @@ def job(head: Head, verb: str, case: Case) -> str:
 
 
 def of_job(mark: Path) -> list[psutil.Process]:
-    """The job's processes. Ray Train starts one besides that is the cluster's: detached, without
+    """The job's processes. Ray Train starts one more that is the cluster's: detached, without
     CPUs, and taken over by the next job."""
     return [p for p in marked(mark) if not named(p, "_AutoscalingCoordinatorActor")]
 

@@ -47,8 +47,8 @@ def test_no_node_comes(runs: Runs, tell: Tell) -> None:
         cluster.remove(cluster.busy()[0])
         driver.wait(2)
         # The head may still count the node that is gone, but nothing of it is free.
-        assert "2 workers do not fit the cluster (2 CPUs requested, " in driver.said()
-        assert "1 free" in driver.said()
+        assert "2 workers do not fit the cluster (2 CPUs requested, " in driver.output()
+        assert "1 free" in driver.output()
         cluster.add()
         on(cluster, runs).finish("none")
     tell(held(runs, "none"))
@@ -116,9 +116,9 @@ def test_GCS_killed(runs: Runs, tell: Tell) -> None:
         driver.wait_for_step(8)
         cluster.kill_head_service()
         driver.wait(1, limit_s=90)
-        said = driver.said()
-        assert "no answer for 20 s" in said
-        assert "to resume, run: python -m jobs.finetune" in said
+        output = driver.output()
+        assert "no answer for 20 s" in output
+        assert "to resume, run: python -m jobs.finetune" in output
     runs.finish("gcs")
     cost = held(runs, "gcs")
     assert cost.attempts == 2
@@ -126,10 +126,10 @@ def test_GCS_killed(runs: Runs, tell: Tell) -> None:
 
 
 def wait_for_attempts(driver: Driver, num: int) -> None:
-    """Until so many attempts have trained."""
+    """Until `num` attempts have trained."""
     deadline = time.monotonic() + 120
     while len(ranks_by_attempt(driver)) < num:
-        assert time.monotonic() < deadline and driver.process.poll() is None, driver.said()
+        assert time.monotonic() < deadline and driver.process.poll() is None, driver.output()
         time.sleep(0.2)
     assert list_checkpoints(driver.run_dir / "checkpoints")
 

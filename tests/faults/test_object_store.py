@@ -11,7 +11,7 @@ from tests.faults.cluster import ray_cluster
 from tests.faults.harness import SAVE_STEPS, Held, Runs, held
 from tests.servers.fault_proxy import Rule
 from tests.servers.object_stores import Bucket, new_bucket, s3_server
-from trainers.run.location import DRIVER_RECORDS, WORKER_RECORDS
+from trainers.run.records import DRIVER_FILES, WORKER_FILES
 from trainers.storage.checkpoints import damage
 from trainers.storage.mirror import Mirror
 
@@ -46,7 +46,7 @@ def fetch(runs: Runs, bucket: Bucket, name: str) -> None:
     """Put what the bucket has of a run where `held` looks, and nothing else."""
     bucket.proxy.clear()
     mirror = Mirror(bucket.storage(f"runs/{name}"), runs.run_dir(name))
-    mirror.pull_records((*DRIVER_RECORDS, *WORKER_RECORDS, "ledger/"))
+    mirror.pull_records((*DRIVER_FILES, *WORKER_FILES, "ledger/"))
     assert mirror.newest_checkpoint() is not None
 
 
@@ -62,9 +62,14 @@ def test_storage_throws_429_503_reset_then_403(
     assert bucket.proxy.broken > 5
     bucket.proxy.rules = [Rule(403)]
     driver.wait(2, limit_s=240)
-    said = driver.said()
-    assert "error: " in said and "403" in said and bucket.url in said and "AWS_ACCESS_KEY" in said
-    assert "Traceback" not in said
+    output = driver.output()
+    assert (
+        "error: " in output
+        and "403" in output
+        and bucket.url in output
+        and "AWS_ACCESS_KEY" in output
+    )
+    assert "Traceback" not in output
     bucket.proxy.clear()
     bucket.proxy.rules = broken
     machine(runs, bucket, tmp_path / "b").finish("s3", where)

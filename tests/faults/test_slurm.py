@@ -1,4 +1,4 @@
-"""`cluster/slurm.sbatch` on a real Slurm: launch, notice, requeue, clean end, beside others."""
+"""`cluster/slurm.sbatch` on a real Slurm: launch, notice, requeue, clean end, next to others."""
 
 import json
 import sys
@@ -57,7 +57,7 @@ def test_a_job_continues_after_its_time_and_leaves_nothing(tmp_path: Path) -> No
         assert not Path(f"/tmp/ray-{job}").exists()
 
         # A job that lives on the same nodes while the first one starts again and ends.
-        beside = submit(slurm, other, "--time=10")
+        neighbour = submit(slurm, other, "--time=10")
         wait_for_starts(other, 1)
         slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")  # else after two minutes
         slurm.wait_for(job, "COMPLETED", limit_s=240)
@@ -67,12 +67,12 @@ def test_a_job_continues_after_its_time_and_leaves_nothing(tmp_path: Path) -> No
         assert slurm.processes(job) == [] and not Path(f"/tmp/ray-{job}").exists()
 
         # A stop that is asked for is no reason to run again.
-        assert slurm.processes(beside)
-        slurm.run("scancel", "--batch", "--signal=TERM", beside)
-        slurm.wait_for(beside, "FAILED", limit_s=60)
+        assert slurm.processes(neighbour)
+        slurm.run("scancel", "--batch", "--signal=TERM", neighbour)
+        slurm.wait_for(neighbour, "FAILED", limit_s=60)
         assert json.loads((other / "checkpoint").read_text()) == {"signal": "SIGTERM", "nodes": 2}
-        assert "ExitCode=143:0" in slurm.run("scontrol", "show", "job", beside)
-        assert slurm.processes(beside) == [] and not Path(f"/tmp/ray-{beside}").exists()
+        assert "ExitCode=143:0" in slurm.run("scontrol", "show", "job", neighbour)
+        assert slurm.processes(neighbour) == [] and not Path(f"/tmp/ray-{neighbour}").exists()
 
 
 def test_a_run_goes_on_after_its_time(runs: Runs, tell: Tell, tmp_path: Path) -> None:
@@ -94,14 +94,14 @@ def test_a_run_goes_on_after_its_time(runs: Runs, tell: Tell, tmp_path: Path) ->
         slurm.wait_for(job, "RUNNING", limit_s=60)
         slurm.wait_for(job, "PENDING", limit_s=300)
         wait_until(lambda: not slurm.processes(job), limit_s=15, what=str(slurm.processes(job)))
-        said = log.read_text()
-        assert "exit code 143 after USR1" in said, said
+        output = log.read_text()
+        assert "exit code 143 after USR1" in output, output
         record = read_json(runs.run_dir("slurm") / "run.json")
         assert (record["status"], record["exit_code"]) == ("stopped", 143)
         assert list_checkpoints(runs.run_dir("slurm") / "checkpoints")[0].step == 8
         slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")  # else after two minutes
         slurm.wait_for(job, "COMPLETED", limit_s=240)
-        assert "exit code 0;" in log.read_text().removeprefix(said)
+        assert "exit code 0;" in log.read_text().removeprefix(output)
         assert slurm.processes(job) == []
     cost = held(runs, "slurm", kills=0)
     assert (cost.redone, cost.attempts) == (0, 2)

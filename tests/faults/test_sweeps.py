@@ -31,7 +31,7 @@ def test_sweep_driver_killed_three_times(sweeps: Sweeps, tell: Tell) -> None:
         wait_for_legs(driver, legs)
         time.sleep(rng.uniform(0, 4))
         if driver.process.poll() is None:
-            driver.kill()  # and at once the next one, beside what is left of it
+            driver.kill()  # and at once the next one, next to what is left of it
     sweeps.finish("killed")
     redone = same_board(sweeps, "killed", kills=3)
     assert board(sweeps.run_dir("killed")) == board(sweeps.run_dir("undisturbed"))
@@ -74,7 +74,7 @@ def test_sweep_signal_saves_and_the_same_command_goes_on(sweeps: Sweeps, tell: T
     wait_for_legs(driver, 2)
     driver.signal(signal.SIGTERM)
     driver.wait(143)
-    assert "to resume, run: python -m jobs.sweep" in driver.said()
+    assert "to resume, run: python -m jobs.sweep" in driver.output()
     assert read_json(driver.run_dir / "run.json")["status"] == "stopped"
     driver.wait_until_nothing_is_left(limit_s=30)
     sweeps.finish("signal")
@@ -86,8 +86,8 @@ def test_sweep_of_two_workers_a_trial(sweeps: Sweeps, tell: Tell) -> None:
     """Nested Ray Train with the dashboard off: it ends, and all resources are free (exit 0)."""
     small = ("num_workers=2", "cpus_per_worker=1", "sweep.learning_rate=[3e-3, 1e-5]")
     sweeps.finish("nested", *small, "sweep.num_train_epochs=[1, 2]", "dtype=float32")
-    told = board(sweeps.run_dir("nested"))
-    assert {row["state"] for row in told["trials"]} <= {"finished", "stopped"}
+    reported = board(sweeps.run_dir("nested"))
+    assert {row["state"] for row in reported["trials"]} <= {"finished", "stopped"}
     tell(Held(0, 1))
 
 

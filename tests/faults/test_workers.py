@@ -75,8 +75,8 @@ def test_out_of_memory(runs: Runs, tell: Tell) -> None:
         {"RAY_memory_usage_threshold": f"{limit:.3f}", "RAY_memory_monitor_refresh_ms": "100"},
     )
     driver = small.finish("memory", failpoints="before_step:step=8:rank=1:allocate", code=2)
-    said = driver.said()
-    assert "error: worker 1 on" in said and "lower train.max_tokens_per_micro_batch" in said
+    output = driver.output()
+    assert "error: worker 1 on" in output and "lower train.max_tokens_per_micro_batch" in output
     runs.finish("memory")
     tell(held(runs, "memory"))
 
@@ -84,8 +84,8 @@ def test_out_of_memory(runs: Runs, tell: Tell) -> None:
 def test_a_user_bug_at_step_7(runs: Runs, tell: Tell) -> None:
     bug = "before_step:step=7:rank=1:always:raise"
     driver = runs.finish("bug", failpoints=bug, code=1)
-    assert "worker 1 failed twice with the same exception: FailpointError" in driver.said()
-    assert "Traceback" not in driver.said()
+    assert "worker 1 failed twice with the same exception: FailpointError" in driver.output()
+    assert "Traceback" not in driver.output()
     faults = list(read_jsonl(driver.run_dir / "faults.jsonl"))
     assert len(faults) == 2 and "fail_at" in faults[1]["traceback"]
     assert [c.step for c in list_checkpoints(driver.run_dir / "checkpoints")] == [SAVE_STEPS]

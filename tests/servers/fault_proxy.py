@@ -11,6 +11,7 @@ import socket
 import struct
 import threading
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
@@ -43,6 +44,7 @@ class FaultProxy:
     def __init__(self, target: str) -> None:
         self._target = urlsplit(target).netloc
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
         self.clear()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._http.daemon_threads = True
@@ -74,12 +76,17 @@ class FaultProxy:
     def forward(
         self, method: str, path: str, headers: dict[str, str], body: bytes
     ) -> tuple[int, list[tuple[str, str]], bytes]:
-        """Status, headers and body of the real server."""
-        connection = http.client.HTTPConnection(self._target, timeout=30)
+        """Status, headers and body of the real server.
+
+        Conditional writes go one at a time: S3 checks and writes atomically, moto in two steps.
+        """
+        conditional = any(name.lower() == "if-none-match" for name in headers)
+        connection = http.client.HTTPConnection(self._target, timeout=300)
         try:
-            connection.request(method, path, body=body, headers=headers)
-            reply = connection.getresponse()
-            return reply.status, reply.getheaders(), reply.read()
+            with self._writing if conditional else nullcontext():
+                connection.request(method, path, body=body, headers=headers)
+                reply = connection.getresponse()
+                return reply.status, reply.getheaders(), reply.read()
         finally:
             connection.close()
 
@@ -107,8 +114,8 @@ def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
             if kind == "reset":
                 return self.reset()
             if rule is not None and isinstance(kind, int):
-                told = {"Content-Type": "application/xml", **rule.headers}
-                return self.answer(kind, list(told.items()), SCRIPTED)
+                reported = {"Content-Type": "application/xml", **rule.headers}
+                return self.answer(kind, list(reported.items()), SCRIPTED)
             kept = {k: v for k, v in self.headers.items() if k.lower() not in HOP - {"host"}}
             kept["Content-Length"] = str(len(body))
             status, headers, reply = proxy.forward(self.command, self.path, kept, body)

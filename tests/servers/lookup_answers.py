@@ -1,4 +1,4 @@
-"""What Crossref, Wikipedia and GROBID answer, of what they are told to know.
+"""Answers of Crossref, Wikipedia and GROBID, from the works they are given.
 
 with LookUpServer(crossref(WORKS)) as server: ...
 """

@@ -9,7 +9,7 @@ As a program it is the service of the benchmark, which must not share a process 
 
     python -m tests.servers.lookup_server WORKS.jsonl --latency-s 0.3 --share-of-faults 0.05
 
-A client that is told of it as HTTPS_PROXY finds any host in it: after CONNECT it speaks TLS by a
+A client that uses it as HTTPS_PROXY finds any host in it: after CONNECT it speaks TLS by a
 certificate of its own, `server.certificate`.
 """
 

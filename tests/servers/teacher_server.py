@@ -27,7 +27,7 @@ class Asked:
     key: str
     body: dict[str, Any]
     headers: dict[str, str]
-    begun: float
+    started: float
     status: int = 0
     ended: float | None = None
 

@@ -17,7 +17,7 @@ from tests.servers.hub_server import HubServer
 from tests.trainers.small_run import config_for
 from trainers.config.schema import Config, HubConfig
 from trainers.driver import fit
-from trainers.evaluation.scoring_actors import ScoringPool
+from trainers.evaluation.scoring_pool import ScoringPool
 from trainers.hub.client import check_hub
 from trainers.hub.push import SavePusher
 from trainers.loop import run
@@ -191,7 +191,7 @@ def test_a_killed_actors_checkpoint_is_scored_by_another(
     config = with_scoring_actor(config_for(tmp_path, small_rows))
     with ScoringPool(config, run_dir=run_dir, prepared_dir=prepared) as scoring:
         scoring.start(1)
-        scoring.look()
+        scoring.poll()
         for _ in range(3000):
             actors = [p for p in psutil.process_iter() if "ray::ScoringAct" in p.name()]
             if actors and os.sched_getscheduler(actors[0].pid) == os.SCHED_IDLE:
@@ -217,7 +217,7 @@ def test_a_damaged_save_has_no_score_unless_another_attempt_wrote_it_too(
     (run_dir / "scores.jsonl").unlink()
     config = with_scoring_actor(config_for(tmp_path, small_rows))
     lines: list[str] = []
-    with ScoringPool(config, run_dir=run_dir, prepared_dir=prepared, say=lines.append) as scoring:
+    with ScoringPool(config, run_dir=run_dir, prepared_dir=prepared, log=lines.append) as scoring:
         scoring.start(1)
         scoring.finish()
     assert [line.split()[1] for line in lines] == [str(lost.path), str(newer)]

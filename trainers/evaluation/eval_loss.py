@@ -1,9 +1,9 @@
-"""The loss on held-out rows, row by row: what eval_loss is the mean of.
+"""Losses of held-out rows, one by one; `eval_loss` is their mean.
 
 row_losses(model, rows, max_tokens=4096, min_share=8) -> {0: 0.41, 1: 1.73, ...}
 
-Of a row it is the mean of -log p(token) over its trained tokens, in nats. Rows are packed as in
-training (packing.py), but cut into the same parts for any number of workers: in bfloat16 the last
+A row's loss is the mean of -log p(token) over its loss positions, in nats. Rows are packed as in
+training (packing.py), but into the same micro-batches for any world size: in bfloat16 the last
 digits depend on what is packed together.
 """
 
@@ -22,7 +22,7 @@ from trainers.step.packing import pack
 from trainers.step.train_step import NonFiniteError, loss_part
 
 ROWS_CUT_TOGETHER = 64
-# Logits in memory at a time; in float32 they take 64 MiB.
+# Logits held at a time: 64 MiB in float32.
 CHUNK_LOGITS = 2**24
 
 
@@ -35,12 +35,14 @@ def row_losses(
     min_share: int,
     rank: int = 0,
     world_size: int = 1,
-    on_part: Callable[[], object] = lambda: None,
+    on_progress: Callable[[], object] = lambda: None,
 ) -> dict[int, float]:
-    """The losses of this worker's share of `rows`, by their indices; `on_part` is called often.
+    """The losses of this worker's share of `rows`, by row index.
 
+    Args:
+        on_progress: called after each micro-batch.
     Raises:
-        NonFiniteError: one is not finite.
+        NonFiniteError: a loss is not finite.
     """
     model.eval()
     order = sort_rows([row.input_ids for row in rows])
@@ -53,27 +55,27 @@ def row_losses(
         means: list[float] = []
         for part in parts:
             batch = pack(part.rows, min_share=min_share)
-            of_targets = loss_part(model, batch, num_targets=1, head=_Losses(model)).cpu()
+            of_targets = loss_part(model, batch, num_targets=1, head=_UnreducedLoss(model)).cpu()
             means += [float(of_targets[row].mean(dtype=torch.float64)) for row in batch.row_targets]
-            _check(means, indices, rows)
-            on_part()
+            _require_finite(means, indices, rows)
+            on_progress()
         losses |= zip(indices, means, strict=True)  # parts keep the order of sorted rows
     return losses
 
 
-def _check(
+def _require_finite(
     means: Sequence[float], indices: Sequence[int], rows: Sequence[TokenizedExample]
 ) -> None:
     for mean, i in zip(means, indices, strict=False):
         if not math.isfinite(mean):
             raise NonFiniteError(
-                f"eval_loss of row {rows[i].id} is {mean}: nothing can be chosen by it; lower "
-                "learning_rate or look at this row"
+                f"eval_loss of row {rows[i].id} is {mean}, so it cannot rank checkpoints; lower "
+                "learning_rate or inspect this row"
             )
 
 
-class _Losses:
-    """A head that gives the loss of each target [N] and no sum of them."""
+class _UnreducedLoss:
+    """Output head that returns the loss of each target [N] instead of their sum."""
 
     def __init__(self, model: LanguageModel) -> None:
         self._weight: Tensor = model.get_output_embeddings().weight

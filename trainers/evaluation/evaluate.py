@@ -1,9 +1,9 @@
-"""Score a model on the validation rows: every worker answers its share, rank 0 scores.
+"""Evaluate a model on the validation rows: every worker generates its share, rank 0 scores.
 
-    evaluate(model, tokenizer, split, job=EvalSpec(name="step-000140", step=140, ...))
+score = evaluate(model, tokenizer, split, task=task, spec=spec)     # None on ranks other than 0
 
-Evaluation runs on the training workers: the base is already in their memory, and on CPU the
-cores that would answer beside training are the ones that train.
+By default evaluation runs on the training workers: the base is already in their memory, and on CPU
+separate evaluation processes would compete with training for the same cores.
 """
 
 import time
@@ -32,16 +32,17 @@ from trainers.generation.sampling import preset_replies
 from trainers.models.load import LanguageModel
 from trainers.storage.json_files import write_jsonl
 
-Of = TypeVar("Of")
-Ask = Callable[[Sequence[int]], Sequence[Sequence[int]]]
-Together = Callable[[], AbstractContextManager[object]]
+PerRow = TypeVar("PerRow")
+PromptsOf = Callable[[Sequence[int]], Sequence[Sequence[int]]]  # row indices -> prompt token ids
+ReplyContext = Callable[[], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True)
 class EvalSpec:
-    """What is evaluated and where its records go.
+    """What is evaluated, how, and where its records go.
 
-    `max_tokens` and `min_share` are those of a micro-batch where losses are computed.
+    Attributes:
+        max_tokens, min_share: limits of a micro-batch, for `eval_loss`.
     """
 
     name: str
@@ -64,94 +65,98 @@ def evaluate(
     split: Split,
     *,
     task: Task,
-    job: EvalSpec,
-    ask: Ask | None = None,
+    spec: EvalSpec,
+    prompts_of: PromptsOf | None = None,
     on_batch: Callable[[int], object] = lambda done: None,
-    together: Together = nullcontext,
+    together: ReplyContext = nullcontext,
 ) -> Score | None:
-    """Answer every row of `split` and write the replies down; None on ranks other than 0.
+    """Reply to every row of `split`, score and record the replies; None on ranks other than 0.
 
-    `ask` gives the prompts of rows by index; without it they are those of training. The losses of
-    the rows are computed where they choose. This worker's share is answered in `together()`.
+    Losses are computed too if `eval_loss` is the metric. Collective.
+
+    Args:
+        prompts_of: prompts of rows by index; by default those of training.
+        on_batch: called with the number of prompts just answered; 0 after a part of the losses.
+        together: context manager around this worker's share of the replies.
     """
     started = time.monotonic()
     rank = dist.get_rank() if dist.is_initialized() else 0
     world_size = dist.get_world_size() if dist.is_initialized() else 1
-    # Neighbours in length go to different workers, so that the shares cost the same.
+    # Rows of similar length go to different workers, so that all shares cost about the same.
     by_length = sorted(range(len(split)), key=lambda i: (int(split.prompt_lens[i]), i))
-    mine = by_length[rank::world_size]
+    share = by_length[rank::world_size]
     with together():
         replies = preset_replies(
             model,
             tokenizer,
-            [split.tokens(i).input_ids[: split.prompt_lens[i]] for i in mine]
-            if ask is None
-            else ask(mine),
-            row_ids=[split.ids[i] for i in mine],
-            preset=job.preset,
-            seed=job.seed,
-            max_new_tokens=job.max_new_tokens,
-            stop=job.stop,
-            batch_size=job.batch_size,
+            [split.tokens(i).input_ids[: split.prompt_lens[i]] for i in share]
+            if prompts_of is None
+            else prompts_of(share),
+            row_ids=[split.ids[i] for i in share],
+            preset=spec.preset,
+            seed=spec.seed,
+            max_new_tokens=spec.max_new_tokens,
+            stop=spec.stop,
+            batch_size=spec.batch_size,
             on_batch=on_batch,
         )
-        losses = _losses(model, split, job, ask, rank, world_size, on_batch)
-    answered = _gather(dict(zip(mine, replies, strict=True)), rank, world_size)
-    known = _gather(losses, rank, world_size)
-    if answered is None or known is None:
+        losses = _losses(model, split, spec, prompts_of, rank, world_size, on_batch)
+    all_replies = _gather(dict(zip(share, replies, strict=True)), rank, world_size)
+    all_losses = _gather(losses, rank, world_size)
+    if all_replies is None or all_losses is None:
         return None
     examples = [split.example(i) for i in range(len(split))]
-    ordered = [answered[i] for i in range(len(split))]
+    ordered = [all_replies[i] for i in range(len(split))]
     rows = score_replies(task, examples, [reply.text for reply in ordered])
-    for i, loss in known.items():
+    for i, loss in all_losses.items():
         rows[i][EVAL_LOSS] = loss
-    return _written(job, task, examples, ordered, rows, time.monotonic() - started)
+    return _record(spec, task, examples, ordered, rows, time.monotonic() - started)
 
 
 def constant_score(
-    train: Sequence[Example], validation: Sequence[Example], *, task: Task, job: EvalSpec
+    train: Sequence[Example], validation: Sequence[Example], *, task: Task, spec: EvalSpec
 ) -> Score:
-    """Score the best constant answer: what a model that learnt nothing but one reply gets."""
+    """Score the best constant reply: the baseline that ignores its input."""
     started = time.monotonic()
     text, rows = best_constant(
         task,
         train,
         validation,
-        metric=job.metric,
-        greater_is_better=job.greater_is_better,
+        metric=spec.metric,
+        greater_is_better=spec.greater_is_better,
     )
     replies = [Reply(text, (), stopped=True) for _ in validation]
     seconds = time.monotonic() - started
-    return _written(job, task, validation, replies, rows, seconds, constant_reply=text)
+    return _record(spec, task, validation, replies, rows, seconds, constant_reply=text)
 
 
 def _losses(
     model: LanguageModel,
     split: Split,
-    job: EvalSpec,
-    ask: Ask | None,
+    spec: EvalSpec,
+    prompts_of: PromptsOf | None,
     rank: int,
     world_size: int,
     on_batch: Callable[[int], object],
 ) -> dict[int, float]:
-    """Of this worker's share of the rows, where they choose; else none."""
-    if job.metric != EVAL_LOSS:
+    """Losses of this worker's share of the rows, by index; {} unless `eval_loss` is the metric."""
+    if spec.metric != EVAL_LOSS:
         return {}
     return row_losses(
         model,
-        _asked(split, ask),
-        max_tokens=job.max_tokens,
-        min_share=job.min_share,
+        _rows_with_prompts(split, prompts_of),
+        max_tokens=spec.max_tokens,
+        min_share=spec.min_share,
         rank=rank,
         world_size=world_size,
-        on_part=lambda: on_batch(0),
+        on_progress=lambda: on_batch(0),
     )
 
 
-def _asked(split: Split, ask: Ask | None) -> list[TokenizedExample]:
-    """The rows with the prompts that they are asked by."""
+def _rows_with_prompts(split: Split, prompts_of: PromptsOf | None) -> list[TokenizedExample]:
+    """All rows; `prompts_of` replaces their prompts."""
     rows = [split.tokens(i) for i in range(len(split))]
-    if ask is None:
+    if prompts_of is None:
         return rows
     return [
         replace(
@@ -159,20 +164,21 @@ def _asked(split: Split, ask: Ask | None) -> list[TokenizedExample]:
             input_ids=(*prompt, *row.input_ids[row.prompt_len :]),
             prompt_len=len(prompt),
         )
-        for row, prompt in zip(rows, ask(range(len(rows))), strict=True)
+        for row, prompt in zip(rows, prompts_of(range(len(rows))), strict=True)
     ]
 
 
-def _gather(mine: dict[int, Of], rank: int, world_size: int) -> dict[int, Of] | None:
+def _gather(share: dict[int, PerRow], rank: int, world_size: int) -> dict[int, PerRow] | None:
+    """All workers' shares by row index on rank 0, None on the others."""
     if world_size == 1:
-        return mine
-    parts: list[dict[int, Of]] | None = [{} for _ in range(world_size)] if rank == 0 else None
-    dist.gather_object(mine, parts)
-    return None if parts is None else {i: of for part in parts for i, of in part.items()}
+        return share
+    shares: list[dict[int, PerRow]] | None = [{} for _ in range(world_size)] if rank == 0 else None
+    dist.gather_object(share, shares)
+    return None if shares is None else {i: v for part in shares for i, v in part.items()}
 
 
-def _written(
-    job: EvalSpec,
+def _record(
+    spec: EvalSpec,
     task: Task,
     examples: Sequence[Example],
     replies: Sequence[Reply],
@@ -180,16 +186,17 @@ def _written(
     seconds: float,
     constant_reply: str | None = None,
 ) -> Score:
-    shown = _varying_inputs(examples)
-    predictions = f"predictions/{job.name}.jsonl"
+    """Write predictions/<name>.jsonl and summarise the rows' scores."""
+    keys = _varying_inputs(examples)
+    predictions = f"predictions/{spec.name}.jsonl"
     whys = explain_replies(task, examples, [reply.text for reply in replies], rows)
     write_jsonl(
-        job.run_dir / predictions,
+        spec.run_dir / predictions,
         [
             {
                 "id": example.id,
                 "group": example.group,
-                "inputs": {key: example.inputs[key] for key in shown},
+                "inputs": {key: example.inputs[key] for key in keys},
                 "target": example.target,
                 "reply": reply.text,
                 "num_tokens": len(reply.ids),
@@ -201,21 +208,21 @@ def _written(
         ],
     )
     return summarise(
-        job.name,
+        spec.name,
         task=task,
-        step=job.step,
-        metric=job.metric,
+        step=spec.step,
+        metric=spec.metric,
         examples=examples,
         rows=rows,
         predictions=predictions,
         seconds=seconds,
         constant_reply=constant_reply,
-        greater_is_better=job.greater_is_better,
+        greater_is_better=spec.greater_is_better,
     )
 
 
 def _varying_inputs(examples: Sequence[Example]) -> list[str]:
-    """Names of the inputs that differ between rows: a schema or database is not repeated."""
+    """Inputs that differ between rows, so that a common schema or database is not repeated."""
 
     def distinct(key: str) -> int:
         values: list[Any] = [example.inputs[key] for example in examples]

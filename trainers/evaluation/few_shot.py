@@ -1,8 +1,8 @@
-"""Asking the untuned model by a good prompt, in a run (the row `few_shot`) and in jobs.evaluate.
+"""Few-shot prompts for the untuned model: a run's baseline `few_shot`, and jobs.evaluate.
 
-few_shot = few_shot_of_run(config, model_dir, train, validation)      # None: no such row
-few_shot.told     # "3 training examples (s0007, s0101, s0033), prompts of up to 1,204 tokens"
-few_shot.ask([0, 1])                                  # token ids of the prompts of two rows
+few_shot = few_shot_of_run(config, model_dir, train, validation)    # None: turned off
+few_shot.summary            # "3 training examples (s0007, s0101, s0033); prompts of up to 1,204 …"
+few_shot.prompts_of([0, 1])                           # token ids of the prompts of two rows
 """
 
 from collections.abc import Callable, Sequence
@@ -24,12 +24,12 @@ from datasets_src.types import Example
 from trainers.config.schema import Config
 from trainers.models.resolve import context_length
 
-Ask = Callable[[Sequence[int]], list[list[int]]]
+PromptsOf = Callable[[Sequence[int]], list[list[int]]]  # row indices -> prompt token ids
 
 
 @dataclass(frozen=True)
 class PromptBuilder:
-    """Turns examples into prompts; `context` tokens hold a prompt and `max_new_tokens`."""
+    """Builds prompts; a prompt and `max_new_tokens` must fit in `context` tokens."""
 
     fmt: TextFormat
     encode: Encode
@@ -45,42 +45,42 @@ class PromptBuilder:
 
     @property
     def room(self) -> int:
-        """Tokens that a prompt may have."""
+        """Maximum length of a prompt, in tokens."""
         return self.context - self.max_new_tokens
 
     def is_trained_on(self, example: Example, *, max_length: int) -> bool:
-        """Whether preparation keeps the row."""
+        """Whether preparation keeps the row: it has a loss position and fits `max_length`."""
         [row] = tokenise(self.fmt, self.encode, task=self.task, examples=[example])
         whole = not row.fault and row.num_trained >= MIN_TRAINED
         return whole and len(row.input_ids) <= max_length
 
     def fit(self, wanted: Prompting, longest: Example) -> Prompting:
-        """With as many examples as fit before the `longest` question, and so before all."""
+        """Keep as many of the examples as fit before `longest`, the row with the longest prompt."""
         return fit_shots(wanted, lambda some: self.num_tokens(longest, some), room=self.room)
 
     def num_tokens(self, example: Example, prompting: Prompting) -> int:
-        """Tokens of one prompt."""
+        """Length of one prompt, in tokens."""
         return len(self.prompts([example], prompting)[0])
 
-    def tell(self, found: Prompting, wanted: Prompting, *, num: int, longest: Example) -> str:
-        """What stands before each question, and why there are fewer than `num` examples."""
+    def summary(self, found: Prompting, wanted: Prompting, *, num: int, longest: Example) -> str:
+        """What precedes each question, and why there are fewer than `num` examples."""
         ids = ", ".join(shot.id for shot in found.shots)
-        shown = f"{len(found.shots)} training examples ({ids})" if ids else "no training example"
-        told = [shown, f"prompts of up to {self.num_tokens(longest, found):,} tokens"]
+        examples = f"{len(found.shots)} training examples ({ids})" if ids else "no training example"
+        parts = [examples, f"prompts of up to {self.num_tokens(longest, found):,} tokens"]
         if found.system_prompt is not None:
-            told.insert(1, f"a system prompt of {len(found.system_prompt):,} characters")
+            parts.insert(1, f"a system prompt of {len(found.system_prompt):,} characters")
         if len(found.shots) < len(wanted.shots):
-            told.append(
+            parts.append(
                 f"more examples do not fit the context of {self.context:,} tokens with"
                 f" max_new_tokens={self.max_new_tokens}"
             )
         if len(wanted.shots) < num:
-            told.append(f"{num} asked for, but no other training group has a row")
-        return "; ".join(told)
+            parts.append(f"{num} requested, but no other training group has a row")
+        return "; ".join(parts)
 
 
-def open_asker(config: Config, model_dir: Path) -> PromptBuilder:
-    """For the task and the template of `config` and the tokenizer in `model_dir`."""
+def open_prompt_builder(config: Config, model_dir: Path) -> PromptBuilder:
+    """A builder for the task and template of `config` and the tokenizer in `model_dir`."""
     fmt = read_format(model_dir, config.data.template)
     return PromptBuilder(
         fmt=fmt,
@@ -93,21 +93,24 @@ def open_asker(config: Config, model_dir: Path) -> PromptBuilder:
 
 @dataclass(frozen=True)
 class FewShot:
-    """`ask` gives the prompts of validation rows by index; `told` says what stands before them.
+    """Prompts of the baseline `few_shot`.
 
-    Where not one example fits and there is no system prompt, `ask` is None: it would be the base.
+    Attributes:
+        prompts_of: prompts of validation rows by index; None if no example fits and there is no
+            system prompt, which would be the baseline `base`.
+        summary: what precedes each question.
     """
 
-    ask: Ask | None
-    told: str
+    prompts_of: PromptsOf | None
+    summary: str
 
 
 def few_shot_of_run(
     config: Config, model_dir: Path, train: Split, validation: Split
 ) -> FewShot | None:
-    """The same on every worker and in every attempt; None where the config has no such row.
+    """The few-shot prompts of a run, equal on every worker and attempt; None if turned off.
 
-    Examples are training rows of groups that no validation row has.
+    Examples are training rows of groups without a validation row.
     """
     settings = config.eval
     if not (settings.eval_on_start and settings.num_few_shot):
@@ -121,11 +124,11 @@ def few_shot_of_run(
     )
     wanted = Prompting(tuple(train.example(i) for i in shots), settings.system_prompt)
     longest = validation.example(int(validation.prompt_lens.argmax()))
-    asker = open_asker(config, model_dir)
-    found = asker.fit(wanted, longest)
+    builder = open_prompt_builder(config, model_dir)
+    found = builder.fit(wanted, longest)
 
-    def ask(rows: Sequence[int]) -> list[list[int]]:
-        return asker.prompts([validation.example(i) for i in rows], found)
+    def prompts_of(rows: Sequence[int]) -> list[list[int]]:
+        return builder.prompts([validation.example(i) for i in rows], found)
 
-    told = asker.tell(found, wanted, num=settings.num_few_shot, longest=longest)
-    return FewShot(ask if found != Prompting() else None, told)
+    summary = builder.summary(found, wanted, num=settings.num_few_shot, longest=longest)
+    return FewShot(prompts_of if found != Prompting() else None, summary)

@@ -1,11 +1,11 @@
-"""Greedy decoding of many rows at once, each token exactly as if its row were alone.
+"""Greedy decoding with continuous batching: every token exactly as if its sequence ran alone.
 
 for index, new_ids in decode(model, prompts, max_new_tokens=64, ended=ended, batch_size=32):
-    ...                                    # in the order in which the rows end
+    ...                                    # in the order in which the sequences end
 
-What is computed for a token does not depend on which other tokens are there (forward.py). So the
-next row takes the place of one that ends at once, prompts share the keys of their prefixes
-(prefill.py), and places that no row needs try what a row may say next (ngram_drafts.py).
+A token's values do not depend on which other tokens are computed with it (forward.py). So a slot is
+refilled as soon as its sequence ends, prompts share the keys of their prefixes (prefill.py), and
+places of a pass that no sequence needs verify n-gram drafts (ngram_drafts.py).
 """
 
 import heapq
@@ -17,38 +17,38 @@ from datasets_src.batching.trie import shared_lengths, sort_rows
 from trainers.generation.forward import (
     DecodeSequence,
     ForwardPass,
-    Pick,
+    TokenPicker,
     activations_on_one_thread,
     most_likely,
+    pass_sizes,
     shape_of,
-    sizes_of,
 )
 from trainers.generation.ngram_drafts import NgramDrafts
-from trainers.generation.prefill import Group, prefill
+from trainers.generation.prefill import PrefillGroup, prefill
 from trainers.kernels.paged_kv import PROMPT_PAGE, REPLY_PAGE, KvCache
 from trainers.models.load import LanguageModel
 
 MAX_DRAFT = 8
-Said = Iterable[tuple[DecodeSequence, list[int]]]
+Emitted = Iterable[tuple[DecodeSequence, list[int]]]
 
 
 @dataclass(frozen=True)
-class Limit:
-    """What ends a row: `ended` by its index and its new tokens, or their number.
+class DecodeLimits:
+    """What ends a sequence: `ended(index, new tokens)`, or `max_new_tokens`.
 
-    max_draft: tokens that are guessed ahead at most.
+    max_draft: length limit of a draft, in tokens.
     """
 
     ended: Callable[[int, Sequence[int]], bool]
     max_new_tokens: int
     max_draft: int
 
-    def append(self, row: DecodeSequence, tokens: Iterable[int]) -> bool:
-        """Add new tokens to the row up to the one that ends it; whether one does."""
+    def append(self, sequence: DecodeSequence, tokens: Iterable[int]) -> bool:
+        """Append emitted tokens up to the one that ends the sequence; True if one does."""
         for token in tokens:
-            row.tokens.append(token)
-            reply = row.reply
-            if len(reply) == self.max_new_tokens or self.ended(row.index, reply):
+            sequence.tokens.append(token)
+            reply = sequence.reply
+            if len(reply) == self.max_new_tokens or self.ended(sequence.index, reply):
                 return True
         return False
 
@@ -60,80 +60,87 @@ def decode(
     max_new_tokens: int,
     ended: Callable[[int, Sequence[int]], bool],
     batch_size: int,
-    pick: Pick = most_likely,
+    pick: TokenPicker = most_likely,
     max_draft: int = MAX_DRAFT,
 ) -> Iterator[tuple[int, list[int]]]:
-    """The new tokens of each prompt (all different, none empty), with its index, as it ends.
+    """Yield (index of a prompt, its new tokens) as sequences end.
 
     Args:
-        ended: whether the prompt of that index ends with the last of these new tokens.
-        batch_size: rows that are extended together, at most sizes_of(dtype).reply of them; half as
-            many may wait with their prompts computed. It changes no token.
-        max_draft: tokens of a row that are tried ahead at most. It changes none either.
+        prompts: all different, none empty.
+        ended: whether the sequence of that prompt index ends with the last of these new tokens.
+        batch_size: slots, at most pass_sizes(dtype).reply; half as many sequences more may be
+            prefilled and wait. It affects memory and speed, not the tokens.
+        max_draft: length limit of a draft, in tokens; 0 turns speculative decoding off. It affects
+            speed, not the tokens.
     """
     if not prompts:
         return
-    limit = Limit(ended, max_new_tokens, max_draft)
-    num_rows = min(batch_size, sizes_of(model.dtype).reply)
-    pool = make_pool(model, prompts, max_new_tokens=max_new_tokens, num_rows=num_rows)
-    batch = Batch(ForwardPass(model, pool, pick), Queue(prompts, pool), num_rows, limit)
+    limits = DecodeLimits(ended, max_new_tokens, max_draft)
+    num_slots = min(batch_size, pass_sizes(model.dtype).reply)
+    pool = make_pool(model, prompts, max_new_tokens=max_new_tokens, num_slots=num_slots)
+    batch = ContinuousBatch(
+        ForwardPass(model, pool, pick), PromptQueue(prompts, pool), num_slots, limits
+    )
     with activations_on_one_thread(model):
-        while batch.live or batch.ready or batch.queue:
-            for row in batch.advance():
-                yield row.index, row.reply
+        while batch.running or batch.prefilled or batch.queue:
+            for sequence in batch.advance():
+                yield sequence.index, sequence.reply
 
 
-class Batch:
-    """Rows that are extended, and rows whose prompt is computed and that wait for a place."""
+class ContinuousBatch:
+    """Sequences in slots (`running`), and prefilled ones that wait for a slot."""
 
-    def __init__(self, passes: ForwardPass, queue: "Queue", num_rows: int, limit: Limit) -> None:
-        self.live: list[DecodeSequence] = []
-        self.ready: deque[DecodeSequence] = deque()
+    def __init__(
+        self, passes: ForwardPass, queue: "PromptQueue", num_slots: int, limits: DecodeLimits
+    ) -> None:
+        self.running: list[DecodeSequence] = []
+        self.prefilled: deque[DecodeSequence] = deque()
         self.queue = queue
-        self._passes, self._num_rows, self._limit = passes, num_rows, limit
+        self._passes, self._num_slots, self._limits = passes, num_slots, limits
         self._drafts = NgramDrafts()
 
     def advance(self) -> list[DecodeSequence]:
-        """Start rows if places are free, else extend those there are; the rows that end."""
-        missing = self._num_rows - len(self.live) - len(self.ready)
-        said = self._start(missing) if missing > 0 and self.queue else self._extend()
+        """Prefill prompts if slots are free, else decode; return the sequences that end."""
+        num_free = self._num_slots - len(self.running) - len(self.prefilled)
+        emitted = self._prefill(num_free) if num_free > 0 and self.queue else self._decode()
         done = []
-        for row, tokens in said:
-            start = len(row.tokens) if row.reply else row.num_shared
-            if self._limit.append(row, tokens):
-                done.append(row)
-            self._drafts.learn(row.tokens, start)
-        for row in done:
-            row.release(self._passes.pool)
-            (self.live if row in self.live else self.ready).remove(row)
+        for sequence, tokens in emitted:
+            start = len(sequence.tokens) if sequence.reply else sequence.num_shared
+            if self._limits.append(sequence, tokens):
+                done.append(sequence)
+            self._drafts.learn(sequence.tokens, start)
+        for sequence in done:
+            sequence.release(self._passes.pool)
+            (self.running if sequence in self.running else self.prefilled).remove(sequence)
         return done
 
-    def _start(self, num: int) -> Said:
-        """So many rows or, where their prompts do not fill a pass, some more."""
-        most = num + self._num_rows // 2
-        group = self.queue.take(num, most, tokens=self._passes.sizes.prompt)
-        self.ready += group.rows
-        return zip(group.rows, ([token] for token in prefill(self._passes, group)), strict=True)
+    def _prefill(self, num: int) -> Emitted:
+        """Prefill `num` prompts, and some more where these do not fill a pass."""
+        most = num + self._num_slots // 2
+        group = self.queue.take(num, most, min_tokens=self._passes.sizes.prompt)
+        self.prefilled += group.sequences
+        first_tokens = prefill(self._passes, group)
+        return zip(group.sequences, ([token] for token in first_tokens), strict=True)
 
-    def _extend(self) -> Said:
-        while self.ready and len(self.live) < self._num_rows:
-            self.live.append(self.ready.popleft())
-        return zip(self.live, self._passes.extend(self.live, self._guesses()), strict=True)
+    def _decode(self) -> Emitted:
+        while self.prefilled and len(self.running) < self._num_slots:
+            self.running.append(self.prefilled.popleft())
+        return zip(self.running, self._passes.extend(self.running, self._draft_all()), strict=True)
 
-    def _guesses(self) -> list[list[int]]:
-        """What each row may say next, in the places that a pass has left."""
-        spare = self._passes.sizes.reply - len(self.live)
-        guesses = []
-        for num_left, row in zip(range(len(self.live), 0, -1), self.live, strict=True):
-            left = self._limit.max_new_tokens - len(row.reply) - 1
-            most = min(self._limit.max_draft, spare // num_left, left)
-            guesses.append(self._drafts.guess(row.tokens, most))
-            spare -= len(guesses[-1])
-        return guesses
+    def _draft_all(self) -> list[list[int]]:
+        """A draft for each running sequence, sharing the places that a pass has left."""
+        spare = self._passes.sizes.reply - len(self.running)
+        drafts = []
+        for num_left, sequence in zip(range(len(self.running), 0, -1), self.running, strict=True):
+            left = self._limits.max_new_tokens - len(sequence.reply) - 1
+            most = min(self._limits.max_draft, spare // num_left, left)
+            drafts.append(self._drafts.draft(sequence.tokens, most))
+            spare -= len(drafts[-1])
+        return drafts
 
 
-class Queue:
-    """Prompts that wait, in sorted order, and the pages that the next one shares."""
+class PromptQueue:
+    """Waiting prompts in sorted order, and the pages that the next one may share."""
 
     def __init__(self, prompts: Sequence[Sequence[int]], pool: KvCache) -> None:
         order = sort_rows(prompts)
@@ -148,20 +155,21 @@ class Queue:
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def take(self, least: int, most: int, *, tokens: int) -> Group:
-        """The next `least` rows, and up to `most` as long as they bring fewer than `tokens`."""
-        group, before = Group(), self._last
-        while self._waiting and len(group.rows) < most:
-            if len(group.rows) >= least and len(group.inputs) >= tokens:
+    def take(self, least: int, most: int, *, min_tokens: int) -> PrefillGroup:
+        """The next `least` sequences, and up to `most` while they have fewer than `min_tokens`
+        tokens to compute."""
+        group, before = PrefillGroup(), self._last
+        while self._waiting and len(group.sequences) < most:
+            if len(group.sequences) >= least and len(group.inputs) >= min_tokens:
                 break
-            row = self._waiting.popleft()
-            group.add(self._pool, row, self._last)
-            self._last = row
-        # The next row may share the last one's pages, though that may have ended by then.
+            sequence = self._waiting.popleft()
+            group.add(self._pool, sequence, self._last)
+            self._last = sequence
+        # Hold the last sequence's prompt pages: the next one may share them after it has ended.
         assert self._last is not None
-        self._pool.prompt.share(self._last.whole)
+        self._pool.prompt.share(self._last.prompt_pages)
         if before is not None:
-            self._pool.prompt.drop(before.whole)
+            self._pool.prompt.drop(before.prompt_pages)
         return group
 
 
@@ -170,19 +178,20 @@ def make_pool(
     prompts: Sequence[Sequence[int]],
     *,
     max_new_tokens: int,
-    num_rows: int,
+    num_slots: int,
 ) -> KvCache:
-    """Pages for any `num_rows` of the prompts with their replies, and half as many that wait.
+    """A cache that holds any `num_slots` of the prompts with their replies, and half as many more
+    that wait.
 
-    Sharing is not counted: what is not needed of the pool takes no memory.
+    Prefix sharing is not counted: pages that are never used take no memory.
     """
-    whole = [len(prompt) // PROMPT_PAGE for prompt in prompts]
+    num_full = [len(prompt) // PROMPT_PAGE for prompt in prompts]
     rest = [len(prompt) % PROMPT_PAGE for prompt in prompts]
-    own = [-(-(tokens + max_new_tokens) // REPLY_PAGE) for tokens in rest]
-    num_held = num_rows + num_rows // 2
+    num_own = [-(-(tokens + max_new_tokens) // REPLY_PAGE) for tokens in rest]
+    num_held = num_slots + num_slots // 2
     return KvCache(
         shape_of(model),
-        # One more: the last row to be started, whose pages the next may share.
-        num_prompt=sum(heapq.nlargest(num_held + 1, whole)),
-        num_reply=sum(heapq.nlargest(num_held, own)),
+        # One more: the sequence started last, whose pages the next may share.
+        num_prompt=sum(heapq.nlargest(num_held + 1, num_full)),
+        num_reply=sum(heapq.nlargest(num_held, num_own)),
     )

@@ -1,8 +1,8 @@
-"""Passes of a model over a fixed number of tokens, and the rows that they extend.
+"""Forward passes over a fixed number of tokens, and the sequences they extend.
 
-A matrix product rounds differently for another number of rows, but of a fixed number none depends
-on the others. So a pass always has as many tokens, filled up, and with attention over pages
-(paged_attention.py) what is computed for a token is a function of the tokens before it in its row.
+A matrix product rounds a row differently when the number of rows changes; with a fixed number, no
+row depends on the others. So a pass is always padded to the same number of tokens, and with paged
+attention (paged_attention.py) a token's values depend only on the tokens before it in its sequence.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,32 +20,35 @@ from trainers.kernels.paged_kv import PROMPT_PAGE, REPLY_PAGE, KvCache, PageTabl
 from trainers.kernels.paged_plan import OWN, PARTS, WHOLE, Plan, Reads
 from trainers.models.load import LanguageModel
 
-Input = tuple[int, int]  # a token and its position in the row
-Place = tuple[int, int]  # the index of a prompt, and how many new tokens stand before this one
-Pick = Callable[[Tensor, Sequence[Place]], list[int]]
+InputToken = tuple[int, int]  # token id, position in the sequence
+ReplyToken = tuple[int, int]  # which token is picked: index of the prompt, position in its reply
+TokenPicker = Callable[[Tensor, Sequence[ReplyToken]], list[int]]
 
 
-def most_likely(logits_NV: Tensor, places: Sequence[Place]) -> list[int]:
-    """The token of the largest logit, of several the first."""
-    # Twenty times as fast as argmax in bfloat16.
+def most_likely(logits_NV: Tensor, which: Sequence[ReplyToken]) -> list[int]:
+    """The token with the largest logit, the first on a tie."""
+    # `max` is twenty times as fast as `argmax` in bfloat16.
     best: list[int] = logits_NV.max(-1).indices.tolist()
     return best
 
 
 @dataclass(eq=False)
 class DecodeSequence:
-    """A prompt of `num_prompt` tokens with its reply, and its pages: `whole` ones, which the prompt
-    fills, and `rest`, from there on.
+    """A prompt of `num_prompt` tokens with its reply, and its pages of the KV cache.
 
-    num_shared: tokens that it has in common with the row before it in sorted order.
+    Attributes:
+        tokens: prompt and new tokens.
+        num_shared: length of the prefix shared with the sequence before it in sorted order.
+        prompt_pages: pages that the prompt fills; sequences can share them.
+        own_pages: pages of the rest of the prompt and of the reply.
     """
 
     index: int
     tokens: list[int]
     num_prompt: int
     num_shared: int
-    whole: list[int] = field(default_factory=list)
-    rest: list[int] = field(default_factory=list)
+    prompt_pages: list[int] = field(default_factory=list)
+    own_pages: list[int] = field(default_factory=list)
 
     @property
     def reply(self) -> list[int]:
@@ -53,59 +56,59 @@ class DecodeSequence:
         return self.tokens[self.num_prompt :]
 
     @property
-    def rest_start(self) -> int:
-        """Position at which the first page of `rest` begins."""
+    def own_start(self) -> int:
+        """First position in `own_pages`."""
         return self.num_prompt // PROMPT_PAGE * PROMPT_PAGE
 
     def slot(self, position: int) -> int:
-        """page * size + place, of the kind of pages that the position has."""
-        if position < self.rest_start:
-            page, place = divmod(position, PROMPT_PAGE)
-            return self.whole[page] * PROMPT_PAGE + place
-        page, place = divmod(position - self.rest_start, REPLY_PAGE)
-        return self.rest[page] * REPLY_PAGE + place
+        """Slot of a position among the pages of its kind: page * page size + offset."""
+        if position < self.own_start:
+            page, offset = divmod(position, PROMPT_PAGE)
+            return self.prompt_pages[page] * PROMPT_PAGE + offset
+        page, offset = divmod(position - self.own_start, REPLY_PAGE)
+        return self.own_pages[page] * REPLY_PAGE + offset
 
-    def seen_from(self, position: int) -> list[tuple[int, int]]:
-        """(kind, page) pairs that the token there sees, in order."""
-        num_whole = min(position // PROMPT_PAGE, len(self.whole))
-        num_more = (position - num_whole * PROMPT_PAGE) // REPLY_PAGE + 1
-        seen = [(WHOLE, page) for page in self.whole[:num_whole]]
-        if position < self.rest_start:
-            return seen + [(PARTS + i, self.whole[num_whole]) for i in range(num_more)]
-        return seen + [(OWN, page) for page in self.rest[:num_more]]
+    def visible_pages(self, position: int) -> list[tuple[int, int]]:
+        """(kind, page) pairs that the token at `position` attends to, in order (paged_plan.py)."""
+        num_full = min(position // PROMPT_PAGE, len(self.prompt_pages))
+        num_more = (position - num_full * PROMPT_PAGE) // REPLY_PAGE + 1
+        visible = [(WHOLE, page) for page in self.prompt_pages[:num_full]]
+        if position < self.own_start:
+            return visible + [(PARTS + i, self.prompt_pages[num_full]) for i in range(num_more)]
+        return visible + [(OWN, page) for page in self.own_pages[:num_more]]
 
     def reserve(self, pool: KvCache, num_tokens: int) -> None:
-        """Have pages for the first so many tokens, of which `whole` are there."""
-        while self.rest_start + len(self.rest) * REPLY_PAGE < num_tokens:
-            self.rest.append(pool.reply.take())
+        """Allocate own pages for the first `num_tokens` positions."""
+        while self.own_start + len(self.own_pages) * REPLY_PAGE < num_tokens:
+            self.own_pages.append(pool.reply.take())
 
     def release(self, pool: KvCache) -> None:
-        """Give the pages back."""
-        pool.prompt.drop(self.whole)
-        pool.reply.drop(self.rest)
+        """Give up all pages."""
+        pool.prompt.drop(self.prompt_pages)
+        pool.reply.drop(self.own_pages)
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """Tokens of a pass that extends replies, and of one over prompts."""
+class PassSizes:
+    """Tokens of a decode pass, and of a prefill pass."""
 
     reply: int
     prompt: int
 
 
-def sizes_of(dtype: torch.dtype) -> Sizes:
-    """Of the passes in `dtype` on this machine, where they decide how sums are rounded.
+def pass_sizes(dtype: torch.dtype) -> PassSizes:
+    """Sizes of the passes in `dtype` on this machine; they determine how sums are rounded.
 
-    With AMX 32 tokens take the time of one, in which the weights are read, and 256 half of that of
-    four times 64. With AVX512_BF16 alone 16 and 64 reach its speed.
+    With AMX, 32 tokens take the time of one, that of reading the weights, and 256 take half the
+    time of four times 64. With AVX512_BF16 alone, 16 and 64 reach its speed.
     """
     if dtype == torch.bfloat16 and not torch.cpu._is_amx_tile_supported():
-        return Sizes(reply=16, prompt=64)
-    return Sizes(reply=32, prompt=256)
+        return PassSizes(reply=16, prompt=64)
+    return PassSizes(reply=32, prompt=256)
 
 
 def shape_of(model: LanguageModel) -> Shape:
-    """Of the model's keys."""
+    """The shape of the model's keys and values."""
     config: Any = model.config
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return Shape(
@@ -118,44 +121,50 @@ def shape_of(model: LanguageModel) -> Shape:
 
 
 class ForwardPass:
-    """A model, a pool of pages, and what picks a token by its logits."""
+    """Runs a model over a KV cache and picks tokens from its logits."""
 
-    def __init__(self, model: LanguageModel, pool: KvCache, pick: Pick = most_likely) -> None:
+    def __init__(
+        self, model: LanguageModel, pool: KvCache, pick: TokenPicker = most_likely
+    ) -> None:
         base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
         self._decoder, self._head = base.get_decoder(), base.get_output_embeddings()
-        self.pool, self.sizes, self._pick = pool, sizes_of(pool.shape.dtype), pick
+        self.pool, self.sizes, self._pick = pool, pass_sizes(pool.shape.dtype), pick
 
     def extend(
-        self, rows: Sequence[DecodeSequence], drafts: Sequence[Sequence[int]]
+        self, sequences: Sequence[DecodeSequence], drafts: Sequence[Sequence[int]]
     ) -> list[list[int]]:
-        """The next tokens of each row: one, and one more for each token of its draft up to the
-        first wrong one. At most `sizes.reply` tokens go in: the last of each row, and drafts."""
-        inputs: list[Input] = []
-        places: list[Place] = []
+        """One decode pass; returns the emitted tokens of each sequence.
+
+        These are the accepted prefix of its draft and the token after that. The inputs are the last
+        token of each sequence and all drafts, at most `sizes.reply` tokens.
+        """
+        inputs: list[InputToken] = []
+        which: list[ReplyToken] = []
         slots: list[int] = []
         plan = Plan(self.pool, reply_group=1)
-        for row, draft in zip(rows, drafts, strict=True):
-            row.reserve(self.pool, len(row.tokens) + len(draft))
-            for i, token in enumerate([row.tokens[-1], *draft], start=len(row.tokens) - 1):
+        for sequence, draft in zip(sequences, drafts, strict=True):
+            last = len(sequence.tokens) - 1
+            sequence.reserve(self.pool, len(sequence.tokens) + len(draft))
+            for i, token in enumerate([sequence.tokens[-1], *draft], start=last):
                 inputs.append((token, i))
-                places.append((row.index, i + 1 - row.num_prompt))
-                slots.append(row.slot(i))
-                plan.add(row.seen_from(i))
+                which.append((sequence.index, i + 1 - sequence.num_prompt))
+                slots.append(sequence.slot(i))
+                plan.add(sequence.visible_pages(i))
         writes = [(self.pool.reply, list(enumerate(slots)))]
         hidden_NC = self.hidden(inputs, self.sizes.reply, plan.reads(), writes)
-        picked = iter(self.pick(hidden_NC, places))
-        return [_agreed(draft, [next(picked) for _ in range(len(draft) + 1)]) for draft in drafts]
+        picked = iter(self.pick(hidden_NC, which))
+        return [_accepted(draft, [next(picked) for _ in range(len(draft) + 1)]) for draft in drafts]
 
     def hidden(
         self,
-        inputs: Sequence[Input],
+        inputs: Sequence[InputToken],
         size: int,
         reads: Reads,
         writes: Iterable[tuple[PageTable, Sequence[tuple[int, int]]]],
     ) -> Tensor:
-        """[N, C] of N inputs, in a pass over `size` tokens."""
-        filled = torch.tensor([*inputs, *[(0, 0)] * (size - len(inputs))])
-        ids, positions = filled.t().contiguous()
+        """Hidden states [N, C] of N inputs, in a pass padded to `size` tokens."""
+        padded = torch.tensor([*inputs, *[(0, 0)] * (size - len(inputs))])
+        ids, positions = padded.t().contiguous()
         out: Tensor = self._decoder(
             input_ids=ids[None],
             position_ids=positions[None],
@@ -165,24 +174,24 @@ class ForwardPass:
         ).last_hidden_state[0]
         return out[: len(inputs)]
 
-    def pick(self, hidden_NC: Tensor, places: Sequence[Place]) -> list[int]:
-        """The token after each state; the head runs on `sizes.reply` of them at a time."""
+    def pick(self, hidden_NC: Tensor, which: Sequence[ReplyToken]) -> list[int]:
+        """The token after each hidden state; the head runs on `sizes.reply` of them at a time."""
         size = self.sizes.reply
         picked: list[int] = []
-        for start in range(0, len(places), size):
+        for start in range(0, len(which), size):
             part = hidden_NC[start : start + size]
             states = torch.nn.functional.pad(part, (0, 0, 0, size - len(part)))
-            picked += self._pick(self._head(states)[: len(part)], places[start : start + size])
+            picked += self._pick(self._head(states)[: len(part)], which[start : start + size])
         return picked
 
 
 @contextmanager
 def activations_on_one_thread(model: nn.Module) -> Iterator[None]:
-    """In this context an activation function gives each number the same value at any place.
+    """In this context an activation function is independent of a number's index in the tensor.
 
-    A thread's share of a large tensor ends with up to 31 numbers that torch computes one by one,
-    and in float32 SiLU of one number may differ from that of a vector by its last bit. Two shares
-    of a pass have no such end.
+    torch splits a large tensor over threads. A thread's share ends with up to 31 numbers that are
+    computed one by one, and in float32 scalar SiLU may differ from vector SiLU in the last bit. The
+    shares of two threads have no such remainder.
     """
     num_threads = torch.get_num_threads()
     hooks = []
@@ -200,7 +209,7 @@ def activations_on_one_thread(model: nn.Module) -> Iterator[None]:
             hook.remove()
 
 
-def _agreed(draft: Sequence[int], said: Sequence[int]) -> list[int]:
-    """What was said up to and with the first token that the draft has otherwise."""
-    num_right = next((i for i, token in enumerate(draft) if token != said[i]), len(draft))
-    return list(said[: num_right + 1])
+def _accepted(draft: Sequence[int], picked: Sequence[int]) -> list[int]:
+    """The picked tokens up to and including the first one that differs from the draft."""
+    num_right = next((i for i, token in enumerate(draft) if token != picked[i]), len(draft))
+    return list(picked[: num_right + 1])

@@ -1,4 +1,4 @@
-"""Greedy replies: a stop per sequence; neither the other prompts nor the batch size change one.
+"""Greedy replies, each cut at its own stop and independent of the other prompts and batch size.
 
 [reply] = greedy_replies(model, tokenizer, [prompt_ids], max_new_tokens=64, stop=(";",))
 reply.text == "SELECT COUNT(*) FROM rutas"
@@ -28,39 +28,41 @@ def greedy_replies(
     batch_size: int = 8,
     on_batch: Callable[[int], object] = lambda done: None,
 ) -> list[Reply]:
-    """One reply a prompt, in the order of `prompts` (lists of token ids).
+    """One reply per prompt, in the order of `prompts`.
 
-    `batch_size` bounds the memory (docs/generation.md) and changes nothing. `on_batch` hears how
-    many prompts were just answered.
+    Args:
+        prompts: token ids.
+        batch_size: bounds memory (docs/generation.md); replies do not depend on it.
+        on_batch: called with the number of prompts just answered.
     """
     rule = StopRule(tokenizer, ends=end_of_turn_ids(model, tokenizer), stop=stop)
-    same: dict[tuple[int, ...], list[int]] = {}
-    for place, prompt in enumerate(prompts):
-        same.setdefault(tuple(prompt), []).append(place)
+    indices: dict[tuple[int, ...], list[int]] = {}  # equal prompts are answered once
+    for i, prompt in enumerate(prompts):
+        indices.setdefault(tuple(prompt), []).append(i)
     longest = longest_in_pages(model) - max_new_tokens
     replies: dict[int, Reply] = {}
-    for decoded, chosen in (
-        (decode, [prompt for prompt in same if len(prompt) <= longest]),
-        (padded_rows, [prompt for prompt in same if len(prompt) > longest]),
+    for decode_prompts, chosen in (
+        (decode, [prompt for prompt in indices if len(prompt) <= longest]),
+        (padded_rows, [prompt for prompt in indices if len(prompt) > longest]),
     ):
-        rows = decoded(
+        sequences = decode_prompts(
             model,
             chosen,
             max_new_tokens=max_new_tokens,
             ended=lambda index, ids: rule.ends_with_last(ids),
             batch_size=batch_size,
         )
-        for index, ids in rows:
-            places = same[chosen[index]]
-            replies.update(dict.fromkeys(places, cut_reply(ids, rule)))
-            on_batch(len(places))
-    return [replies[place] for place in range(len(prompts))]
+        for index, ids in sequences:
+            equal = indices[chosen[index]]
+            replies.update(dict.fromkeys(equal, cut_reply(ids, rule)))
+            on_batch(len(equal))
+    return [replies[i] for i in range(len(prompts))]
 
 
 def longest_in_pages(model: LanguageModel) -> float:
-    """Maximum length, in tokens, of a row that decode.py can attend to; others use transformers.
+    """Maximum length, in tokens, of a sequence that decode.py takes; others use transformers.
 
-    On CPU that is any row of a family that attends through kernels/attention.py, up to its
+    It takes sequences on CPU, of a family that attends through kernels/attention.py, up to its
     sliding window.
     """
     config: Any = model.config

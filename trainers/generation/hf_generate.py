@@ -1,4 +1,4 @@
-"""Greedy replies by transformers' own `generate`: on CUDA, for Falcon, beyond a sliding window.
+"""Greedy decoding by transformers' `generate`: on CUDA, for Falcon, beyond a sliding window.
 
 for index, new_ids in padded_rows(model, prompts, max_new_tokens=64, ended=ended, batch_size=8):
     ...
@@ -19,7 +19,7 @@ from transformers import (
 
 from trainers.models.load import LanguageModel
 
-PAD = 0  # masked by position, compared with nothing
+PAD = 0  # masked by position, never compared with a token id
 
 
 def padded_rows(
@@ -30,12 +30,12 @@ def padded_rows(
     ended: Callable[[int, Sequence[int]], bool],
     batch_size: int,
 ) -> Iterator[tuple[int, list[int]]]:
-    """As `decoding.decode`, in batches that are padded on the left, of like length each."""
+    """As `decode.decode`, in left-padded batches of prompts of similar length."""
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
         rows = [prompts[i] for i in batch]
-        ends = RowsEnd(batch, ended, width=max(map(len, rows)))
+        ends = StopPerRow(batch, ended, width=max(map(len, rows)))
         yield from zip(batch, _generate(model, rows, max_new_tokens, ends), strict=True)
 
 
@@ -43,7 +43,7 @@ def _generate(
     model: LanguageModel,
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
-    ends: "RowsEnd",
+    ends: "StopPerRow",
 ) -> list[list[int]]:
     width = ends.width
     input_ids = torch.tensor([[PAD] * (width - len(p)) + list(p) for p in prompts])
@@ -62,11 +62,11 @@ def _generate(
         stopping_criteria=StoppingCriteriaList([ends]),
     )
     rows: list[list[int]] = out[:, width:].tolist()
-    return [row[: ends.lengths.get(place)] for place, row in enumerate(rows)]
+    return [row[: ends.lengths.get(i)] for i, row in enumerate(rows)]
 
 
-class RowsEnd(StoppingCriteria):
-    """Each row ends by itself: `lengths` are the new tokens of those that have, by their place."""
+class StopPerRow(StoppingCriteria):
+    """Stops each row of a batch on its own; `lengths`: row -> number of new tokens, once ended."""
 
     def __init__(
         self, indices: Sequence[int], ended: Callable[[int, Sequence[int]], bool], *, width: int
@@ -76,27 +76,27 @@ class RowsEnd(StoppingCriteria):
         self._indices, self._ended = indices, ended
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
-        for place, row in enumerate(input_ids[:, self.width :].tolist()):
-            if place not in self.lengths and self._ended(self._indices[place], row):
-                self.lengths[place] = len(row)
-        done = [place in self.lengths for place in range(len(input_ids))]
+        for i, row in enumerate(input_ids[:, self.width :].tolist()):
+            if i not in self.lengths and self._ended(self._indices[i], row):
+                self.lengths[i] = len(row)
+        done = [i in self.lengths for i in range(len(input_ids))]
         return torch.tensor(done, device=input_ids.device)
 
 
 class DecideTiesAlone(LogitsProcessor):
-    """Near-ties of a batched step are decided by the logits that the row has on its own.
+    """Decides near-ties of a batched step by the logits of the row computed alone.
 
-    A matrix product rounds differently in another batch; where the two best tokens are within
-    that rounding, the reply would depend on its neighbours. A row's own logits come from a cache
-    of its own, fed one token at a time, as if it were generated alone: at worst that is the cost
-    of generating it alone, and only rows with a near-tie pay it.
+    A matrix product rounds differently in another batch; where the two best tokens are within that
+    rounding, the reply would depend on the rest of the batch. The row's own logits come from a KV
+    cache of its own, fed one token at a time. Only rows with a near-tie pay for it, at most the
+    cost of generating them alone.
     """
 
-    # Of the largest logit: the largest difference measured between a batch and a row alone.
+    # The largest difference measured between a batch and a row alone, per largest logit.
     MARGIN: ClassVar = {torch.bfloat16: 2.0**-4, torch.float16: 2.0**-7, torch.float32: 2.0**-13}
 
     def __init__(
-        self, model: LanguageModel, prompts: Sequence[Sequence[int]], ends: RowsEnd
+        self, model: LanguageModel, prompts: Sequence[Sequence[int]], ends: StopPerRow
     ) -> None:
         self._model, self._prompts, self._ends = model, prompts, ends
         self._margin = self.MARGIN.get(model.dtype, 0.0)
@@ -114,7 +114,7 @@ class DecideTiesAlone(LogitsProcessor):
 
 
 class Alone:
-    """The next-token logits of one row, unbatched and unpadded."""
+    """Next-token logits of one row, unbatched and unpadded."""
 
     def __init__(self, model: LanguageModel, prompt: Sequence[int]) -> None:
         self._model, self._cache = model, DynamicCache(config=model.config)
@@ -122,7 +122,7 @@ class Alone:
         self._logits: torch.Tensor | None = None
 
     def logits_after(self, new_ids: Sequence[int]) -> torch.Tensor:
-        """Logits [V] after the prompt and `new_ids`, which only ever grow."""
+        """Logits [V] after the prompt and `new_ids`, which extend those of the last call."""
         self._pending += [[token] for token in new_ids[self._num_fed :]]
         self._num_fed = len(new_ids)
         for ids in self._pending:

@@ -1,47 +1,49 @@
-"""Guesses of what a row says next: what came after the same three, two or one tokens last.
+"""Drafts for n-gram (prompt-lookup) speculative decoding; greedy output stays bit-identical.
 
 drafts.learn([5, 7, 8, 9, 10], 0)
-drafts.guess([6, 7, 8], 4) == [9, 10]
+drafts.draft([6, 7, 8], 4) == [9, 10]
 
-Replies to one task say the same things, and repeat what the prompt says. A right guess is a token
-that costs no pass, a wrong one costs a place that nobody else needed.
+A draft is what last followed the same three, two or one tokens, in any prompt or reply: replies to
+one task resemble each other and quote their prompts. An accepted token costs no pass, a rejected
+one a place of a pass that no sequence needed.
 """
 
 from collections.abc import Sequence
 
-# The longest that is known decides: 8 % fewer passes over text-to-SQL replies than by two alone.
+# Longest known n-gram first: 8 % fewer passes over text-to-SQL replies than with two alone.
 LENGTHS = (3, 2, 1)
-# What is known before all is forgotten: some 500 MB.
+# Number of n-grams at which all are forgotten: some 500 MB.
 MAX_KNOWN = 4_000_000
 
 
 class NgramDrafts:
-    """What came last after each run of a few tokens."""
+    """N-gram -> where it was last continued."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, ...], tuple[Sequence[int], int]] = {}
 
     def learn(self, tokens: Sequence[int], start: int) -> None:
-        """Take in the tokens from `start` on of a sequence, which may go on to grow."""
+        """Index the tokens of a sequence from `start`; the sequence may grow later."""
         if len(self._known) > MAX_KNOWN:
             self._known.clear()
         for length in LENGTHS:
-            for place in range(max(start, length), len(tokens)):
-                self._known[tuple(tokens[place - length : place])] = tokens, place
+            for position in range(max(start, length), len(tokens)):
+                self._known[tuple(tokens[position - length : position])] = tokens, position
 
-    def guess(self, said: Sequence[int], num: int) -> list[int]:
-        """Up to `num` tokens after those; where a sequence ends, what followed its end elsewhere.
+    def draft(self, tokens: Sequence[int], num: int) -> list[int]:
+        """Up to `num` tokens that may follow `tokens`.
 
-        So a reply that goes in a circle is guessed to the full, though its last round is short.
+        Where the matched sequence ends, the draft continues from a match of that end, so that a
+        repeating reply is drafted to the full length.
         """
-        before = list(said[-LENGTHS[0] :])
-        guessed: list[int] = []
-        while len(guessed) < num and (found := self._next([*before, *guessed])):
-            tokens, place = found
-            guessed += tokens[place : place + num - len(guessed)]
-        return guessed
+        before = list(tokens[-LENGTHS[0] :])
+        draft: list[int] = []
+        while len(draft) < num and (found := self._continuation([*before, *draft])):
+            source, position = found
+            draft += source[position : position + num - len(draft)]
+        return draft
 
-    def _next(self, said: Sequence[int]) -> tuple[Sequence[int], int] | None:
-        """The sequence, and the place in it, of what may follow."""
-        runs = (tuple(said[-length:]) for length in LENGTHS)
-        return next((self._known[run] for run in runs if run in self._known), None)
+    def _continuation(self, tokens: Sequence[int]) -> tuple[Sequence[int], int] | None:
+        """A sequence, and the position in it, that continues the last tokens."""
+        ngrams = (tuple(tokens[-length:]) for length in LENGTHS)
+        return next((self._known[ngram] for ngram in ngrams if ngram in self._known), None)

@@ -1,7 +1,7 @@
-"""Replies of a base, a checkpoint or a GGUF file to any prompts, in this process and without Ray.
+"""Replies of a base or a checkpoint to any prompts, in this process and without Ray.
 
 answer_with_model(config, model_dir, checkpoint, prompts, row_ids=ids)      # None: the base
-answer_with_gguf(Path("demo-q8_0.gguf"), config, model_dir, prompts)
+(a GGUF file: trainers/export/gguf_replies.py)
 """
 
 from collections.abc import Callable, Sequence
@@ -34,16 +34,22 @@ def answer_with_model(
     row_ids: Sequence[str],
     on_batch: OnBatch = lambda done: None,
 ) -> list[Reply]:
-    """Replies of the model as it is trained: under qlora in 4 bits, under lora with its adapter."""
+    """Replies of the model as in training: in 4 bits under qlora, with its adapter under lora.
+
+    `checkpoint` None is the base without an adapter.
+
+    Raises:
+        UserError: the method does not support the base, or `model.dtype` is emulated here.
+    """
     method, settings = method_module(config.method), config.eval
     method.check(model_dir, config.method)
     torch.set_num_threads(num_cores())
     model = build_model(config, model_dir)
     if checkpoint is not None:
         method.load(model, checkpoint)
-    # A model without an adapter is its base as it was built.
-    adapted = isinstance(model, PeftModel) and checkpoint is None
-    with method.untuned(model) if adapted else nullcontext():
+    # Only an adapter has to be disabled; under `full` the model as built is the base.
+    has_fresh_adapter = isinstance(model, PeftModel) and checkpoint is None
+    with method.untuned(model) if has_fresh_adapter else nullcontext():
         return preset_replies(
             model.eval(),
             load_tokenizer(model_dir),
@@ -62,7 +68,7 @@ def find_checkpoint(run_dir: Path, name: str) -> Path:
     """The directory of the checkpoint `name` ("step-000140") of a run.
 
     Raises:
-        UserError: it is not there, or not whole; those that are there are named.
+        UserError: it is missing or damaged; the message lists the checkpoints of the run.
     """
     saved = list_checkpoints(run_dir / "checkpoints")
     paths = [c.path for c in saved if name in (step_name(c.step), c.path.name)]
@@ -71,5 +77,7 @@ def find_checkpoint(run_dir: Path, name: str) -> Path:
         if (reason := damage(path)) is None:
             return path
         reasons.append(f"; {path.name} is damaged: {reason}")
-    there = ", ".join(sorted({step_name(c.step) for c in saved})) or "none"
-    raise UserError(f"--checkpoint: {name} is not in {run_dir}{''.join(reasons)}; there: {there}")
+    known = ", ".join(sorted({step_name(c.step) for c in saved})) or "none"
+    raise UserError(
+        f"--checkpoint: {run_dir} has no valid checkpoint {name}{''.join(reasons)}; it has: {known}"
+    )

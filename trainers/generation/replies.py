@@ -1,4 +1,4 @@
-"""A reply, and the rule by which it ends."""
+"""A reply, and where it ends: at an end-of-turn token or a stop string."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -12,15 +12,18 @@ from trainers.models.load import LanguageModel
 
 
 def stop_strings(config: Config) -> tuple[str, ...]:
-    """What ends a reply besides the stop tokens: in the chat form nothing does."""
+    """Stop strings of the config's task under the plain template; none under a chat template."""
     return load_task(config.data.task).STOP if config.data.template == "plain" else ()
 
 
 @dataclass(frozen=True)
 class Reply:
-    """`ids` are all new tokens up to and with the stop; `text` is before it.
+    """A generated reply.
 
-    `stopped` is False where max_new_tokens ended the reply.
+    Attributes:
+        text: the reply without its stop.
+        ids: all new tokens, including the stop.
+        stopped: False if `max_new_tokens` ended the reply.
     """
 
     text: str
@@ -29,7 +32,7 @@ class Reply:
 
 
 class StopRule:
-    """A reply ends with an end-of-turn token, or with the token that completes a stop string."""
+    """Ends a reply at an end-of-turn token, or at the token that completes a stop string."""
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, *, ends: Sequence[int], stop: Sequence[str]
@@ -40,19 +43,19 @@ class StopRule:
         self._can_complete: dict[int, bool] = {}
 
     def text(self, ids: Sequence[int]) -> str:
-        """Of the tokens as they are."""
+        """Decode the tokens, special ones included."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
 
     def ends_with_last(self, ids: Sequence[int]) -> bool:
-        """Whether the last of these new tokens ends the reply; none before it did."""
+        """Whether the last of these new tokens ends the reply, given that none before it does."""
         if ids[-1] in self.ends:
             return True
         return self._may_complete(ids[-1]) and any(s in self.text(ids) for s in self.stop)
 
     def _may_complete(self, token: int) -> bool:
-        """Whether a stop string's last character, or a part of one, can come from the token.
+        """Whether the token can hold the last character of a stop string, or a byte of one.
 
-        Twice, for a tokenizer may drop the space at the front of a text.
+        It is decoded twice over, because a tokenizer may drop a space at the start of a text.
         """
         if token not in self._can_complete:
             text = self.text([token, token])
@@ -74,8 +77,8 @@ def end_of_turn_ids(model: LanguageModel, tokenizer: PreTrainedTokenizerBase) ->
 
 
 def cut_reply(ids: Sequence[int], rule: StopRule) -> Reply:
-    """Cut new token ids behind the first end-of-turn token or the token that completes a stop
-    string, whichever is first; what stands behind it is the padding of a batch."""
+    """Cut new token ids after the first end-of-turn token or the token that completes a stop
+    string, whichever comes first; the rest is padding of a batch."""
     end = next((i for i, token in enumerate(ids) if token in rule.ends), None)
     body = list(ids if end is None else ids[:end])
     text = rule.text(body)

@@ -3,9 +3,9 @@
 [reply] = preset_replies(model, tokenizer, [prompt_ids], row_ids=["s0007"], preset=PRESETS["doi"],
                          seed=42, max_new_tokens=64, stop=(";",), batch_size=8)
 
-A sampled reply depends on the seed, the row's id and its prompt, and on nothing else: each row is
-generated alone and has a generator of its own. In a batch the logits round differently, and a draw
-near the border of two tokens would depend on the neighbours.
+A sampled reply depends only on the seed, the row's id and its prompt: each row is generated alone
+with its own random generator. In a batch, logits round differently, and a draw close to the border
+between two tokens would depend on the rest of the batch.
 """
 
 import hashlib
@@ -46,7 +46,14 @@ def preset_replies(
     batch_size: int = 8,
     on_batch: Callable[[int], object] = lambda done: None,
 ) -> list[Reply]:
-    """One reply a prompt, in the order of `prompts`; `on_batch` hears how many were answered."""
+    """One reply per prompt, in the order of `prompts`.
+
+    Args:
+        prompts: token ids.
+        row_ids: ids of the prompts' rows, which seed sampling.
+        batch_size: bounds memory under greedy decoding; replies do not depend on it.
+        on_batch: called with the number of prompts just answered.
+    """
     if preset.strategy == "greedy":
         return greedy_replies(
             model,
@@ -71,7 +78,7 @@ def preset_replies(
 
 
 def torch_seed(seed: int, row_id: str) -> int:
-    """A generator's seed from a run's seed and a row's id."""
+    """The seed of a row's random generator, from the run's seed and the row's id."""
     digest = hashlib.sha256(f"{seed}:{row_id}".encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
 
@@ -93,9 +100,9 @@ def _new_ids(
 
 
 def shape_logits(preset: Preset) -> Logits:
-    """From all ids so far and the next token's logits [V] to the logits that `preset` chooses by.
+    """The function (all ids so far, next-token logits [V]) -> logits [V] processed per `preset`.
 
-    Contrastive search takes its candidates itself, so top_k is left to it.
+    It leaves top_k to contrastive search, which takes the candidates itself.
     """
     processors: list[LogitsProcessor] = []
     if preset.repetition_penalty != 1:
@@ -124,7 +131,7 @@ def sampled_ids(
     is_done: Callable[[Sequence[int]], bool],
     seed: int,
 ) -> list[int]:
-    """New token ids drawn one by one."""
+    """New token ids of one prompt, sampled on CPU from softmax(shape(ids, logits))."""
     generator = torch.Generator().manual_seed(seed)
     cache = DynamicCache(config=model.config)
     new: list[int] = []

@@ -22,7 +22,7 @@ import yaml
 from datasets_src.types import Score
 from trainers.config.schema import Config
 from trainers.hub.client import Kind, repo_id_for
-from trainers.run.scores import best_score, read_scores
+from trainers.run.scores import BASELINE_TITLES, best_score, read_scores
 from trainers.storage.json_files import read_json
 
 # https://huggingface.co/docs/hub/model-cards#specifying-a-base-model knows adapter, finetune,
@@ -55,11 +55,6 @@ MADE = {
 MERGED = {"full": "", "qlora": " and merged into the original weights of its base model"}
 TAGS = {"lora": ["lora"], "dora": ["lora", "dora"], "qlora": ["lora", "qlora"], "full": []}
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-TITLES = {
-    "base": "untuned base",
-    "few_shot": "untuned base with solved examples",
-    "constant": "best constant reply",
-}
 
 
 def card_text(run_dir: Path, *, config: Config, kind: Kind) -> str:
@@ -143,7 +138,8 @@ def _scores(run_dir: Path) -> str:
     scores.sort(key=lambda score: (score.step is not None, score.step or 0))
     rows = [
         [
-            TITLES.get(score.name, score.name) + (" **(chosen)**" if score.name == chosen else ""),
+            BASELINE_TITLES.get(score.name, score.name)
+            + (" **(chosen)**" if score.name == chosen else ""),
             str(score.n),
             *(_cell(score, name) for name in names),
         ]

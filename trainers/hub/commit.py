@@ -20,7 +20,7 @@ from huggingface_hub.hf_api import RepoFile
 from trainers.hub.client import Retry, retrying, status_of
 
 # Weights (and rows) of an earlier push that the new one does not have are deleted with it: another
-# number of shards, or another model's adapter, must not lie beside the new card.
+# number of shards, or another model's adapter, must not stay next to the new card.
 WEIGHTS = (".safetensors", ".gguf", ".bin", ".parquet")
 
 
@@ -58,7 +58,7 @@ class Head:
     oids: dict[str, str]
 
     def holds(self, files: Sequence[FileRecord]) -> bool:
-        """Whether every file is there with its content, and no stale weights beside it."""
+        """Whether every file is there with its content, without stale weights."""
         return not self.differing(files) and not self.stale(files)
 
     def differing(self, files: Sequence[FileRecord]) -> list[str]:

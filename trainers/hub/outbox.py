@@ -1,4 +1,4 @@
-"""Pushes that wait on disk: `<run>/outbox/0001-3f2a....json`, and beside it the files themselves.
+"""Pushes that wait on disk: `<run>/outbox/0001-3f2a....json`, with a directory of their files.
 
     enqueue(run_dir, kind="adapter", folder=adapter_dir, repo_id="me/demo", message="step-000140")
     drain(run_dir, hub=config.hub) -> [PushResult(kind="adapter", state="pushed", commit="9c1...")]
@@ -149,7 +149,7 @@ def drain(run_dir: Path, *, hub: HubConfig, retry: Retry | None = None) -> list[
     """Push every pending item, oldest first; a failed one stays pending with its error.
 
     A failure is in the result (`ok` is False), not raised: what comes after a push, such as the
-    merge, goes on. Nothing pending needs no token and no network.
+    merge, continues. With nothing pending, neither token nor network is needed.
 
     Raises:
         UserError: another process drains this outbox at this moment.

@@ -49,7 +49,7 @@ class LeaseTimes:
 
 
 def seconds() -> float:
-    """A clock that goes on while the machine sleeps, where there is one."""
+    """A clock that includes the time the machine sleeps, where the platform has one."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
@@ -112,7 +112,7 @@ class Watch:
     def _silent(self, owner: LeaseRecord, age_s: float) -> str:
         return (
             f"run_name: {self._root} is held by {_since(owner)}, which is alive but suspended or "
-            f"stuck: no heartbeat for {age_s:.1f} s; let it go on, end it (kill -9 {owner.pid}), "
+            f"stuck: no heartbeat for {age_s:.1f} s; resume it, end it (kill -9 {owner.pid}), "
             "or choose another run_name"
         )
 

@@ -38,7 +38,7 @@ class Process:
 
 @dataclass(frozen=True)
 class LeaseRecord:
-    """One lease file. Times are those of the owner's clock and only told, never compared."""
+    """One lease file. Times are by the owner's clock and for messages only, never compared."""
 
     number: int
     nonce: str

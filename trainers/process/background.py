@@ -19,7 +19,7 @@ class Background:
         threading.Thread(target=self._run, name="background", daemon=True).start()
 
     def wait(self, seconds: float) -> bool:
-        """Whether it has ended, after so many seconds at the most."""
+        """Whether it has ended, after waiting at most `seconds`."""
         return self._ended.wait(seconds)
 
     def _run(self) -> None:

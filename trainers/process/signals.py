@@ -25,7 +25,7 @@ class StoppedBySignal(BaseException):
 
 
 class RunFailed(RuntimeError):
-    """The run cannot go on, by no fault of the config or the data; exit code 1."""
+    """The run failed for a reason outside config and data; exit code 1."""
 
 
 class StopSignal:

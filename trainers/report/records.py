@@ -10,21 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainers.run.scores import BASELINES
+from trainers.run.records import REPORTED_FILES
+from trainers.run.scores import BASELINE_LABELS, BASELINES
 from trainers.storage.json_files import read_json, read_jsonl
 
 Row = dict[str, Any]
-RECORDS = (
-    "config.yaml",
-    "run.json",
-    "data.json",
-    "metrics.jsonl",
-    "checkpoints.jsonl",
-    "scores.jsonl",
-    "predictions",
-    "artifact.json",
-)
-LABELS = {"base": "untuned base", "few_shot": "few-shot base", "constant": "best constant"}
 STEP_NAME = re.compile(r"step-(\d+)")
 
 
@@ -65,7 +55,7 @@ def read_records(run_dir: Path) -> Records:
         scores=sorted(scores.values(), key=lambda score: name_order(score["name"])),
         predictions=_read_predictions(run_dir / "predictions"),
         artifact=read_json(run_dir / "artifact.json"),
-        absent=tuple(name for name in RECORDS if not (run_dir / name).exists()),
+        absent=tuple(name for name in REPORTED_FILES if not (run_dir / name).exists()),
     )
 
 
@@ -86,7 +76,7 @@ def name_order(name: str) -> tuple[int, int, str]:
 def label_of(name: str) -> str:
     """What a reader sees: "untuned base", "best constant", "step 140"."""
     step = step_of(name)
-    return LABELS.get(name, name) if step is None else f"step {step:,}"
+    return BASELINE_LABELS.get(name, name) if step is None else f"step {step:,}"
 
 
 def _read_predictions(folder: Path) -> dict[str, list[Row]]:

@@ -17,9 +17,9 @@ from markupsafe import Markup, escape
 
 from trainers.report.records import Records, Row, label_of, step_of
 from trainers.report.scores import chosen_name, main_metric, words
+from trainers.run.scores import MODEL_BASELINES
 
 MAX_CHARS = 1_300_000  # of cells: keeps the page under 2 MB
-ASKED = ("base", "few_shot")  # baselines that are a model's replies
 MAX_INPUT_CHARS = 400
 MIN_LIKENESS = 0.4  # below this share of equal tokens, marking differences marks everything
 TOKEN = re.compile(r"\w+|\s+|[^\w\s]")
@@ -63,7 +63,9 @@ class ReplyTable:
 
 def reply_table(records: Records) -> ReplyTable | None:
     """The table of all replies, or None where nothing was generated yet."""
-    names = [name for name in records.predictions if name in ASKED or step_of(name) is not None]
+    names = [
+        name for name in records.predictions if name in MODEL_BASELINES or step_of(name) is not None
+    ]
     by_id = {name: {row["id"]: row for row in records.predictions[name]} for name in names}
     ids = dict.fromkeys(row_id for name in names for row_id in by_id[name])
     if not ids:

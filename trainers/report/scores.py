@@ -16,13 +16,13 @@ from datasets_src.scoring.paired import Comparison
 from datasets_src.task import EVAL_LOSS
 from trainers.report.charts import Level, Point, Series, figure, line_chart
 from trainers.report.records import Records, Row, label_of, step_of
-from trainers.run.scores import BASELINES, best_score, compare_with_baselines
+from trainers.run.scores import (
+    BASELINE_TITLES,
+    BASELINES,
+    best_score,
+    compare_with_baselines,
+)
 
-CALLED = {
-    "base": "the untuned base",
-    "few_shot": "the base with solved examples",
-    "constant": "the best constant answer",
-}
 STYLES = ("s1", "s2", "s3", "s4")
 
 
@@ -93,23 +93,23 @@ def verdict(records: Records) -> Verdict:
     text = f"{label} answers {value} of {score['n']:,} held-out rows ({words(metric)})"
     if metric == EVAL_LOSS:
         text = f"{label} has a loss of {value} nats a token on {score['n']:,} held-out rows"
-    rivals = [rival for rival in BASELINES if rival in scores]
-    if not rivals:
+    baselines = [baseline for baseline in BASELINES if baseline in scores]
+    if not baselines:
         return Verdict(f"{text}. No baseline was scored.", "open")
-    against = ", ".join(f"{called(r)} {_value_text(scores[r], metric)}" for r in rivals)
+    against = ", ".join(f"{called(r)} {_value_text(scores[r], metric)}" for r in baselines)
     found = compare_with_baselines(records.run_dir)
-    beats_all = all(rival in found and found[rival].winner > 0 for rival in rivals)
-    sentence = " ".join([f"{text}; {against}.", *_conclusions(found, rivals)])
+    beats_all = all(baseline in found and found[baseline].winner > 0 for baseline in baselines)
+    sentence = " ".join([f"{text}; {against}.", *_conclusions(found, baselines)])
     return Verdict(sentence, "good" if beats_all else "open")
 
 
-def _conclusions(found: Mapping[str, Comparison], rivals: Sequence[str]) -> list[str]:
+def _conclusions(found: Mapping[str, Comparison], baselines: Sequence[str]) -> list[str]:
     """What the paired tests say of the baselines and of the second-best checkpoint."""
     won, open_, lost = (
         _listed(name for name, test in found.items() if test.winner == winner)
         for winner in (1, 0, -1)
     )
-    untested = _listed(name for name in rivals if name not in found)
+    untested = _listed(name for name in baselines if name not in found)
     tests = list(found.values())
     on = f"on {tests[0].n:,} rows in {tests[0].num_groups:,} groups" if tests else ""
     sentences = {
@@ -128,7 +128,7 @@ def _listed(names: Iterable[str]) -> str:
 
 def called(name: str) -> str:
     """In a sentence: the untuned base, step 140."""
-    return CALLED.get(name, label_of(name))
+    return f"the {BASELINE_TITLES[name]}" if name in BASELINE_TITLES else label_of(name)
 
 
 def paired_tests(records: Records) -> list[str]:

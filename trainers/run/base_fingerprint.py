@@ -1,4 +1,4 @@
-"""Which base a run was begun with: the sha256 of every file that a model is made of.
+"""The base that a run was started with: the sha256 of every file of the model.
 
 describe_base(Path("/models/salamandra-2b"), known=run.record.get("base", {}))
 {"model.safetensors": {"size": 4510000000, "mtime_ns": 1718000000, "sha256": "9f86…"}, ...}
@@ -23,8 +23,8 @@ def describe_base(model_dir: Path, *, known: Mapping[str, Mapping[str, Any]]) ->
     """Size, time and sha256 of each file by name."""
     paths = sorted(path for pattern in PATTERNS for path in model_dir.glob(pattern))
     with ThreadPoolExecutor(THREADS) as pool:
-        told = pool.map(lambda path: _describe(path, known.get(path.name, {})), paths)
-        return dict(zip((path.name for path in paths), told, strict=True))
+        described = pool.map(lambda path: _describe(path, known.get(path.name, {})), paths)
+        return dict(zip((path.name for path in paths), described, strict=True))
 
 
 def changed_files(old: Mapping[str, Mapping[str, Any]], new: Files) -> list[str]:

@@ -1,14 +1,15 @@
-"""Where a worker finds checkpoints and leaves them: its run directory, and the store it follows.
+"""A worker's checkpoints: in its run directory, and in the object store that this mirrors.
 
-with CheckpointManager(job, mirror) as keeper:
-    checkpoint = keeper.fetch(keeper.newest())
-    keeper.saved(checkpoint); keeper.prune(keep=3, also=[best])
+with CheckpointManager(run_dir, mirror, ledger="ledger/a1b2c3-rank0.jsonl", rank=0) as checkpoints:
+    checkpoint = checkpoints.fetch("step-000140.a1b2c3")
+    checkpoints.saved(checkpoint); checkpoints.prune(keep=3, also=[best])
 """
 
 from collections.abc import Iterable
 from pathlib import Path
 
-from trainers.run.location import LEDGER, WORKER_RECORDS, follow
+from trainers.run.location import follow
+from trainers.run.records import LEDGER, WORKER_FILES
 from trainers.storage.checkpoints import Checkpoint, newest_valid, prune, step_of, sweep
 from trainers.storage.mirror import Mirror
 from trainers.storage.uploader import Uploader
@@ -23,7 +24,7 @@ class CheckpointManager:
         if mirror is not None:
             mirror.push_records((LEDGER,))  # of attempts that were killed before they sent it
         if mirror is not None and rank == 0:
-            self._uploader = Uploader(mirror, records=(*WORKER_RECORDS, ledger))
+            self._uploader = Uploader(mirror, records=(*WORKER_FILES, ledger))
 
     def newest(self) -> Checkpoint | None:
         """The newest valid checkpoint; for rank 0, before the others look."""
@@ -41,7 +42,7 @@ class CheckpointManager:
         return _checkpoint(self._store / name)
 
     def saved(self, checkpoint: Checkpoint) -> None:
-        """Send a new checkpoint beside training; waits if another one waits already."""
+        """Upload a new checkpoint in the background; blocks while an earlier one waits."""
         if self._uploader is not None:
             self._uploader.put(checkpoint.path)
 

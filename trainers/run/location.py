@@ -15,6 +15,7 @@ from pathlib import Path
 
 from trainers.config.schema import Config
 from trainers.lease.claim import LeaseTimes
+from trainers.run.records import DRIVER_FILES, LEDGER, WORKER_FILES
 from trainers.run.scores import best_score
 from trainers.storage.checkpoints import list_checkpoints, newest_valid, step_of
 from trainers.storage.json_files import read_json, read_jsonl
@@ -22,19 +23,6 @@ from trainers.storage.local import LocalStorage, Storage
 from trainers.storage.mirror import Mirror
 from trainers.storage.object_store import RemoteStorage, Retry, is_remote
 
-# Who writes what: a process pushes only its own.
-DRIVER_RECORDS = (
-    "config.yaml",
-    "run.json",
-    "data.json",
-    "artifact.json",
-    "faults.jsonl",
-    "progress.json",
-    "report.html",
-)
-WORKER_RECORDS = ("metrics.jsonl", "checkpoints.jsonl", "scores.jsonl", "predictions/", "stacks/")
-# A file for each worker of each attempt, sent by the machine that wrote it and never fetched.
-LEDGER = "ledger/"
 # A request may have to be tried for a while; an owner must not count as dead meanwhile.
 REMOTE_LEASE = LeaseTimes(beat_every_s=2.0, dead_after_s=60.0)
 LEASE_RETRY = Retry(total_s=20.0)
@@ -59,7 +47,7 @@ class RunLocation:
 
     @property
     def lease_times(self) -> LeaseTimes:
-        """How often its owner is heard."""
+        """How often the lease's owner sends a heartbeat, and when it counts as dead."""
         return LeaseTimes() if self.mirror is None else REMOTE_LEASE
 
     def begin(self) -> None:
@@ -72,12 +60,12 @@ class RunLocation:
     def refresh(self) -> None:
         """Fetch what the workers recorded."""
         if self.mirror is not None:
-            self.mirror.pull_records(WORKER_RECORDS)
+            self.mirror.pull_records(WORKER_FILES)
 
     def push(self) -> None:
         """Send what the driver recorded."""
         if self.mirror is not None:
-            self.mirror.push_records(DRIVER_RECORDS)
+            self.mirror.push_records(DRIVER_FILES)
 
     def push_folder(self, name: str) -> None:
         """Send a folder of the run, e.g. "export"."""
@@ -116,9 +104,9 @@ def follow(mirror: Mirror) -> None:
         shutil.rmtree(run_dir, ignore_errors=True)
     here = newest_valid(run_dir / "checkpoints")
     if here is not None and here.step > newest_step(mirror):
-        mirror.push_records((*WORKER_RECORDS, LEDGER))
+        mirror.push_records((*WORKER_FILES, LEDGER))
         mirror.push_checkpoint(here.path)
-    mirror.pull_records((*DRIVER_RECORDS, *WORKER_RECORDS))
+    mirror.pull_records((*DRIVER_FILES, *WORKER_FILES))
 
 
 def newest_step(mirror: Mirror) -> int:

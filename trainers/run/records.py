@@ -1,14 +1,17 @@
-"""The line files of one attempt: what was trained, saved and scored, and each worker's ledger.
+"""The files of a run directory with their writers, and the record files of one attempt.
 
-    metrics.jsonl checkpoints.jsonl scores.jsonl        rank 0; one row a step, a save, a score
-    ledger/<attempt>-rank0.jsonl                        every rank; what it really trained on
+    config.yaml run.json data.json artifact.json        driver
+    faults.jsonl progress.json report.html              driver
+    metrics.jsonl checkpoints.jsonl scores.jsonl        rank 0; one row per step, save, score
+    predictions/ stacks/                                workers
+    ledger/<attempt>-rank0.jsonl                        every rank; what it trained on
         {"attempt": "a1b2c3", "rank": 0, "step": 8, "ids": ["12", "7"], "loss": "0x1.8p+0"}
 
 records = open_records(run_dir, ledger="ledger/a1b2c3-rank0.jsonl", rank=0, after=140)
 records.append("metrics", {...})
 
-An attempt replaces the files by what was done up to its first step and holds the new ones open: a
-worker of a dead attempt that is still about writes into files that have no name any more.
+An attempt replaces the record files by their rows up to its first step and keeps the new ones open.
+That fences attempts: a stale worker writes to an unlinked file.
 """
 
 import json
@@ -19,6 +22,30 @@ from typing import IO, Any
 
 from trainers.storage.json_files import read_jsonl, write_jsonl
 
+# A process pushes only the files that it writes.
+DRIVER_FILES = (
+    "config.yaml",
+    "run.json",
+    "data.json",
+    "artifact.json",
+    "faults.jsonl",
+    "progress.json",
+    "report.html",
+)
+WORKER_FILES = ("metrics.jsonl", "checkpoints.jsonl", "scores.jsonl", "predictions/", "stacks/")
+# One file per worker and attempt, pushed by the machine that wrote it and never fetched.
+LEDGER = "ledger/"
+# What the report is made of.
+REPORTED_FILES = (
+    "config.yaml",
+    "run.json",
+    "data.json",
+    "metrics.jsonl",
+    "checkpoints.jsonl",
+    "scores.jsonl",
+    "predictions",
+    "artifact.json",
+)
 NAMES = ("metrics", "checkpoints", "scores")
 
 
@@ -57,7 +84,7 @@ def open_records(
 ) -> Records:
     """The files of this worker. On rank 0 rows of steps beyond `after` are dropped: those steps
     are done again, and each has one row whatever was killed. Scores may be the driver's to write
-    (scoring_actors.py)."""
+    (scoring_pool.py)."""
     paths = {"ledger": run_dir / ledger}
     if rank == 0:
         for name in NAMES if with_scores else NAMES[:-1]:

@@ -48,7 +48,7 @@ class RunState:
         on_lost: Callable[[str], None] | None = None,
         base: Files | None = None,
     ) -> "RunState":
-        """Take the directory of `config`, new or to be continued; `on_lost` hears of a lost lease.
+        """Open the run of `config`, new or to resume; `on_lost` is called if the lease is lost.
 
         `base` is what is known of the base's files already, as another run has read them.
 
@@ -62,7 +62,7 @@ class RunState:
         with ExitStack() as undo:
             undo.callback(lease.release)
             state._begin(config, data_hash, model_dir, base or {})
-            undo.pop_all()  # begun: the lease is held until the run ends
+            undo.pop_all()  # the lease is held until the run ends
         return state
 
     def _begin(self, config: Config, data_hash: str, model_dir: Path, known: Files) -> None:
@@ -150,8 +150,8 @@ def _refuse_changes(
         changes.append(f"base: {', '.join(others)} with other bytes")
     if changes:
         raise UserError(
-            f"run_name: {run_dir} was begun with other settings ({'; '.join(changes)}); choose "
-            "another run_name, or put them back to continue it"
+            f"run_name: {run_dir} was started with other settings ({'; '.join(changes)}); choose "
+            "another run_name, or restore them to resume"
         )
 
 

@@ -47,7 +47,7 @@ def step_name(step: int) -> str:
 
 
 def step_of_score(name: str) -> int | None:
-    """140 of "step-000140"; None of "base" and what else stands beside the checkpoints."""
+    """140 of "step-000140"; None of "base" and the other baselines."""
     match = re.fullmatch(r"step-(\d{6,})", name)
     return None if match is None else int(match[1])
 
@@ -175,7 +175,7 @@ def _quarantine(path: Path, reason: str) -> None:
     shelf, number = shelves / path.name, 2
     while shelf.exists():
         shelf, number = shelves / f"{path.name}.{number}", number + 1
-    # Before the move: nothing stands in quarantine without its reason.
+    # Before the move: nothing is in quarantine without its reason.
     (path / "REASON").write_text(reason + "\n", encoding="utf-8")
     path.rename(shelf)
     print(f"checkpoint {path.name} is damaged ({reason}); moved to {shelf}")

@@ -11,7 +11,7 @@ from datasets_src.retry_after import retry_after_s
 
 # Codes for credentials that are no longer valid; S3 sends them with status 400.
 OLD_CREDENTIALS = ("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "NoCredentials")
-# Two conditional writes at the same moment: the loser is told to try again.
+# Two conditional writes at the same moment: the loser is asked to retry.
 BUSY = ("ConditionalRequestConflict", "OperationAborted")
 TAKEN = ("BlobAlreadyExists",)
 NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted")

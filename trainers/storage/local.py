@@ -121,7 +121,7 @@ def _refuse_unless_gone(error: OSError) -> None:
 
 
 def _write_part(final: Path, data: bytes) -> Path:
-    """The bytes on disk under a name of their own, beside the final one."""
+    """Write the bytes to a temporary file in the directory of the final one, and fsync it."""
     final.parent.mkdir(parents=True, exist_ok=True)
     part = part_path(final, uuid.uuid4().hex)
     try:

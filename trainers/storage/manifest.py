@@ -43,7 +43,7 @@ class Manifest:
 
 
 def seal(folder: Path, *, step: int, attempt: str) -> None:
-    """Describe the files of `folder` in a manifest beside them."""
+    """Write a manifest of the files of `folder` into it."""
     files = {
         path.name: {"size": path.stat().st_size, "sha256": _sha256(path)}
         for path in folder.iterdir()

@@ -1,7 +1,7 @@
 """A run directory on a local disk that follows one on an object store.
 
 mirror = Mirror(RemoteStorage("s3://bucket/runs/demo"), Path("/local/demo"))
-mirror.pull_records(); checkpoint = mirror.newest_checkpoint()         # a start
+mirror.pull_records(["metrics.jsonl"]); checkpoint = mirror.newest_checkpoint()         # a start
 mirror.push_checkpoint(Path("/local/demo/checkpoints/step-000140.a1")) # a save
 mirror.push_records(["metrics.jsonl", "ledger/"])
 
@@ -28,18 +28,6 @@ from trainers.storage.folders import (
 from trainers.storage.manifest import MANIFEST
 from trainers.storage.object_store import RemoteStorage
 
-# What is small and copied whole; a name that ends with / is a folder.
-RECORDS = (
-    "config.yaml",
-    "run.json",
-    "data.json",
-    "artifact.json",
-    "metrics.jsonl",
-    "checkpoints.jsonl",
-    "scores.jsonl",
-    "ledger/",
-    "predictions/",
-)
 COMPLETE = "COMPLETE.json"  # the marker of a folder that is not a checkpoint
 State = tuple[int, int]
 
@@ -52,7 +40,7 @@ class Mirror:
         self._pushed: dict[str, tuple[State, str]] = {}
         self._pushing = threading.Lock()  # an older state must not overtake a newer one
 
-    def pull_records(self, names: Sequence[str] = RECORDS) -> list[str]:
+    def pull_records(self, names: Sequence[str]) -> list[str]:
         """Make the local records those of the store: replaced, and deleted where it has none.
 
         Returns the names that the store has.
@@ -67,7 +55,7 @@ class Mirror:
                 self._pushed[name] = _state(self.local / name), _sha256(self._record(name))
         return found
 
-    def push_records(self, names: Sequence[str] = RECORDS) -> list[str]:
+    def push_records(self, names: Sequence[str]) -> list[str]:
         """Push the named records that changed since this process pulled or pushed them."""
         with self._pushing:
             return [name for name in self._local_records(names) if self._push_record(name)]
@@ -115,11 +103,11 @@ class Mirror:
             manifest = self._need(f"{folder}/{MANIFEST}")
             with part_directory(final) as part:
                 reason = self._fetch(folder, manifest, part)
-                # If the manifest is another one now, the writer began anew and nothing is damaged.
+                # If the manifest has changed meanwhile, the writer started over: no damage.
                 if reason is not None and self._need(f"{folder}/{MANIFEST}") == manifest:
                     raise DamagedError(f"{self.storage.root}/{folder}: {reason}")
                 if reason is not None:
-                    raise FileNotFoundError(f"{self.storage.root}/{folder}: written anew")
+                    raise FileNotFoundError(f"{self.storage.root}/{folder}: being rewritten")
         return final
 
     def _fetch(self, folder: str, manifest: bytes, part: Path) -> str | None:

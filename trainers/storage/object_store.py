@@ -42,7 +42,7 @@ class Retry:
     max_wait_s: float = 20.0
 
     def wait_s(self, tries: int) -> float:
-        """Seconds to wait after so many tries."""
+        """Backoff in seconds after `tries` failed tries."""
         full = min(self.max_wait_s, self.first_wait_s * 2 ** min(tries - 1, 20))
         return full * random.uniform(0.5, 1.0)
 
@@ -199,7 +199,7 @@ class RemoteStorage:
 
     def _call(self, name: str, action: Callable[[], Value]) -> Value:
         """The value of `action`, tried until it succeeds, cannot succeed or the time is up."""
-        begun, tries = time.monotonic(), 0
+        started, tries = time.monotonic(), 0
         while True:
             try:
                 return action()
@@ -209,7 +209,7 @@ class RemoteStorage:
                 if not fault.passes:
                     raise self._final(name, fault) from error
                 wait_s = max(self._retry.wait_s(tries), fault.retry_after_s)
-                spent_s = time.monotonic() - begun
+                spent_s = time.monotonic() - started
                 if spent_s + wait_s > self._retry.total_s:
                     raise RemoteError(
                         f"{self._url(name)}: {fault}, {tries} tries in {spent_s:.0f} s"
@@ -217,7 +217,7 @@ class RemoteStorage:
             time.sleep(wait_s)
 
     def _final(self, name: str, fault: Fault) -> Exception:
-        """The exception for what no second try mends."""
+        """The exception for an error that no retry fixes."""
         url = self._url(name)
         if fault.missing:
             return FileNotFoundError(url)
@@ -226,7 +226,7 @@ class RemoteStorage:
         if fault.refused:
             return UserError(f"output_dir: {url}: {fault}; {self._store.remedy}")
         if fault.no_bucket:
-            return UserError(f"output_dir: {url}: {fault}; create it, or mend output_dir")
+            return UserError(f"output_dir: {url}: {fault}; create it, or correct output_dir")
         return RemoteError(f"{url}: {fault}")
 
     def _url(self, name: str) -> str:

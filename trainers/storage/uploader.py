@@ -1,4 +1,4 @@
-"""Pushes beside training: the step goes on while a checkpoint travels.
+"""Uploads in the background: training continues while a checkpoint is in transit.
 
 with Uploader(mirror, records=("metrics.jsonl", "checkpoints.jsonl", "ledger/")) as uploader:
     uploader.put(folder)      # after a save, before older ones are pruned

@@ -1,5 +1,5 @@
-"""A base with a family's chat format: which tokens end a reply and pad, checked on tokenizers of
-each family's kind, and on published ones where GALLIPATO_TOKENIZERS names a folder of them."""
+"""A base with a family's chat format: stop and padding tokens, checked on tokenizers built for each
+family, and on published ones if GALLIPATO_TOKENIZERS names a folder of them."""
 
 import json
 import os
@@ -66,7 +66,7 @@ def check_family(family: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_tokenizer_of_the_family_s_kind(family: str, tmp_path: Path) -> None:
+def test_each_family_s_format_on_a_built_tokenizer(family: str, tmp_path: Path) -> None:
     folder = build_tokenizer(family, tmp_path / "base")
     with pytest.raises(UserError, match=f"no chat template; set model.chat_template to .*{family}"):
         read_format(folder, "chat")
@@ -103,7 +103,7 @@ def test_a_tokenizer_without_the_format_s_special_tokens_is_rejected(tmp_path: P
     for token in words["added_tokens"]:
         token["special"] = token["content"] == "<|endoftext|>"
     (folder / "tokenizer.json").write_text(json.dumps(words), encoding="utf-8")
-    with pytest.raises(UserError, match=r"qwen writes <\|im_start\|>, <\|im_end\|>.*to falcon"):
+    with pytest.raises(UserError, match=r"qwen uses <\|im_start\|>, <\|im_end\|>.*to falcon"):
         with_chat_template(folder, "qwen")
 
 
@@ -116,11 +116,11 @@ def test_padding_that_is_the_end_of_a_text_is_replaced(tmp_path: Path) -> None:
     words = (none / "tokenizer.json").read_text("utf-8")
     (none / "tokenizer.json").write_text(words.replace("finetune_right_pad_id", "other"), "utf-8")
     assert load_tokenizer(none).pad_token is None
-    assert "no reserved token to pad with" in describe_tokens(none, "plain", family=None)
+    assert "no reserved token for padding" in describe_tokens(none, "plain", family=None)
 
 
 def test_generation_stops_where_the_model_s_own_template_ends_a_turn(tmp_path: Path) -> None:
-    """As of Qwen's bases: the template is that of the tuned sister, the end is that of a text."""
+    """Like Qwen's bases: the template of the instruction-tuned sibling, but eos ends a text."""
     folder = build_tokenizer("qwen", tmp_path / "base")
     edit_json(folder / "tokenizer_config.json", chat_template=FAMILIES["qwen"].chat_template)
     found = with_turn_stop(folder)
@@ -131,10 +131,10 @@ def test_generation_stops_where_the_model_s_own_template_ends_a_turn(tmp_path: P
         "chat template of the tokenizer; replies end with <|im_end|> (2) or <|endoftext|> (0)"
         in line
     )
-    assert with_turn_stop(found) == found, "it stops there now"
+    assert with_turn_stop(found) == found, "it has the stop already"
     listed = {"eos_token_id": [0, 2]}
     (folder / "generation_config.json").write_text(json.dumps(listed), encoding="utf-8")
-    assert with_turn_stop(folder) == folder, "it stopped there before"
+    assert with_turn_stop(folder) == folder, "it had the stop from the start"
 
 
 def test_every_step_of_a_run_takes_the_base_with_its_template(tmp_path: Path) -> None:

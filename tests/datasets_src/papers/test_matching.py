@@ -1,4 +1,4 @@
-"""The work that a paper cites is told from those that a search found beside it."""
+"""The cited work is distinguished from other works that a search finds."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def work(doi: str, title: str, *years: int) -> Work:
     return Work(doi, (title,), years)
 
 
-def test_a_work_of_crossref_is_read() -> None:
+def test_a_crossref_work_is_parsed() -> None:
     read = read_work(NEWTS)
     assert read is not None
     assert read.doi == "10.5555/n.1"
@@ -40,7 +40,7 @@ def test_a_work_of_crossref_is_read() -> None:
     assert nothing.years == ()
 
 
-def test_mark_up_of_a_title_is_no_part_of_it() -> None:
+def test_markup_of_a_title_is_removed() -> None:
     item = {"DOI": "10.5555/n.1", "title": ["The <i>Triturus</i> &amp;\n  CO<sub>2</sub> &lt; 3"]}
     read = read_work(item)
     assert read is not None
@@ -58,13 +58,13 @@ def test_mark_up_of_a_title_is_no_part_of_it() -> None:
         ("On eels and other fish", 2019, False),
     ],
 )
-def test_title_and_year_must_both_be_right(title: str, year: int | None, found: bool) -> None:
+def test_title_and_year_must_both_match(title: str, year: int | None, found: bool) -> None:
     newts = read_work(NEWTS)
     assert newts is not None
     assert (find(reference(title, year), newts) == "10.5555/n.1") is found
 
 
-def test_the_first_hit_is_not_taken_for_the_best() -> None:
+def test_the_most_similar_hit_is_matched_not_the_first() -> None:
     works = (
         work("10.5555/1", "The census of the mole in Ribalta", 2019),
         work("10.5555/2", "The census of the mole in Soto", 2020),

@@ -55,7 +55,7 @@ def test_jats_gives_title_doi_licence_and_references() -> None:
         (f"Migran {cite('r1 r3', '[1,3]')}.", "Migran.", "r1 r3"),
         # a range of which only the ends are marked cites all of it
         (f"Migran [{cite('r1', '1')}–{cite('r4', '4')}].", "Migran.", "r1 r2 r3 r4"),
-        # superscript behind the stop
+        # superscript after the full stop
         (f"Migran.<sup>{cite('r2', '2')}</sup> Sin cita.", "Migran.", "r2"),
         # authors in brackets go, an author who is a subject stays
         (f"Migran (véase {cite('r1', 'Gil, 2019')}; {cite('r3', 'Puig')}).", "Migran.", "r1 r3"),
@@ -64,13 +64,13 @@ def test_jats_gives_title_doi_licence_and_references() -> None:
             "Según Gil et al. (2019), migran.",
             "r1",
         ),
-        # what else stands in the brackets is told by the sentence
+        # other text in the brackets is part of the sentence
         (
             f"Migran (aprox. 30 % {cite('r1', '[1]')}) ya.",
             "Migran (aprox. 30 %) ya.",
             "r1",
         ),
-        # of a reference that is not listed nothing is known
+        # a reference that is not listed is ignored
         (f"Migran {cite('r9', '[9]')}, {cite('r2', '[2]')}.", "Migran.", "r2"),
     ],
 )
@@ -125,13 +125,13 @@ def test_tei_gives_the_same() -> None:
         (b"<html><body/></html>", "XML of another kind"),
     ],
 )
-def test_what_is_no_paper_says_why(data: bytes, reason: str) -> None:
+def test_other_files_are_rejected_with_the_reason(data: bytes, reason: str) -> None:
     with pytest.raises(Unreadable) as refused:
         read_xml_paper(data, "a.xml")
     assert refused.value.reason == reason
 
 
-def test_entities_neither_swell_nor_open_files(tmp_path: Path) -> None:
+def test_entities_neither_expand_nor_open_files(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("secret")
     outside = f'<!DOCTYPE article [<!ENTITY x SYSTEM "{tmp_path}/secret">]><article>&x;</article>'
     with pytest.raises(Unreadable):
@@ -170,7 +170,7 @@ def test_the_text_of_a_pdf_gives_numbered_references() -> None:
     assert paper.references["2"].doi == "10.5555/t.2"
 
 
-def test_a_pdf_that_is_none_or_has_no_list_is_told(tmp_path: Path) -> None:
+def test_invalid_pdfs_and_pdfs_without_a_list_are_reported(tmp_path: Path) -> None:
     (tmp_path / "a.pdf").write_bytes(b"%PDF-1.4\nnothing else")
     with pytest.raises(Unreadable, match="unreadable PDF"):
         read_pdf(tmp_path / "a.pdf", "a.pdf")
@@ -180,13 +180,13 @@ def test_a_pdf_that_is_none_or_has_no_list_is_told(tmp_path: Path) -> None:
         paper_of_text(" \n ", "a.pdf")
 
 
-def test_papers_are_found_and_a_pdf_gives_way_to_its_xml(tmp_path: Path) -> None:
+def test_papers_are_found_and_xml_is_preferred_to_pdf(tmp_path: Path) -> None:
     for name in ("a.pdf", "a.cermxml", "b.pdf", "c.tei.xml", "c.pdf", "notes.txt"):
         (tmp_path / name).write_text("x")
     found = find_papers([str(tmp_path)], key="options.papers")
     assert [path.name for path in found] == ["a.cermxml", "b.pdf", "c.tei.xml"]
-    for given, told in (("notes.txt", "is no paper"), ("d.xml", "no such file")):
-        with pytest.raises(UserError, match=rf"options.papers: .*{given}.* {told}"):
+    for given, message in (("notes.txt", "is not a paper"), ("d.xml", "no such file")):
+        with pytest.raises(UserError, match=rf"options.papers: .*{given}.* {message}"):
             find_papers([str(tmp_path / given)], key="options.papers")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no papers in this folder"):

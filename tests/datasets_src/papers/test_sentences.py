@@ -1,4 +1,4 @@
-"""Sentences are not cut at abbreviations, initials and decimals, and are cut where they end."""
+"""Text is split at the ends of sentences, not at abbreviations, initials and decimals."""
 
 import pytest
 
@@ -46,7 +46,7 @@ def test_a_paragraph_is_cut_into_its_sentences(sentences: tuple[str, ...]) -> No
     assert split_sentences(" ".join(sentences)) == list(sentences)
 
 
-def test_a_citation_behind_the_stop_belongs_to_the_sentence() -> None:
+def test_a_citation_after_the_full_stop_belongs_to_the_sentence() -> None:
     found = split_sentences("Es sabido.\ue000 Luego, no.\ue001\ue002 Nada")
     assert found == ["Es sabido.\ue000", "Luego, no.\ue001\ue002", "Nada"]
 

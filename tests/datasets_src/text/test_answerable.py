@@ -1,4 +1,4 @@
-"""What a passage bears out and what asks the same, by words."""
+"""Lexical checks of questions: answerable from a passage, near duplicates."""
 
 import pytest
 
@@ -65,7 +65,7 @@ def test_other_languages() -> None:
         ([], 0),
     ],
 )
-def test_twins(questions: list[str], num: int) -> None:
+def test_near_duplicates(questions: list[str], num: int) -> None:
     assert num_near_duplicates(questions) == num
 
 

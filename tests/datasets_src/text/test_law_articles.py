@@ -1,4 +1,4 @@
-"""Articles as Spanish cites them."""
+"""Citations of articles of laws in Spanish notation."""
 
 import pytest
 
@@ -55,7 +55,7 @@ def test_usual_forms(text: str, citations: str) -> None:
     assert found == citations.split("|") if citations else not found
 
 
-def test_what_only_one_side_names_does_not_count() -> None:
+def test_a_law_or_part_that_only_one_side_names_is_ignored() -> None:
     whole, part, other = Citation("66"), Citation("66", "4", "CRE"), Citation("66", "5", "CRE")
     assert whole.agrees(part) and part.agrees(whole) and not part.agrees(other)
     assert not Citation("66", law="CC").agrees(part) and not Citation("6").agrees(whole)

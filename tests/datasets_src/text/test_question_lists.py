@@ -85,7 +85,7 @@ def test_true_or_false(line: str) -> None:
         assert asked.num_leaks == 0
 
 
-def test_headings_say_what_the_lines_below_them_are() -> None:
+def test_headings_determine_the_kind_of_the_lines_below() -> None:
     asked = read_list(
         "**Preguntas de verdadero o falso:**\n1. Elvira pintó.\n2. Elvira leyó.\n"
         "### Preguntas abiertas:\n3. ¿Qué leyó?\n\nRespuestas:\n1. Verdadero\n2. Falso\n3. Un libro"

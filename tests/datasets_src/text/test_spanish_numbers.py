@@ -1,4 +1,4 @@
-"""Numbers as Spanish writes them, and as people do."""
+"""Numbers in Spanish notation, and in the other notations that rows use."""
 
 import pytest
 

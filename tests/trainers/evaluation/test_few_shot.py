@@ -1,4 +1,4 @@
-"""The few-shot row of a run: which examples, how many fit, and what is told of it."""
+"""The few-shot baseline of a run: which examples, how many fit, and its printed summary."""
 
 import json
 import shutil
@@ -75,48 +75,52 @@ def test_examples_are_of_the_training_rows_and_no_group_that_is_held_out(
     base: Path, splits: tuple[Split, Split]
 ) -> None:
     found = few_shot_of_run(config_for(base), base, *splits)
-    assert found is not None and found.ask is not None
+    assert found is not None and found.prompts_of is not None
     groups = sorted((f"g{i}" for i in range(5)), key=lambda group: share_of(group, seed=42))[:3]
-    ids = found.told.removeprefix("3 training examples (").partition(")")[0].split(", ")
+    ids = found.summary.removeprefix("3 training examples (").partition(")")[0].split(", ")
     assert [f"g{int(id[1:]) // 2}" for id in ids] == groups
-    text = auto_tokenizer(base).decode(found.ask([1])[0])
+    text = auto_tokenizer(base).decode(found.prompts_of([1])[0])
     asked = [f"<|im_start|>user\n{ROWS[int(id[1:])][0]}<|im_end|>\n" for id in ids]
     places = [text.index(part) for part in (*asked, ROWS[11][0])]
     assert places == sorted(places)
     assert text.count("<|im_start|>assistant\n") == 4
     assert text.endswith(f"{ROWS[11][0]}<|im_end|>\n<|im_start|>assistant\n")
-    longest = max(map(len, found.ask([0, 1])))
-    assert found.told.endswith(f"; prompts of up to {longest} tokens")
+    longest = max(map(len, found.prompts_of([0, 1])))
+    assert found.summary.endswith(f"; prompts of up to {longest} tokens")
     other = config_for(base).train.model_copy(update={"seed": 7})
     again = few_shot_of_run(config_for(base).model_copy(update={"train": other}), base, *splits)
-    assert again is not None and again.told != found.told
+    assert again is not None and again.summary != found.summary
 
 
 def test_fewer_examples_where_there_are_no_more_groups_or_no_room(
     base: Path, splits: tuple[Split, Split], tmp_path: Path
 ) -> None:
     many = few_shot_of_run(config_for(base, num_few_shot=9), base, *splits)
-    assert many is not None and many.told.startswith("5 training examples (")
-    assert many.told.endswith("; 9 asked for, but no other training group has a row")
+    assert many is not None and many.summary.startswith("5 training examples (")
+    assert many.summary.endswith("; 9 requested, but no other training group has a row")
     three = few_shot_of_run(config_for(base), base, *splits)
-    assert three is not None and three.ask is not None
-    longest = max(map(len, three.ask([0, 1])))
+    assert three is not None and three.prompts_of is not None
+    longest = max(map(len, three.prompts_of([0, 1])))
     small = shutil.copytree(base, tmp_path / "small")
     for context, num in ((longest + 16, 3), (longest + 15, 2)):
         edit_json(small / "config.json", max_position_embeddings=context)
         found = few_shot_of_run(config_for(small), small, *splits)
-        assert found is not None and found.ask is not None
-        assert found.told.startswith(f"{num} training examples (")
-        assert all(len(prompt) + 16 <= context for prompt in found.ask([0, 1]))
-    assert found is not None and found.told.endswith(
+        assert found is not None and found.prompts_of is not None
+        assert found.summary.startswith(f"{num} training examples (")
+        assert all(len(prompt) + 16 <= context for prompt in found.prompts_of([0, 1]))
+    assert found is not None and found.summary.endswith(
         f"; more examples do not fit the context of {longest + 15} tokens with max_new_tokens=16"
     )
     edit_json(small / "config.json", max_position_embeddings=60)
     none = few_shot_of_run(config_for(small), small, *splits)
-    assert none is not None and none.ask is None and none.told.startswith("no training example;")
+    assert (
+        none is not None
+        and none.prompts_of is None
+        and none.summary.startswith("no training example;")
+    )
     prompted = few_shot_of_run(config_for(small, system_prompt="Solo SQL."), small, *splits)
-    assert prompted is not None and prompted.ask is not None
-    assert "a system prompt of 9 characters" in prompted.told
+    assert prompted is not None and prompted.prompts_of is not None
+    assert "a system prompt of 9 characters" in prompted.summary
 
 
 @pytest.mark.parametrize("off", [{"num_few_shot": 0}, {"eval_on_start": False}])
@@ -129,8 +133,8 @@ def test_no_such_row_where_it_is_off(
 def test_a_plain_template_is_asked_in_plain_text(base: Path, splits: tuple[Split, Split]) -> None:
     config = config_for(base, template="plain", num_few_shot=1, system_prompt="Solo SQL.")
     found = few_shot_of_run(config, base, *splits)
-    assert found is not None and found.ask is not None
-    [prompt] = found.ask([0])
+    assert found is not None and found.prompts_of is not None
+    [prompt] = found.prompts_of([0])
     text = auto_tokenizer(base).decode(prompt)
     assert text.startswith("<s>Solo SQL.\n\n### Base de datos:\n")
     assert text.endswith(f"### Instrucción: {ROWS[10][0]}\n### SQL:")
@@ -148,15 +152,15 @@ def test_a_score_is_of_the_replies_to_what_was_asked_under_the_preset(
     task.score = lambda row, reply: {"short": float(len(reply) < 40)}  # type: ignore[attr-defined]
     task.why = lambda row, reply, scores: ""  # type: ignore[attr-defined]
     few_shot = few_shot_of_run(config_for(base), base, *splits)
-    assert few_shot is not None and few_shot.ask is not None
+    assert few_shot is not None and few_shot.prompts_of is not None
     validation = splits[1]
     made = {}
-    for name, preset, ask in (
+    for name, preset, prompts_of in (
         ("base", "doi", None),
-        ("few_shot", "doi", few_shot.ask),
-        ("greedy", "greedy", few_shot.ask),
+        ("few_shot", "doi", few_shot.prompts_of),
+        ("greedy", "greedy", few_shot.prompts_of),
     ):
-        job = EvalSpec(
+        spec = EvalSpec(
             name=name,
             step=None,
             run_dir=tmp_path,
@@ -168,11 +172,11 @@ def test_a_score_is_of_the_replies_to_what_was_asked_under_the_preset(
             seed=3,
         )
         with alone():
-            evaluate(model, tokenizer, validation, task=task, job=job, ask=ask)
+            evaluate(model, tokenizer, validation, task=task, spec=spec, prompts_of=prompts_of)
             prompts = (
                 [list(validation.tokens(i).input_ids[: validation.prompt_lens[i]]) for i in (0, 1)]
-                if ask is None
-                else ask([0, 1])
+                if prompts_of is None
+                else prompts_of([0, 1])
             )
             wanted = preset_replies(
                 model,

@@ -131,7 +131,7 @@ def test_scores_stand_beside_the_baselines_and_the_best_is_marked(run_dir: Path)
         "|  | n | execution_accuracy | exact_match |",
         "| --- | --- | --- | --- |",
         "| untuned base | 40 | 0.200 [0.100, 0.300] | 0.150 |",
-        "| best constant reply | 40 | 0.300 [0.200, 0.400] | 0.250 |",
+        "| best constant answer | 40 | 0.300 [0.200, 0.400] | 0.250 |",
         "| step-000010 | 40 | 0.500 [0.400, 0.600] | 0.450 |",
         "| step-000020 **(chosen)** | 40 | 0.800 [0.700, 0.900] | 0.750 |",
         "| step-000030 | 40 | 0.700 [0.600, 0.800] | 0.650 |",

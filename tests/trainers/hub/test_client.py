@@ -1,4 +1,4 @@
-"""Faults of token, rights and network are told before training, each in one line."""
+"""Errors of token, permissions and network are reported before training, each in one line."""
 
 import os
 import re

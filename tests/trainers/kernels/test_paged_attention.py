@@ -19,17 +19,17 @@ def make_pool(kv_heads: int, dtype: torch.dtype = torch.float64) -> KvCache:
 def take_row(pool: KvCache, num_prompt: int, num_tokens: int) -> DecodeSequence:
     """A row with pages for all its tokens, in no particular order."""
     row = DecodeSequence(0, [0] * num_tokens, num_prompt, 0)
-    row.whole = [pool.prompt.take() for _ in range(num_prompt // PROMPT_PAGE)][::-1]
+    row.prompt_pages = [pool.prompt.take() for _ in range(num_prompt // PROMPT_PAGE)][::-1]
     row.reserve(pool, num_tokens)
-    row.rest.reverse()
+    row.own_pages.reverse()
     return row
 
 
 def writes(
     pool: KvCache, row: DecodeSequence, positions: range
 ) -> list[tuple[object, list[tuple[int, int]]]]:
-    of_prompt = [(i, row.slot(p)) for i, p in enumerate(positions) if p < row.rest_start]
-    own = [(i, row.slot(p)) for i, p in enumerate(positions) if p >= row.rest_start]
+    of_prompt = [(i, row.slot(p)) for i, p in enumerate(positions) if p < row.own_start]
+    own = [(i, row.slot(p)) for i, p in enumerate(positions) if p >= row.own_start]
     return [(pool.prompt, of_prompt), (pool.reply, own)]
 
 
@@ -53,7 +53,7 @@ def test_values_equal_causal_attention(
         if len(positions):
             plan = Plan(pool, reply_group=reply_group)
             for position in positions:
-                plan.add(row.seen_from(position))
+                plan.add(row.visible_pages(position))
             step = PagedAttentionInputs(
                 pool,
                 plan.reads(),
@@ -90,9 +90,9 @@ def test_parts_of_a_prompt_page_match_own_pages() -> None:
     """A prompt that is a prefix of another must be cut at the same positions."""
     pool = make_pool(4)
     long, short = take_row(pool, 130, 130), take_row(pool, 70, 70)
-    assert [kind for kind, _ in long.seen_from(69)] == [PARTS, PARTS + 1, PARTS + 2]
-    assert [kind for kind, _ in short.seen_from(69)] == [OWN, OWN, OWN]
-    assert [kind for kind, _ in long.seen_from(129)] == [WHOLE, OWN]
+    assert [kind for kind, _ in long.visible_pages(69)] == [PARTS, PARTS + 1, PARTS + 2]
+    assert [kind for kind, _ in short.visible_pages(69)] == [OWN, OWN, OWN]
+    assert [kind for kind, _ in long.visible_pages(129)] == [WHOLE, OWN]
 
 
 def test_parts_of_weight_zero_change_no_bit() -> None:

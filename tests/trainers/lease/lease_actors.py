@@ -1,4 +1,4 @@
-"""Drivers that contend for a lease one storage request at a time, on a clock that is only told.
+"""Drivers that contend for a lease one storage request at a time, on an injected clock.
 
 Each runs the real code in a thread that stops before every request and every sleep; `step` lets it
 go as far as the next stop. So a test chooses the order, and a crash can fall between any two.

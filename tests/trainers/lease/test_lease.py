@@ -77,7 +77,7 @@ def start() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
         child.communicate()
 
 
-def told(child: "subprocess.Popen[str]") -> str:
+def reported(child: "subprocess.Popen[str]") -> str:
     assert child.stdout is not None
     return child.stdout.readline().strip()
 
@@ -109,7 +109,7 @@ def test_a_second_writer_is_refused_within_five_seconds(
     storage: LocalStorage, start: Callable[..., "subprocess.Popen[str]"]
 ) -> None:
     child = start(HOLD, storage.root, 1.0, 4.0)
-    assert told(child) == "1"
+    assert reported(child) == "1"
     for take in (Lease.take, lambda s: from_another_host(LeaseTimes(), s)):
         began = time.monotonic()
         with pytest.raises(UserError) as refused:
@@ -129,7 +129,7 @@ def test_the_lease_of_a_killed_process_is_taken_at_once(
     storage: LocalStorage, start: Callable[..., "subprocess.Popen[str]"]
 ) -> None:
     child = start(HOLD, storage.root, 1.0, 4.0)
-    assert told(child) == "1"
+    assert reported(child) == "1"
     child.kill()
     # Not waited for: until then it is a zombie, whose pid still answers.
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
@@ -143,7 +143,7 @@ def test_a_suspended_owner_is_replaced_from_another_host_and_writes_no_more(
     storage: LocalStorage, start: Callable[..., "subprocess.Popen[str]"]
 ) -> None:
     child = start(HOLD, storage.root, QUICK.beat_every_s, QUICK.dead_after_s)
-    assert told(child) == "1"
+    assert reported(child) == "1"
     wait_for_a_beat(storage)  # so that it is not stopped in the middle of the next
     child.send_signal(signal.SIGSTOP)
     with pytest.raises(UserError, match=rf"alive but suspended .* \(kill -9 {child.pid}\)"):
@@ -154,7 +154,7 @@ def test_a_suspended_owner_is_replaced_from_another_host_and_writes_no_more(
         assert lease.record.number == 2
         before = storage.read(FIRST)
         child.send_signal(signal.SIGCONT)
-        assert told(child) == f"taken over by process 99 on host-b at {lease.record.taken_at}"
+        assert reported(child) == f"taken over by process 99 on host-b at {lease.record.taken_at}"
         assert child.wait(timeout=10) == 0
         time.sleep(2 * QUICK.beat_every_s)
         assert storage.read(FIRST) == before
@@ -172,7 +172,7 @@ def test_of_eight_contenders_for_a_dead_lease_one_wins(
         assert child.stdin is not None
         child.stdin.write("go\n")
         child.stdin.flush()
-    replies = [told(child) for child in children]
+    replies = [reported(child) for child in children]
     won = [number for number, reply in enumerate(replies) if reply == "won 2"]
     assert len(won) == 1
     refused = [reply for reply in replies if f"written by process {won[0]} on host-" in reply]

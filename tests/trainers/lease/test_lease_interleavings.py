@@ -50,7 +50,7 @@ class LeaseMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.owner() is not None)
     @rule()
     def suspend_the_owner(self) -> None:
-        """Long enough for one elsewhere to take its lease, at whatever request it stands."""
+        """Long enough for another one to take its lease over, at any request it has reached."""
         owner = self.owner()
         assert owner is not None
         self.suspended.add(owner)

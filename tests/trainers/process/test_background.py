@@ -1,4 +1,4 @@
-"""A call beside the main thread: its end, what it raised, and a process that does not wait."""
+"""A call in a background thread: its end, its exception, and a process that does not wait."""
 
 import subprocess
 import sys

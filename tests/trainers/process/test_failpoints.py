@@ -70,8 +70,8 @@ def test_always(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_several_each_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     arm(monkeypatch, tmp_path, "a:step=1:raise,a:step=2:raise,b:raise")
-    told = [("a", 1), ("a", 1), ("b", 1), ("a", 2), ("a", 2), ("b", 2)]
-    happened = [went_off(name, step=step) for name, step in told]
+    reported = [("a", 1), ("a", 1), ("b", 1), ("a", 2), ("a", 2), ("b", 2)]
+    happened = [went_off(name, step=step) for name, step in reported]
     assert happened == [True, False, True, True, False, False]
     assert len(list(tmp_path.iterdir())) == 3
 

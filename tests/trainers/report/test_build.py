@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from trainers.report.build import write_report
-from trainers.report.records import RECORDS
+from trainers.run.records import REPORTED_FILES
 from trainers.storage.json_files import (
     append_jsonl,
     read_json,
@@ -84,7 +84,7 @@ def test_numbers_of_a_finished_run(make_run: MakeRun) -> None:
         "1 of 40 validation rows have the same inputs as a training row: v007 = t4.",
         "6 of 40 validation rows have nearly the same inputs as a training row",
         "v002 ~ t2 (0.86), v003 ~ t3 (0.86), v004 ~ t4 (0.86), …",
-        "name the column of what they have in common, data.columns: {group: <column>}",
+        "keep such rows on one side with a column that they share, data.columns: {group: <column>}",
         "longer than max_length",
         "GGUF equals merged: 39/40",
         "612 kB",
@@ -126,7 +126,7 @@ def test_markup_in_records_is_text(make_run: MakeRun) -> None:
     assert "NUL ␀, half a character \ufffd" in page.text
 
 
-@pytest.mark.parametrize("record", RECORDS)
+@pytest.mark.parametrize("record", REPORTED_FILES)
 def test_a_run_without_one_record(make_run: MakeRun, record: str) -> None:
     run_dir = make_run(num_rows=12, num_checkpoints=2)
     (run_dir / record).rename(run_dir.parent / "gone")
@@ -140,7 +140,7 @@ def test_an_empty_run_directory(tmp_path: Path) -> None:
     page = parse(write_report(tmp_path / "fresh"))
     assert "fresh no run.json yet" in page.text
     assert "No checkpoint has been scored yet" in page.text
-    assert f"Not written yet: {', '.join(RECORDS)}." in page.text
+    assert f"Not written yet: {', '.join(REPORTED_FILES)}." in page.text
     for absent in ("scores.jsonl", "metrics.jsonl", "predictions", "data.json", "artifact.json"):
         assert f"(no {absent})" in page.text
 

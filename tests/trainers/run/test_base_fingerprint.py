@@ -1,4 +1,4 @@
-"""Which base a run was begun with: any changed byte shows, and nothing is read twice."""
+"""The fingerprint of a run's base: any changed byte shows, and nothing is read twice."""
 
 import hashlib
 import os
@@ -22,10 +22,10 @@ def base(tmp_path: Path) -> Path:
 
 
 def test_each_file_that_a_model_is_made_of(base: Path) -> None:
-    told = describe_base(base, known={})
-    assert list(told) == ["config.json", WEIGHTS, "model-00002-of-00002.safetensors"]
+    reported = describe_base(base, known={})
+    assert list(reported) == ["config.json", WEIGHTS, "model-00002-of-00002.safetensors"]
     stat, content = (base / WEIGHTS).stat(), (base / WEIGHTS).read_bytes()
-    assert told[WEIGHTS] == {
+    assert reported[WEIGHTS] == {
         "size": len(content),
         "mtime_ns": stat.st_mtime_ns,
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -57,9 +57,9 @@ def test_a_file_of_known_size_and_time_is_not_read(base: Path) -> None:
     known["config.json"]["sha256"] = "kept"  # reading it would give the true one
     known[WEIGHTS]["sha256"] = "of another size"
     known[WEIGHTS]["size"] += 1
-    told = describe_base(base, known=known)
-    assert told["config.json"]["sha256"] == "kept"
-    assert told[WEIGHTS]["sha256"] == hashlib.sha256((base / WEIGHTS).read_bytes()).hexdigest()
+    reported = describe_base(base, known=known)
+    assert reported["config.json"]["sha256"] == "kept"
+    assert reported[WEIGHTS]["sha256"] == hashlib.sha256((base / WEIGHTS).read_bytes()).hexdigest()
 
 
 def test_files_that_came_and_went(base: Path) -> None:

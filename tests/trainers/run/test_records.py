@@ -69,8 +69,8 @@ def test_other_ranks_have_a_ledger_alone(tmp_path: Path) -> None:
 def test_a_row_is_there_at_once(tmp_path: Path) -> None:
     with open_records(tmp_path, ledger="ledger/b-rank0.jsonl", rank=0, after=0) as records:
         for name in NAMES:
-            records.append(name, {"step": 1, "said": "¿Qué?"})
-            assert list(read_jsonl(tmp_path / f"{name}.jsonl")) == [{"step": 1, "said": "¿Qué?"}]
+            records.append(name, {"step": 1, "text": "¿Qué?"})
+            assert list(read_jsonl(tmp_path / f"{name}.jsonl")) == [{"step": 1, "text": "¿Qué?"}]
 
 
 @given(attempts=st.lists(st.tuples(st.integers(0, 12), st.integers(1, 8)), max_size=6))

@@ -37,7 +37,7 @@ touches = st.none() | st.integers(0, 15) | st.integers(0, 60)
 
 
 def run(operation: Callable[[], object], touches_left: int | None) -> None:
-    """Run to the end, or in a process that is killed after so many touches of the file system."""
+    """Run to the end, or in a process that is killed after that many calls of the file system."""
     if touches_left is None:
         operation()
         return

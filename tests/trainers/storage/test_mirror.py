@@ -204,20 +204,21 @@ def test_records_follow_and_only_what_changed_is_sent(bucket: Bucket, tmp_path: 
     (here.local / "run.json").write_text("{}")
     (here.local / "report.html").write_text("no record")
     (here.local / "ledger" / ".x.part").write_text("half written")
+    records = ["ledger/", "metrics.jsonl", "run.json"]
     names = ["ledger/000001.a1.jsonl", "metrics.jsonl", "run.json"]
-    assert here.push_records() == names
-    assert here.push_records() == []
+    assert here.push_records(records) == names
+    assert here.push_records(records) == []
     (there.local / "ledger").mkdir(parents=True)
     (there.local / "ledger" / "stale.jsonl").write_text("{}\n")
-    assert there.pull_records() == names
+    assert there.pull_records(records) == names
     assert not (there.local / "ledger" / "stale.jsonl").exists()
-    assert there.push_records() == []
+    assert there.push_records(records) == []
     append_jsonl(there.local / "metrics.jsonl", {"step": 2})
     with (there.local / "metrics.jsonl").open("a") as file:
         file.write('{"step": 3')  # a line that is being written
     (there.local / "run.json").write_text("{ }")
     assert there.push_records(["metrics.jsonl"]) == ["metrics.jsonl"]
-    here.pull_records()
+    here.pull_records(records)
     assert list(read_jsonl(here.local / "metrics.jsonl")) == [{"step": 1}, {"step": 2}]
     assert (here.local / "run.json").read_text() == "{}"
 
@@ -247,20 +248,29 @@ def test_folders_are_whole_or_not_there(bucket: Bucket, tmp_path: Path) -> None:
     assert list((third.local / "prepared").iterdir()) == []
 
 
-def test_an_uploader_holds_back_a_third_checkpoint(bucket: Bucket, tmp_path: Path) -> None:
+def test_an_uploader_holds_back_a_third_checkpoint(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mirror = mirror_of(bucket, tmp_path)
     folders = [make(tmp_path, step) for step in (10, 20, 30)]
     append_jsonl(tmp_path / "metrics.jsonl", {"step": 30})
-    bucket.proxy.rules = [Rule("slow", delay_s=0.2, match="PUT")]
+    push, may_push = mirror.push_checkpoint, threading.Event()
+
+    def push_when_allowed(folder: Path) -> None:
+        may_push.wait()
+        push(folder)
+
+    monkeypatch.setattr(mirror, "push_checkpoint", push_when_allowed)
     with Uploader(mirror, records=["metrics.jsonl"]) as uploader:
-        waits = []
-        for folder in folders:
-            begun = time.monotonic()
-            uploader.put(folder)
-            waits.append(time.monotonic() - begun)
-        # One checkpoint takes 4 slow calls; the third waits for the first to be pushed.
-        assert waits[0] < 0.2 and waits[1] < 0.2 and waits[2] > 0.6
-        assert mirror.checkpoint_names() == ["step-000010.a1"]
+        uploader.put(folders[0])
+        uploader.put(folders[1])  # neither waits for a push
+        third = threading.Thread(target=uploader.put, args=(folders[2],))
+        third.start()
+        third.join(0.5)
+        assert third.is_alive(), "it waits for the first"
+        may_push.set()
+        third.join()
+        assert "step-000010.a1" in mirror.checkpoint_names()
         uploader.flush()
         assert mirror.checkpoint_names() == ["step-000030.a1", "step-000020.a1", "step-000010.a1"]
         append_jsonl(tmp_path / "metrics.jsonl", {"step": 31})

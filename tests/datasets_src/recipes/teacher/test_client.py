@@ -110,7 +110,7 @@ def test_retry_after_is_honoured_by_all_threads(school: Class, server: TeacherSe
     first_end = server.log[0].ended
     assert first_end is not None
     assert len(server.log) == 5
-    assert all(asked.begun - first_end > 0.55 for asked in server.log[1:])
+    assert all(asked.started - first_end > 0.55 for asked in server.log[1:])
 
 
 def test_a_teacher_that_stays_down_stops_the_build(school: Class, server: TeacherServer) -> None:

@@ -20,11 +20,11 @@ def run_all(num: int, target: Callable[[], None]) -> None:
 
 
 def sent_at(pace: Pace, *, num: int, tokens: int = 0) -> list[float]:
-    begun, times = time.monotonic(), []
+    started, times = time.monotonic(), []
 
     def send() -> None:
         pace.wait(tokens, threading.Event())
-        times.append(time.monotonic() - begun)
+        times.append(time.monotonic() - started)
 
     run_all(num, send)
     return sorted(times)
