@@ -164,7 +164,7 @@ def test_long_replies_are_scored_in_time(reply: str) -> None:
 def real() -> list[Example]:
     path = BIOSENDA / "description_test_dataset.jsonl"
     if not path.exists():
-        pytest.skip(f"{path} is not there: the real rows of BioSenda are not ours to ship")
+        pytest.skip(f"{path} is missing: the real rows of BioSenda may not be redistributed")
     rows = map_rows(
         read_rows(path, key="data.train_file"),
         COLUMNS,

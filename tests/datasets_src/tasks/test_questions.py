@@ -155,11 +155,11 @@ def test_other_languages_need_no_opening_question_mark() -> None:
 @pytest.mark.parametrize(
     ("reference", "passage", "says"),
     [
-        (OPEN, " ", "row 7: `passage` is ' ', in which 3 questions"),
-        ("nada", PASSAGE, "row 7: `questions` is 'nada', in which 0 questions"),
-        (["¿A? ¿B?"], PASSAGE, "in which 2 questions"),
+        (OPEN, " ", "row 7: `passage` is ' ', with 3 questions"),
+        ("nada", PASSAGE, "row 7: `questions` is 'nada', with 0 questions"),
+        (["¿A? ¿B?"], PASSAGE, "with 2 questions"),
         ([], PASSAGE, "`questions` is '[]'"),
-        ([{"role": "user", "content": "¿A?"}], PASSAGE, "in which 0 questions"),
+        ([{"role": "user", "content": "¿A?"}], PASSAGE, "with 0 questions"),
     ],
 )
 def test_unusable_rows_are_errors(reference: Any, passage: Any, says: str) -> None:

@@ -134,7 +134,7 @@ def test_placeholders_are_bound_over_values_given_or_read(files: dict[str, str])
         ({"database": "nowhere.sqlite"}, "nowhere.sqlite does not exist"),
         ({"schema_file": "nowhere.sql"}, "schema_file: nowhere.sql cannot be read"),
         ({"placeholders": {"<id>": "nowhere.json"}}, "<id>: nowhere.json cannot be read"),
-        ({"placeholders": {"<id>": []}}, "<id>: not a list"),
+        ({"placeholders": {"<id>": []}}, "<id>: not a non-empty list"),
         ({"placeholders": {"": [1]}}, "is empty"),
     ],
 )

@@ -25,7 +25,7 @@ EQUIVALENT = {("119", "124"): "the same text, but for the alias of the one colum
 @pytest.fixture(scope="module")
 def examples() -> Iterator[list[Example]]:
     if not BIOSENDA.exists():
-        pytest.skip(f"{BIOSENDA} is not there: the real rows of BioSenda are not ours to ship")
+        pytest.skip(f"{BIOSENDA} is missing: the real rows of BioSenda may not be redistributed")
     given = {
         "dialect": "tsql",
         "database": str(BIOSENDA / "build_db.py"),
