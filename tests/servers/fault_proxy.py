@@ -1,4 +1,4 @@
-"""A real HTTP server between a client and another one, which breaks calls by a script.
+"""An HTTP proxy that makes scripted calls fail.
 
 proxy = FaultProxy("http://127.0.0.1:5000")
 proxy.rules = [Rule("reset", every=3), Rule(503, every=5, headers={"Retry-After": "1"})]
@@ -54,13 +54,13 @@ class FaultProxy:
         self._http.server_close()
 
     def clear(self) -> None:
-        """No rules, no calls."""
+        """Delete the rules and the recorded calls."""
         self.rules: list[Rule] = []
         self.calls: list[str] = []
         self.broken = 0
 
     def count(self, call: str) -> Rule | None:
-        """Note a call; the rule that breaks it."""
+        """Record a call; returns the rule that applies to it."""
         with self._lock:
             self.calls.append(call)
             for rule in self.rules:
@@ -107,8 +107,8 @@ def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
             if kind == "reset":
                 return self.reset()
             if rule is not None and isinstance(kind, int):
-                headers = {"Content-Type": "application/xml", **rule.headers}
-                return self.answer(kind, list(headers.items()), SCRIPTED)
+                scripted = {"Content-Type": "application/xml", **rule.headers}
+                return self.answer(kind, list(scripted.items()), SCRIPTED)
             kept = {k: v for k, v in self.headers.items() if k.lower() not in HOP - {"host"}}
             kept["Content-Length"] = str(len(body))
             status, headers, reply = proxy.forward(self.command, self.path, kept, body)
@@ -145,7 +145,7 @@ def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
                 self.reset()
 
         def reset(self) -> None:
-            """Close with RST, as a peer that crashed."""
+            """Close with RST, as a crashed peer does."""
             linger = struct.pack("ii", 1, 0)
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             self.close_connection = True
