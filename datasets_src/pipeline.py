@@ -122,8 +122,7 @@ def prepare(data: DataConfig, *, model_dir: Path, output_dir: Path) -> Prepared:
 
 
 def start_workers(text_format: TextFormat, task: str) -> Any:
-    """Warm up Ray workers (imports, tokenizer) while the driver reads; a reference to
-    `text_format`."""
+    """Warm up Ray workers while the driver reads the rows; the object ref of `text_format`."""
     import ray
 
     shared = ray.put(text_format)

@@ -24,7 +24,7 @@ from datasets_src.types import Example, ExampleRenderer
 PACKAGE = "datasets_src.tasks"
 # Of checkpoints, whatever the task: -log p per trained token of a row, in nats (eval_loss.py).
 EVAL_LOSS = "eval_loss"
-# What every task may be given besides its own FIELDS.
+# Fields that every task accepts in addition to its own FIELDS.
 COMMON_FIELDS = ("id", "group", "split")
 CONTRACT = (
     *("FIELDS", "METRIC", "METRICS", "STOP", "Options"),

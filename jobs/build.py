@@ -14,8 +14,8 @@ from typing import Any
 
 from datasets_src.files import sha256_file
 from datasets_src.recipes.build import Built, Endpoint, Recipe, build, open_recipe
-from datasets_src.recipes.teacher.asker import ServiceDown
 from datasets_src.recipes.teacher.client import read_key
+from datasets_src.recipes.teacher.service_client import ServiceDown
 from jobs.common.cli import key_lines, run_verb
 from jobs.common.recipe_load import kind_of, load_recipe, recipe_leaves
 from trainers.hub.dataset import check_dataset_hub, push_dataset

@@ -1,4 +1,4 @@
-"""Recipes built in this process, with a teacher and look-ups that are servers of the test.
+"""Builds recipes in this process, against a teacher and look-up services run by the test.
 
 rows = build_rows("doi", {"papers": [...], "works_file": "…"}, tmp_path)
 """
@@ -24,7 +24,7 @@ def build_recipe(
     teacher: TeacherServer | None = None,
     **more: Any,
 ) -> Built:
-    """The dataset of a recipe of this kind; `more` are other keys of it."""
+    """Build a recipe of this kind; `more` are further keys of the recipe."""
     config = RecipeConfig(
         build_name="demo",
         kind=kind,
@@ -38,7 +38,7 @@ def build_recipe(
 
 
 def rows_of(built: Built, part: str = "train") -> list[Row]:
-    """Rows of one of its files."""
+    """The rows of one file of the dataset."""
     rows: list[Row] = pq.read_table(built.directory / "data" / f"{part}.parquet").to_pylist()
     return rows
 
@@ -51,10 +51,10 @@ def build_rows(
     teacher: TeacherServer | None = None,
     **more: Any,
 ) -> list[Row]:
-    """The rows for training of a recipe of this kind."""
+    """The training rows of a recipe of this kind."""
     return rows_of(build_recipe(kind, options, output_dir, teacher=teacher, **more))
 
 
 def left_out(built: Built) -> dict[str, int]:
-    """How many were left out for each reason."""
+    """Number of dropped items by reason."""
     return {dropped["reason"]: dropped["num"] for dropped in built.record["dropped"]}

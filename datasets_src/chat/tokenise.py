@@ -254,12 +254,7 @@ def chat_tokens(
     A tokenizer first splits text at special tokens and tokenises each piece separately. The text
     before the cue (which starts with a special token) therefore has the same ids with and without a
     reply. The cue has too, exactly if its ids are a prefix of those of cue and reply.
-
-    Args:
-        fmt: a format with a chat template.
-        encode: the function texts -> ids (`open_tokenizer`).
-        conversations: the turns of each prompt.
-        targets: the reply to each.
+    `conversations` are the turns of the prompts, `targets` the replies.
     """
     try:
         prompts, full = render_pairs(fmt, conversations, targets)

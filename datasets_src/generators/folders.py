@@ -1,4 +1,4 @@
-"""Where a generator writes what ships: SHIPPED / "fauna" holds the rows of generators/fauna."""
+"""The output folder of the generators: SHIPPED / "fauna" holds the rows of generators/fauna."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
 """The invented world that the shipped sets share: places, years, species."""
 
-# Names are single words, and each is one token of the pocket model: a model of its size learns in
-# seconds to take one token from the question, not to spell a name out.
+# Each name is one word and one token of the pocket model: a model of that size learns in seconds to
+# copy one token from the question, not to spell a name.
 COMARCAS = (
     "Valdoro",
     "Calmera",

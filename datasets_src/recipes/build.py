@@ -1,9 +1,17 @@
-"""A recipe to a dataset: check, make the rows, check them, write.
+"""Build a dataset from a recipe: check it, make the rows, check them, write.
 
 built = build(recipe, Endpoint("https://…/v1", name="https://…/v1", key="sk-…"))
-built.directory, built.record["num_rows"], built.usage   -> "312 answers, 401,120 tokens, 0.41"
+built.directory, built.record["num_rows"], built.usage    -> "312 answers, 401,120 tokens, 0.41"
 
-The same call again finds the dataset; after a kill it resumes, as all replies are cached.
+Calling it again finds the finished dataset; after a kill it resumes from the cached replies.
+
+Imports within this package go one way (tests/datasets_src/recipes/test_import_order.py):
+
+    contract < teacher < services < sources < kinds < lengths < dependence < config < card
+    < dataset < results < work < build
+
+A kind is loaded by its name, so no module imports `kinds`; a kind sees `teacher` only through the
+TeacherSession that `make` receives.
 """
 
 import threading
@@ -29,19 +37,19 @@ from datasets_src.recipes.contract import Dropped, Item, Service
 from datasets_src.recipes.dataset import Record, find_built, write_dataset
 from datasets_src.recipes.lengths import open_measure
 from datasets_src.recipes.results import Results
-from datasets_src.recipes.teacher.asker import ServiceClient
 from datasets_src.recipes.teacher.cache import ReplyCache
-from datasets_src.recipes.teacher.client import ChatClient, TeacherConfig, most_of, used_by
-from datasets_src.recipes.teacher.desk import (
+from datasets_src.recipes.teacher.client import ChatClient, TeacherConfig, max_usage, reply_usage
+from datasets_src.recipes.teacher.cost_meter import CostMeter, Prices, Usage
+from datasets_src.recipes.teacher.prompts import PromptBook
+from datasets_src.recipes.teacher.rate_limiter import RateLimiter
+from datasets_src.recipes.teacher.service_client import ServiceClient
+from datasets_src.recipes.teacher.session import (
     REWORD,
     REWORD_KEY,
     REWORD_RULES,
     TEACHER_SERVICE,
-    OpenDesk,
+    BuildSession,
 )
-from datasets_src.recipes.teacher.meter import Meter, Prices, Usage
-from datasets_src.recipes.teacher.pace import Pace
-from datasets_src.recipes.teacher.prompts import PromptBook
 from datasets_src.recipes.work import make_all
 
 REPLIES = ".replies"
@@ -49,7 +57,7 @@ REPLIES = ".replies"
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where the teacher answers. `name` is what its replies are kept under."""
+    """The teacher's address. `name` is part of the cache key of its replies."""
 
     base_url: str
     name: str
@@ -58,7 +66,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Built:
-    """A complete dataset. `usage` is what the teacher used; "" for one that was built before."""
+    """A finished dataset. `usage` is that of the teacher; "" if the dataset was found."""
 
     directory: Path
     record: Record
@@ -68,7 +76,7 @@ class Built:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe whose prompts and options are checked."""
+    """A recipe with checked prompts and options."""
 
     config: RecipeConfig
     kind: ModuleType
@@ -77,7 +85,7 @@ class Recipe:
 
 
 def open_recipe(config: RecipeConfig) -> Recipe:
-    """Check all that can be checked before anything is opened. UserError: every fault of it."""
+    """Check everything that needs no open file. UserError: all faults at once."""
     kind = load_kind(config.kind)
     options = kind_options(kind, config.options)
     rules, prompts = prompts_of(kind, options)
@@ -86,11 +94,11 @@ def open_recipe(config: RecipeConfig) -> Recipe:
 
 
 def build(recipe: Recipe, endpoint: Endpoint | None) -> Built:
-    """The dataset of a recipe, made now or found.
+    """Build the dataset of a recipe, or find it finished.
 
     Raises:
-        UserError: an error of the user's, a cap that is reached, rows that fail their checks.
-        ServiceDown: the teacher or a look-up does not answer.
+        UserError: a fault of the recipe or its files, a cap reached, or rows that fail a check.
+        ServiceDown: the teacher or a look-up service does not answer.
     """
     config, kind = recipe.config, recipe.kind
     directory = Path(config.output_dir).expanduser() / config.build_name
@@ -104,57 +112,57 @@ def build(recipe: Recipe, endpoint: Endpoint | None) -> Built:
     results = Results(config, kind)
     results.check_material(items)
     replies = directory.parent / REPLIES / f"{config.build_name}.jsonl"
-    with ReplyCache(replies) as cache, _open_desk(recipe, endpoint, cache) as (desk, stop):
+    with ReplyCache(replies) as cache, _open_session(recipe, endpoint, cache) as (session, stop):
         for made in make_all(
             kind,
             items,
             material,
-            desk=desk,
+            session=session,
             num_threads=config.num_threads,
             stop=stop,
-            usage=desk.usage,
+            usage=session.usage,
         ):
             results.add(made)
         results.check_bad(len(items))
         report = kind.report(material) if hasattr(kind, "report") else {}
         results.prune(measure)
         results.check_dependence()
-        record = results.record(recipe_hash=digest, teacher=desk.teacher_record(), report=report)
+        record = results.record(recipe_hash=digest, teacher=session.teacher_record(), report=report)
         write_dataset(directory, results.rows, record=record, output=kind.OUTPUT)
-        return Built(directory, record, desk.usage(), is_new=True)
+        return Built(directory, record, session.usage(), is_new=True)
 
 
 def _checked_items(kind: ModuleType, material: Any) -> Sequence[Item | Dropped]:
     items: list[Item | Dropped] = list(kind.items(material))
     if not items:
-        raise UserError("options: the recipe finds nothing to do in its files; look into them")
-    twice = [id for id, num in Counter(item.id for item in items).items() if num > 1]
-    assert not twice, f"items with one id: {twice[:3]}"
+        raise UserError("options: 0 items in the recipe's files; check the files and the filters")
+    repeated = [id for id, num in Counter(item.id for item in items).items() if num > 1]
+    assert not repeated, f"repeated item ids: {repeated[:3]}"
     return items
 
 
 @contextmanager
-def _open_desk(
+def _open_session(
     recipe: Recipe, endpoint: Endpoint | None, cache: ReplyCache
-) -> Iterator[tuple[OpenDesk, threading.Event]]:
-    """The desk of a build, and what stops all that wait there."""
+) -> Iterator[tuple[BuildSession, threading.Event]]:
+    """The session of a build, and the event that stops every thread waiting in it."""
     stop, config = threading.Event(), recipe.config.teacher
     services = recipe.kind.services(recipe.options) if hasattr(recipe.kind, "services") else ()
     with ExitStack() as stack:
-        askers = {service.name: ServiceClient(service, cache, stop=stop) for service in services}
+        clients = {service.name: ServiceClient(service, cache, stop=stop) for service in services}
         if config is not None and endpoint is not None:
             client = ChatClient(config, base_url=endpoint.base_url, key=endpoint.key)
             stack.callback(client.close)
-            askers[TEACHER_SERVICE] = teacher_asker(client, config, cache, stop)
+            clients[TEACHER_SERVICE] = teacher_service_client(client, config, cache, stop)
         name = endpoint.name if endpoint else ""
-        yield OpenDesk(askers, teacher=config, endpoint=name, book=recipe.book), stop
+        yield BuildSession(clients, teacher=config, endpoint=name, book=recipe.book), stop
 
 
-def teacher_asker(
+def teacher_service_client(
     client: ChatClient, config: TeacherConfig, cache: ReplyCache, stop: threading.Event
 ) -> ServiceClient:
-    """The teacher behind its pace, its tries and its cap, to which what is kept counts."""
-    used = [used_by(reply) for reply in cache.replies(TEACHER_SERVICE)]
+    """The teacher behind cache, limiter, retries and cap; cached replies count toward the cap."""
+    used = [reply_usage(reply) for reply in cache.replies(TEACHER_SERVICE)]
     prices = Prices(config.input_price, config.output_price, config.max_price, config.max_tokens)
     limits = (config.requests_per_minute or inf, config.tokens_per_minute or inf)
     return ServiceClient(
@@ -166,8 +174,8 @@ def teacher_asker(
         ),
         cache,
         stop=stop,
-        pace=Pace(requests_per_minute=limits[0], tokens_per_minute=limits[1]),
-        meter=Meter(prices, used=sum(used, Usage()), num_answers=len(used)),
-        most=most_of,
-        used=used_by,
+        limiter=RateLimiter(requests_per_minute=limits[0], tokens_per_minute=limits[1]),
+        meter=CostMeter(prices, used=sum(used, Usage()), num_answers=len(used)),
+        max_usage=max_usage,
+        reply_usage=reply_usage,
     )

@@ -1,4 +1,4 @@
-"""The card of a built dataset: README.md with the Hub's YAML front matter, then the facts.
+"""The dataset card of a build: README.md with the Hub's YAML front matter, then the statistics.
 
     ---
     configs:
@@ -8,7 +8,7 @@
     license: cc-by-4.0
     ...
 
-Facts of the result alone (no times, no places), so that the same result gives the same bytes.
+It has no times and no paths, so the same result gives the same bytes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-# What the Hub knows under a name of its own: https://huggingface.co/docs/hub/repositories-licenses
+# Licence identifiers of the Hub: https://huggingface.co/docs/hub/repositories-licenses
 HUB_LICENSES = {
     *("apache-2.0", "mit", "cc0-1.0", "cc-by-2.0", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0"),
     *("cc-by-sa-4.0", "cc-by-nc-4.0", "agpl-3.0", "gpl-3.0", "odc-by", "pddl"),
@@ -25,7 +25,7 @@ BAR = 40
 
 
 def card_text(record: Mapping[str, Any]) -> str:
-    """The card of a record (build.json)."""
+    """Render the card from a record (build.json)."""
     return "\n".join([*_front_matter(record), *_counts(record), *_lengths(record), *_use(record)])
 
 
@@ -44,7 +44,7 @@ def _front_matter(record: Mapping[str, Any]) -> Iterator[str]:
 def _counts(record: Mapping[str, Any]) -> Iterator[str]:
     yield f"# {record['build_name']}\n"
     yield (
-        f"Rows for the task `{record['task']}`, made by the recipe kind `{record['kind']}`"
+        f"Rows for the task `{record['task']}`, built by the recipe kind `{record['kind']}`"
         f" (recipe `{record['recipe_hash'][:16]}`).\n"
     )
     yield from _table(("split", "rows", "groups"), _splits(record))
@@ -55,16 +55,16 @@ def _counts(record: Mapping[str, Any]) -> Iterator[str]:
     if teacher := record["teacher"]:
         yield (
             f"Teacher: {teacher['model']}, {teacher['num_answers']:,} answers,"
-            f" {teacher['prompt_tokens']:,} tokens read and {teacher['completion_tokens']:,}"
-            " written.\n"
+            f" {teacher['prompt_tokens']:,} prompt tokens and {teacher['completion_tokens']:,}"
+            " completion tokens.\n"
         )
         yield f"{_dependence(record['dependence'])}\n"
     if record["dropped"]:
         rows = [(d["reason"], f"{d['num']:,}", ", ".join(d["examples"])) for d in record["dropped"]]
-        yield from _table(("left out", "number", "for instance"), rows)
+        yield from _table(("left out", "number", "examples"), rows)
     if record["report"]:
         report = yaml.safe_dump(record["report"], sort_keys=False, allow_unicode=True)
-        yield f"Of the material:\n\n```yaml\n{report}```\n"
+        yield f"Report on the material:\n\n```yaml\n{report}```\n"
 
 
 def _splits(record: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -74,10 +74,10 @@ def _splits(record: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def _dependence(found: Mapping[str, Any]) -> str:
     share = found["dependent"]
-    shown = "too few to tell" if share is None else f"{100 * share:.0f} %"
+    dependent = "too few to test" if share is None else f"{100 * share:.0f} %"
     return (
-        f"Of {found['num_rows']:,} taught outputs {100 * found['same_outputs']:.1f} % repeat that"
-        f" of another row; {shown} can be matched to their own row."
+        f"Of {found['num_rows']:,} teacher outputs, {100 * found['same_outputs']:.1f} % repeat that"
+        f" of another row; {dependent} depend on their own row."
     )
 
 
@@ -106,8 +106,8 @@ def _lengths(record: Mapping[str, Any]) -> Iterator[str]:
 
 def _use(record: Mapping[str, Any]) -> Iterator[str]:
     yield "## Use\n"
-    yield "A row says where it is from (`sources`), under which `license`, how its output came"
-    yield "about (`origin`), and of which recipe it is (`recipe_hash`).\n"
+    yield "Each row has its `sources`, its `license`, how its output was made (`origin`) and the"
+    yield "hash of its recipe (`recipe_hash`).\n"
     yield f"```yaml\ndata:\n  task: {record['task']}\n  train_file: data/train.parquet"
     if "validation" in record["num_rows"]:
         yield "  validation_file: data/validation.parquet"

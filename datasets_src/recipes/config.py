@@ -1,4 +1,4 @@
-"""A recipe as its YAML says it, the kind of recipe that it names, and the hash of both.
+"""The schema of a recipe YAML, the loader of its kind, and the recipe hash.
 
 build_name: fauna_descriptions
 kind: biosenda
@@ -33,29 +33,31 @@ CONTRACT = (
     *("TASK", "OUTPUT", "DEPENDS_ON", "PLACEHOLDERS", "MUST_NAME", "LICENSE"),
     *("Options", "open_material", "items", "make"),
 )
-# Raise it whenever the code of this folder gives other rows for the same input.
+# Increment when code in this package changes the rows of an unchanged recipe.
 CODE_VERSION = 1
 
 
 class RecipeConfig(Section):
-    """One build. Its dataset is `<output_dir>/<build_name>`."""
+    """A recipe; its dataset is written to `<output_dir>/<build_name>`."""
 
     build_name: str = Field(pattern=r"^\w[\w.-]*$", description="name of the dataset's directory")
     kind: str = Field(description="module of datasets_src/recipes/kinds")
-    output_dir: str = Field("datasets", min_length=1, description="where datasets lie")
+    output_dir: str = Field("datasets", min_length=1, description="directory of the built datasets")
     options: dict[str, Any] = Field(default_factory=dict, description="options of the kind")
-    teacher: TeacherConfig | None = Field(None, description="the model that writes; null: none")
-    num_threads: int = Field(16, ge=1, description="items that are made at a time")
+    teacher: TeacherConfig | None = Field(None, description="teacher model; null: none")
+    num_threads: int = Field(16, ge=1, description="items processed in parallel")
     max_bad_items: float = Field(
-        0.05, ge=0, lt=1, description="share of the items that may be at fault and left out"
+        0.05, ge=0, lt=1, description="max share of faulty items; they are left out"
     )
     dependence: DependenceLimits = Field(default_factory=DependenceLimits)
     lengths: LengthConfig = Field(default_factory=LengthConfig)
     hub_dataset_id: str | None = Field(
         None, pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name of the dataset repository"
     )
-    hub_private_repo: bool = Field(True, description="create that repository as private")
-    hub_token_path: str | None = Field(None, description="file with a token; else HF_TOKEN")
+    hub_private_repo: bool = Field(True, description="create the repository as private")
+    hub_token_path: str | None = Field(
+        None, description="file with the Hub token; default: HF_TOKEN"
+    )
 
     @model_validator(mode="after")
     def _push_and_token(self) -> "RecipeConfig":
@@ -71,12 +73,12 @@ def known_kinds() -> list[str]:
 
 
 def load_kind(name: str) -> ModuleType:
-    """The module of a kind. UserError: there is none."""
+    """Import the module of a kind. UserError: unknown kind."""
     kinds = known_kinds()
     if name not in kinds:
         near = difflib.get_close_matches(name, kinds, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise UserError(f"kind: {name!r} is no kind of recipe; {hint}known: {', '.join(kinds)}")
+        raise UserError(f"kind: {name!r} is not a recipe kind; {hint}known: {', '.join(kinds)}")
     module = importlib.import_module(f"{PACKAGE}.{name}")
     missing = [part for part in CONTRACT if not hasattr(module, part)]
     assert not missing, f"{name} lacks {missing}"
@@ -84,7 +86,7 @@ def load_kind(name: str) -> ModuleType:
 
 
 def kind_options(kind: ModuleType, given: Mapping[str, Any]) -> Section:
-    """`options:`, validated by the kind's own model. UserError: one line for each fault."""
+    """Validate `options:` by the kind's own model. UserError: one line per fault."""
     names = list(kind.Options.model_fields)
     try:
         options: Section = kind.Options.model_validate(dict(given))
@@ -102,7 +104,7 @@ def _unknown(key: str, names: list[str]) -> str:
 
 
 def prompts_of(kind: ModuleType, options: Section) -> tuple[dict[str, Rules], dict[str, Prompt]]:
-    """The prompts among the options and what each of them may name, by "options.<name>"."""
+    """The rules and prompts of the options, keyed by "options.<name>"."""
     prompts = {
         f"options.{name}": value
         for name, value in dict(options).items()
@@ -117,10 +119,10 @@ def prompts_of(kind: ModuleType, options: Section) -> tuple[dict[str, Rules], di
 
 
 def recipe_hash(recipe: RecipeConfig, kind: ModuleType, options: Section, *, endpoint: str) -> str:
-    """sha256 of all that decides the rows: options, files they name, the teacher, our code.
+    """sha256 of everything that determines the rows: options, the files they name, teacher, code.
 
-    `endpoint` is where the teacher answers, or which file it is. Not in it are places of files,
-    limits of speed and price, and what only names or pushes the result.
+    `endpoint` is the teacher's address or the hash of its file. Rate limits, prices, the build's
+    name, the output directory and the Hub settings are not part of the hash.
     """
     assert kind.__file__ is not None
     teacher = recipe.teacher and recipe.teacher.model_dump(mode="json", exclude=NOT_IN_ANSWERS)

@@ -1,40 +1,40 @@
-"""The contract of a kind of recipe: a module of plain functions in datasets_src/recipes/kinds.
+"""The interface of a recipe kind: a module of plain functions in datasets_src/recipes/kinds.
 
-It is found by name (`kind:` of a recipe YAML), so adding one touches no other file. For instance
+It is loaded by name (`kind:` of a recipe YAML), so adding one changes no other file. For example:
 
-    TASK = "doi"                            the task whose FIELDS its rows have
-    OUTPUT = "question"                     the field that the teacher writes, and
-    DEPENDS_ON = ("context",)               the fields with which it must change (dependence.py)
+    TASK = "doi"                            task whose FIELDS the rows have
+    OUTPUT = "question"                     field that the teacher writes
+    DEPENDS_ON = ("context",)               fields that it must depend on (dependence.py)
     PLACEHOLDERS = {"question": {"context": "the sentence", "title": "of the cited work"}}
-                                            what each prompt of Options may name, and
-    MUST_NAME = {"question": ("context",)}  what it must: without it all rows get one answer
-    LICENSE = "CC-BY-4.0"                   of a row that says no other
+                                            placeholders allowed in each prompt of Options
+    MUST_NAME = {"question": ("context",)}  and required: without them all rows get one answer
+    LICENSE = "CC-BY-4.0"                   default licence of a row
 
-    class Options(Section):                 `options:` of the recipe; prompts are of type Prompt
+    class Options(Section):                 `options:` of the recipe; prompts have the type Prompt
         question: Prompt = ...
 
-    def open_material(options) -> M         reads and checks the files; UserError, before any call
+    def open_material(options) -> M         read and check the files; UserError before any request
     def items(material) -> Iterator[Item | Dropped]
-                                            the work, in an order that is always the same
-    def make(item, material, *, desk) -> Iterator[Row | Dropped]
-                                            the rows of one item; many items are made at a time,
-                                            each in a thread, and written in the order of `items`
+                                            the work items, in a fixed order
+    def make(item, material, *, session) -> Iterator[Row | Dropped]
+                                            the rows of one item; runs in a thread pool, and rows
+                                            are written in the order of `items`
     def services(options) -> Sequence[Service]
-                                            optional: look-ups that `make` may ask for
-    def report(material) -> dict[str, Any]  optional: facts on the material itself, for
-                                            build.json and the card
+                                            optional: look-up services for `make`
+    def report(material) -> dict[str, Any]  optional: facts about the material, for build.json
+                                            and the card
 
-`make` asks by blocking calls, one after the other, and need not care for limits, retries, caching
-or resuming: a reply is on the disk before the call returns, so after a kill the same call returns
-it at once. It must be a pure function of the item, the material and the replies.
+`make` uses blocking calls and needs no code for rate limits, retries, caching or resuming: a reply
+is on disk before the call returns, so after a kill the same call returns it at once. It must be a
+pure function of the item, the material and the replies.
 
-    found = desk.look_up("crossref", {"title": title, "year": 2019})        JSON of a Service
-    answer = desk.teach(material.options.question, {"context": sentence}, schema=QUESTION)
-    answer.text, answer.value               `value` where a JSON schema was given
-    wordings = desk.reword("¿Dónde vive?", num=3)       other wordings, by the teacher
+    found = session.look_up("crossref", {"title": title, "year": 2019})        JSON of a Service
+    answer = session.teach(material.options.question, {"context": sentence}, schema=QUESTION)
+    answer.text, answer.value               `value` if a JSON schema was given
+    wordings = session.reword("¿Dónde vive?", num=3)       paraphrases by the teacher
 
-Each may raise NoAnswer (a refusal, an empty answer, not the JSON asked for, a 4xx); where `make`
-lets it pass, the item is left out and counted under its reason.
+Each call may raise NoAnswer (a refusal, an empty answer, invalid JSON, a 4xx). If `make` does not
+catch it, the item is dropped and counted under its reason.
 """
 
 from collections.abc import Callable, Mapping
@@ -45,12 +45,12 @@ from pydantic import Field
 
 from datasets_src.config import Section
 
-TEACHER, GIVEN = "teacher", "given"  # origins; a kind has others of its own, e.g. "copy"
+TEACHER, GIVEN = "teacher", "given"  # origins; a kind may add its own, e.g. "copy"
 
 
 @dataclass(frozen=True)
 class Item:
-    """A piece of work. `id` is its own whatever other items there are; `data` is up to the kind."""
+    """A work item. `id` is unique and does not depend on other items; `data` is up to the kind."""
 
     id: str
     data: Any
@@ -60,9 +60,9 @@ class Item:
 class Row:
     """A row of the dataset: `fields` are the FIELDS of the kind's TASK, as JSON values.
 
-    `sources` say where it is from ("doi:10.1000/182", "DescripcionesEspecies:488"), `origin` how
-    its OUTPUT came about: TEACHER, GIVEN (it was in the material) or a word of the kind's
-    ("copy", "template"). The licence, the teacher's name and the recipe's hash are added for it.
+    `sources` are identifiers of its source ("doi:10.1000/182", "DescripcionesEspecies:488");
+    `origin` says how its OUTPUT was made: TEACHER, GIVEN (found in the material) or a value of the
+    kind ("copy", "template"). Licence, teacher name and recipe hash are added on writing.
     """
 
     id: str
@@ -76,10 +76,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Dropped:
-    """What gives no row, counted by `reason`, e.g. "longer than 2,048 tokens".
+    """An item or row left out, counted by `reason`, e.g. "longer than 2,048 tokens".
 
-    `is_bad` where it is a fault ("unreadable XML", with `detail` "mismatched tag, line 3"): those
-    may be no more than the recipe's max_bad_items.
+    `is_bad` marks a fault ("unreadable XML", with `detail` "mismatched tag, line 3"); the share of
+    faults is limited by the recipe's max_bad_items.
     """
 
     id: str
@@ -89,7 +89,7 @@ class Dropped:
 
 
 class NoAnswer(Exception):
-    """A service answered, and the answer is of no use; `reason` is what is counted."""
+    """A service answered, but the answer is unusable; counted by `reason`."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
@@ -98,10 +98,10 @@ class NoAnswer(Exception):
 
 
 class ServiceFault(Exception):
-    """What a Service's `call` raises. `status` is None where no whole answer came.
+    """Raised by a Service's `call`. `status` is None if no complete answer arrived.
 
-    408, 429, 5xx and None are tried again, after `retry_after_s` at the earliest; 401, 403 and
-    404 stop the build; others are NoAnswer.
+    408, 429, 5xx and None are retried, after `retry_after_s` at the earliest; 401, 402, 403 and 404
+    stop the build; other statuses become NoAnswer.
     """
 
     def __init__(self, status: int | None, detail: str, *, retry_after_s: float = 0.0) -> None:
@@ -113,9 +113,9 @@ class ServiceFault(Exception):
 
 @dataclass(frozen=True)
 class Service:
-    """A look-up over the network. `call` tries one request once: JSON in, JSON out, thread-safe.
+    """A network look-up. `call` makes one try: JSON in, JSON out, thread-safe.
 
-    A reply is kept under the name and the whole request, so that all it depends on is in there.
+    The cache key is the name and the whole request, so the request must hold all inputs.
     """
 
     name: str
@@ -127,29 +127,32 @@ class Service:
 
 @dataclass(frozen=True)
 class Answer:
-    """The teacher's answer: `text`, and `value`, the JSON in it, if a schema was given."""
+    """The teacher's answer: `text`, and `value`, its parsed JSON if a schema was given."""
 
     text: str
     value: Any = None
 
 
 class Prompt(Section):
-    """A prompt to the teacher: `{name}` stands for a field, `{{` for a brace."""
+    """A prompt template for the teacher: `{name}` is a field, `{{` a literal brace."""
 
     template: str = Field(min_length=1, description="text with {placeholders}")
     system: str | None = Field(None, description="system prompt")
-    examples_file: str | None = Field(None, description="hand-written rows, shown as solved")
+    examples_file: str | None = Field(
+        None, description="hand-written rows, used as few-shot examples"
+    )
     examples_columns: dict[str, str] = Field(
-        default_factory=dict, description="placeholder, or `answer` -> column of that file"
+        default_factory=dict, description="placeholder, or `answer` -> column of examples_file"
     )
     examples_match: str | None = Field(
-        None, description="placeholder in which they equal the question, where some do"
+        None,
+        description="placeholder whose value examples must share with the row; if none: all",
     )
-    num_examples: int = Field(3, ge=0, description="solved rows in the prompt before a question")
+    num_examples: int = Field(3, ge=0, description="number of few-shot examples in a prompt")
 
 
 class TeacherSession(Protocol):
-    """Where `make` asks; see the top of this file."""
+    """Access to the teacher and the look-ups for `make`; see the top of this file."""
 
     @property
     def has_teacher(self) -> bool:
@@ -162,10 +165,10 @@ class TeacherSession(Protocol):
         *,
         schema: Mapping[str, Any] | None = None,
     ) -> Answer:
-        """The teacher's answer to a prompt with its fields filled in."""
+        """The teacher's answer to the prompt filled with `fields`."""
 
     def reword(self, text: str, *, num: int) -> list[str]:
-        """`num` other wordings of a text, all different."""
+        """`num` distinct paraphrases of a text."""
 
     def look_up(self, service: str, request: Mapping[str, Any]) -> Any:
         """The reply of one of the kind's `services`."""

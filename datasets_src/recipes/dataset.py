@@ -1,14 +1,14 @@
-"""A built dataset on disk: Parquet, a card and a record, whole or not there.
+"""A built dataset on disk: Parquet files, a card and a record, written atomically.
 
 write_dataset(Path("datasets/demo"), rows, record=record, output="target")
 datasets/demo/README.md               the card: counts, licences, recipe hash, lengths
-              build.json              the same for programs
-              data/train.parquet      what `data.train_file` of a config, or load_dataset, takes
-              data/validation.parquet where the recipe splits
-              data/unfilled.parquet   rows whose output nobody wrote yet
+              build.json              the same, machine-readable
+              data/train.parquet      for `data.train_file` of a config, or load_dataset
+              data/validation.parquet if the recipe holds rows out
+              data/unfilled.parquet   rows that still lack an output
 
 A row has the fields of its task, id, group, split, and origin, sources, license, teacher and
-recipe_hash. Nothing in these files depends on the time, the place or the number of starts.
+recipe_hash. The files do not depend on the time, the machine or the number of starts.
 """
 
 import json
@@ -32,7 +32,7 @@ Record = dict[str, Any]
 
 
 def find_built(directory: Path, recipe_hash: str) -> Record | None:
-    """The record of a whole dataset of this recipe; None where there is another, or none."""
+    """The record of a complete dataset of this recipe; None if there is none or another."""
     try:
         record: Record = json.loads((directory / RECORD).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -42,22 +42,22 @@ def find_built(directory: Path, recipe_hash: str) -> Record | None:
 
 
 def part_of(row: Row, output: str) -> str:
-    """The file of a row: that of its split, train where it has none."""
+    """The file of a row: `unfilled` without an output, else its split, by default train."""
     if row.fields[output] is None:
         return UNFILLED
     return row.split or TRAIN
 
 
 def write_dataset(directory: Path, rows: Sequence[Row], *, record: Record, output: str) -> None:
-    """Write to a temporary directory, then rename it to `directory`, replacing an older one."""
+    """Write to a temporary sibling of `directory`, then rename it over an older dataset."""
     old = directory.with_name(f".{directory.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     with write_atomically(directory) as part:
         (part / "data").mkdir(parents=True)
         schema = _schema(rows)
         for name in record["num_rows"]:
-            here = (row for row in rows if part_of(row, output) == name)
-            _write(part / "data" / f"{name}.parquet", here, schema=schema, record=record)
+            rows_here = (row for row in rows if part_of(row, output) == name)
+            _write(part / "data" / f"{name}.parquet", rows_here, schema=schema, record=record)
         text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
         (part / RECORD).write_text(text, "utf-8")
         (part / "README.md").write_text(card_text(record), "utf-8")
@@ -100,7 +100,7 @@ def _columns(row: Row, record: Record, schema: pa.Schema) -> dict[str, Any]:
 
 
 def _schema(rows: Sequence[Row]) -> pa.Schema:
-    """Numbers where all values are numbers, else texts; a list or an object is its JSON."""
+    """Numeric columns where all values are numbers, else strings; lists and objects as JSON."""
     names = list(dict.fromkeys(name for row in rows for name in row.fields))
     fields = [(name, _type({type(row.fields.get(name)) for row in rows})) for name in names]
     texts = ["id", "group", "split", "origin"]
@@ -125,5 +125,5 @@ def _type(types: set[type]) -> pa.DataType:
 
 
 def parts_in_order(names: set[str]) -> list[str]:
-    """The files that there are, train first."""
+    """The names of the files, train first."""
     return [name for name in (TRAIN, VALIDATION, TEST, UNFILLED) if name in names]

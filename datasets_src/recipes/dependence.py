@@ -1,16 +1,16 @@
-"""Whether outputs change with their rows; a teacher that was never shown the row does not tell.
+"""Checks that outputs depend on their rows: nothing else reveals a prompt without the row.
 
-faults = dependence_faults(made, limits)
-made: [Made("7", given="La nutria de Ribalta mide 24 cm.", output="¿Cuánto mide la nutria?"), ...]
+made = [Made("7", given="La nutria de Ribalta mide 24 cm.", output="¿Cuánto mide la nutria?")]
+check_dependence(made, DependenceLimits()).faults       one line per failed test
 
-Two tests over the finished set. **Same outputs**: rows whose output is, exactly or nearly (Jaccard
-similarity of runs of three words, sketch.py), that of a row that was given something else and is of
-another group: paraphrases may share their answer.
-**Shuffled inputs**: a row depends on what it was given if its output has more rare words in common
-with that than with what another row was given. Where outputs ignore their rows this is a coin toss,
-so of the rows the wins less the losses is about the share that does depend. (A project lost 1,601
-questions to a converter that formatted one hard-coded sentence: no two were equal, and not one had
-a word of its own row more than of another's.)
+Two tests over the finished set. **Same outputs**: the share of rows whose output equals or nearly
+equals (Jaccard similarity of word trigrams, sketch.py) that of a row with another input and another
+group; paraphrases may share their answer.
+**Shuffled inputs**: a row wins if its output shares more rare words with its own input than with
+that of a random other row. Outputs that ignore their rows win by chance, so wins minus losses, as a
+share of the rows, estimates how many depend on their row. (A project lost 1,601 questions to a
+converter that formatted one hard-coded sentence: no two were equal, and none shared more words with
+its own row than with another.)
 """
 
 import math
@@ -26,11 +26,11 @@ from datasets_src.config import Section
 from datasets_src.prepared.sketch import fold, jaccard, shingles, sketch
 from datasets_src.reading.bad_rows import shorten
 
-MIN_ROWS = 8  # fewer wins in a row than these could be luck (2**-8)
+MIN_ROWS = 8  # with fewer, all wins could be luck (2**-8)
 NEAR = 0.8
-MAX_COMPARED = 8  # rows with a band in common that are compared with a row
+MAX_COMPARED = 8  # candidates that share a sketch band and are compared with a row
 SHOWN = 3
-STEM = 6  # letters of a word that count, so that inflected forms are one
+STEM = 6  # letters of a word that count, so that inflected forms match
 _WORD = re.compile(r"\w{3,}|\d+")
 
 
@@ -38,19 +38,25 @@ class DependenceLimits(Section):
     """`dependence:` of a recipe."""
 
     max_same_outputs: float = Field(
-        0.2, ge=0, le=1, description="share of taught rows with the output of another row"
+        0.2, ge=0, le=1, description="max share of teacher rows with the output of another row"
     )
     same_from: float = Field(
-        NEAR, gt=0, le=1, description="likeness of two outputs that are one; 1: equal, as of SQL"
+        NEAR,
+        gt=0,
+        le=1,
+        description="similarity from which two outputs count as the same; 1: equal, for SQL",
     )
     min_dependent: float = Field(
-        0.3, ge=0, le=1, description="share of taught rows that tell their own row from another"
+        0.3,
+        ge=0,
+        le=1,
+        description="min share of teacher rows that match their own row better than another",
     )
 
 
 @dataclass(frozen=True)
 class Made:
-    """A row's output, and what it must depend on. Rows of a group may have one output."""
+    """A row's output and the input it must depend on. Rows of a group may share an output."""
 
     id: str
     given: str
@@ -60,7 +66,7 @@ class Made:
 
 @dataclass(frozen=True)
 class Dependence:
-    """What was found: shares of `num_rows`; `dependent` is None where they are too few to tell."""
+    """Shares of `num_rows`; `dependent` is None if the rows are too few for the test."""
 
     num_rows: int
     same_outputs: float
@@ -69,7 +75,7 @@ class Dependence:
 
 
 def check_dependence(made: Sequence[Made], limits: DependenceLimits) -> Dependence:
-    """Both tests. `faults` has a line, with examples, for each that fails."""
+    """Run both tests; `faults` has one line, with examples, per failed test."""
     if not made:
         return Dependence(0, 0.0, None, ())
     twins = dict(_same_outputs(made, limits.same_from))
@@ -81,20 +87,20 @@ def check_dependence(made: Sequence[Made], limits: DependenceLimits) -> Dependen
             f"dependence.max_same_outputs: {len(twins):,} of {len(made):,} taught rows have the"
             f" output of a row that was given something else, more than the"
             f" {100 * limits.max_same_outputs:g} % allowed: {_show_twins(made, twins)}; fix the"
-            " prompt, or raise max_same_outputs where the rows are so alike"
+            " prompt, or raise max_same_outputs if the rows are that similar"
         )
     if dependent is not None and dependent < limits.min_dependent:
         faults.append(
             f"dependence.min_dependent: {100 * max(0.0, dependent):.0f} % of {len(made):,} taught"
-            f" outputs have more of their own row than of another, less than the"
+            f" outputs share more with their own row than with another, less than the"
             f" {100 * limits.min_dependent:g} % needed: {_show(made, unmoved)}; fix the prompt, or"
-            " lower min_dependent where outputs need not repeat a word"
+            " lower min_dependent if outputs need not repeat words of their row"
         )
     return Dependence(len(made), same, dependent, tuple(faults))
 
 
 def _same_outputs(made: Sequence[Made], same_from: float) -> Iterator[tuple[int, int]]:
-    """(row, a row with its output that was given something else) for all rows that have one."""
+    """Pairs (row, a row with the same output and another input), one per row that has one."""
     outputs = [shingles(fold([row.output])) for row in made]
     givens = [shingles(fold([row.given])) for row in made]
     buckets: dict[tuple[int, int], list[int]] = defaultdict(list)
@@ -105,7 +111,7 @@ def _same_outputs(made: Sequence[Made], same_from: float) -> Iterator[tuple[int,
     for index, row_bands in enumerate(bands):
         candidates: Counter[int] = Counter()
         for band in enumerate(row_bands):
-            # From behind the row on, round the end: not all rows are compared with the same ones.
+            # Start behind the row and wrap, so that rows are not all compared with the same ones.
             bucket = buckets[band]
             at = bucket.index(index) if len(bucket) <= MAX_COMPARED else index % len(bucket)
             candidates.update((bucket[at + 1 :] + bucket[:at])[:MAX_COMPARED])
@@ -120,7 +126,7 @@ def _same_outputs(made: Sequence[Made], same_from: float) -> Iterator[tuple[int,
 
 
 def _dependent(made: Sequence[Made]) -> tuple[float | None, list[int]]:
-    """Wins less losses as a share of the rows, and the rows that did not win."""
+    """Wins minus losses as a share of the rows, and the indices of rows that did not win."""
     givens = [_words(row.given) for row in made]
     num_with = Counter(word for words in givens for word in words)
     distinct = {row.given for row in made}

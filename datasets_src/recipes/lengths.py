@@ -1,10 +1,10 @@
-"""How long rows are, in tokens; and which are left out for it.
+"""Row lengths in tokens, and the length limits of a recipe.
 
 measure = open_measure(LengthConfig(tokenizer="models/salamandra-2b"))
 measure(["La nutria …", '[{"rutas": 12}]'])     -> [31, 9]
 
-Without a tokenizer tokens are estimated from characters: 3.9 of a text and 1.8 of JSON are what
-Salamandra's tokenizer gives on BioSenda's rows.
+Without a tokenizer, tokens are estimated from characters: 3.9 per token of text and 1.8 of JSON,
+measured with Salamandra's tokenizer on BioSenda's rows.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,27 +27,33 @@ class LengthConfig(Section):
     """`lengths:` of a recipe: how tokens are counted, and the limits of a row."""
 
     tokenizer: str | None = Field(None, description="directory with a tokenizer.json, or that file")
-    text_chars_per_token: float = Field(3.9, gt=0, description="of a text, without a tokenizer")
-    json_chars_per_token: float = Field(1.8, gt=0, description="of JSON, without a tokenizer")
-    min_output_tokens: int = Field(0, ge=0, description="rows with a shorter output are left out")
-    max_output_tokens: int | None = Field(None, ge=1, description="and those with a longer one")
-    max_input_tokens: int | None = Field(None, ge=1, description="and with longer inputs together")
+    text_chars_per_token: float = Field(
+        3.9, gt=0, description="characters per token of text, without a tokenizer"
+    )
+    json_chars_per_token: float = Field(
+        1.8, gt=0, description="characters per token of JSON, without a tokenizer"
+    )
+    min_output_tokens: int = Field(0, ge=0, description="drop rows with a shorter output")
+    max_output_tokens: int | None = Field(None, ge=1, description="drop rows with a longer output")
+    max_input_tokens: int | None = Field(
+        None, ge=1, description="drop rows with more tokens in all inputs"
+    )
     max_field_tokens: dict[str, int] = Field(
-        default_factory=dict, description="and with a longer field, e.g. {context: 2048}"
+        default_factory=dict, description="drop rows with a longer field, e.g. {context: 2048}"
     )
     keep_short_where: dict[str, tuple[str, ...]] = Field(
-        default_factory=dict, description="field -> texts of it for which an output may be short"
+        default_factory=dict, description="field -> values for which a short output is kept"
     )
     published: dict[int, float] = Field(
-        default_factory=dict, description="tokens -> share of a known set's inputs above them"
+        default_factory=dict, description="tokens -> published share of longer inputs, to compare"
     )
     published_within: dict[str, int] = Field(
-        default_factory=dict, description="as max_field_tokens, of the rows of that comparison"
+        default_factory=dict, description="max_field_tokens of the rows in that comparison"
     )
 
 
 def open_measure(config: LengthConfig) -> Measure:
-    """A function from texts to their numbers of tokens. UserError: no such tokenizer."""
+    """Return a function from texts to token counts. UserError: no such tokenizer."""
     if config.tokenizer is None:
         return lambda texts: [_estimate(text, config) for text in texts]
     path = Path(config.tokenizer).expanduser()
@@ -76,7 +82,7 @@ def _estimate(text: str, config: LengthConfig) -> int:
 
 
 def too_long(lengths: Mapping[str, int], output: str, config: LengthConfig) -> str:
-    """Why a row with these tokens in its fields is left out; "" where it is kept."""
+    """The reason to drop a row with these field lengths; "" to keep it."""
     for name, limit in config.max_field_tokens.items():
         if lengths.get(name, 0) > limit:
             return f"{name} longer than {limit:,} tokens"
@@ -91,7 +97,7 @@ def too_long(lengths: Mapping[str, int], output: str, config: LengthConfig) -> s
 def too_short(
     fields: Mapping[str, Any], lengths: Mapping[str, int], output: str, config: LengthConfig
 ) -> str:
-    """As `too_long`, for an output that says too little."""
+    """The reason to drop a row for a short output; "" to keep it."""
     kept = any(fields.get(name) in texts for name, texts in config.keep_short_where.items())
     if kept or lengths[output] >= config.min_output_tokens:
         return ""
@@ -108,6 +114,6 @@ def histogram(lengths: Sequence[int]) -> dict[str, list[int]]:
 
 
 def shares_above(lengths: Sequence[int], thresholds: Sequence[int]) -> dict[int, float]:
-    """Of all lengths the share above each threshold."""
+    """Share of the lengths above each threshold."""
     values = np.asarray(lengths)
     return {t: float((values > t).mean()) if len(values) else 0.0 for t in thresholds}

@@ -1,9 +1,9 @@
-"""The rows of a build as they come, what was left out and why, and the checks of the whole.
+"""Collects the rows of a build and what was dropped and why, and checks the whole set.
 
 results = Results(config, kind)
-results.add([Row(...), Dropped("12:488", "empty answer", is_bad=True)])
-results.check_bad(num_items=2_200)      UserError: more are at fault than max_bad_items
-results.check_dependence()              UserError: outputs that do not change with their rows
+results.add([row, Dropped("12:488", "empty answer", is_bad=True)])
+results.check_bad(num_items=2_200)      UserError: more faulty items than max_bad_items
+results.check_dependence()              UserError: outputs that do not depend on their rows
 """
 
 import json
@@ -24,17 +24,17 @@ SHOWN = 3
 
 
 class Results:
-    """Rows in the order of the items."""
+    """The rows, in the order of the items."""
 
     def __init__(self, config: RecipeConfig, kind: ModuleType) -> None:
         self.rows: list[Row] = []
         self.dropped: dict[str, list[Dropped]] = {}
         self.dependence: Dependence | None = None
         self._config, self._kind = config, kind
-        self._lengths: list[Mapping[str, int]] = []  # tokens of the fields of each row
+        self._lengths: list[Mapping[str, int]] = []  # per row: tokens of each field
 
     def add(self, made: Sequence[Row | Dropped]) -> None:
-        """What one item gave."""
+        """Add the output of one item."""
         for one in made:
             if isinstance(one, Row):
                 self.rows.append(one)
@@ -42,14 +42,14 @@ class Results:
                 self.dropped.setdefault(one.reason, []).append(one)
 
     def check_bad(self, num_items: int) -> None:
-        """Refuse where too much is at fault, or nothing is left."""
+        """Raise UserError if too many items are faulty or no row is left."""
         self._refuse([one for d in self.dropped.values() for one in d if one.is_bad], num_items)
         if not self.rows:
             reasons = ", ".join(f"{len(d):,}: {reason}" for reason, d in self.dropped.items())
-            raise UserError(f"options: no row is left of {num_items:,} items ({reasons})")
+            raise UserError(f"options: 0 rows left of {num_items:,} items ({reasons})")
 
     def check_material(self, items: Sequence[Item | Dropped]) -> None:
-        """The same of the material alone, before anything is asked and paid for."""
+        """The same check on the material alone, before the first paid request."""
         bad = [item for item in items if isinstance(item, Dropped) and item.is_bad]
         self._refuse(bad, len(items))
 
@@ -61,11 +61,11 @@ class Results:
             remedy = f" or set max_bad_items={share:g}" if share < 1 else ""
             raise UserError(
                 f"max_bad_items: {num:,} of {total:,} items are at fault, more than the"
-                f" {100 * limit:g} % allowed: {_some(bad)}; fix them{remedy}"
+                f" {100 * limit:g} % allowed: {_summary(bad)}; fix them{remedy}"
             )
 
     def prune(self, measure: Measure) -> None:
-        """Leave out rows by the tokens of their fields."""
+        """Drop rows that exceed the length limits."""
         output, config = self._kind.OUTPUT, self._config.lengths
         kept: list[Row] = []
         for row, lengths in zip(self.rows, _measure(self.rows, measure), strict=True):
@@ -85,9 +85,9 @@ class Results:
         self.rows = kept
 
     def check_dependence(self) -> None:
-        """Refuse taught outputs that do not depend on their rows; refuse duplicate ids."""
-        twice = [id for id, num in Counter(row.id for row in self.rows).items() if num > 1]
-        assert not twice, f"rows with one id: {twice[:SHOWN]}"
+        """Raise UserError if teacher outputs do not depend on their rows."""
+        repeated = [id for id, num in Counter(row.id for row in self.rows).items() if num > 1]
+        assert not repeated, f"repeated row ids: {repeated[:SHOWN]}"
         made = [
             Made(
                 row.id,
@@ -105,7 +105,7 @@ class Results:
     def record(
         self, *, recipe_hash: str, teacher: Mapping[str, Any] | None, report: Mapping[str, Any]
     ) -> Record:
-        """build.json: what there is, where it is from, and how long it is."""
+        """The contents of build.json: counts, origins, licences, drops and lengths."""
         rows, kind = self.rows, self._kind
         parts = [part_of(row, kind.OUTPUT) for row in rows]
         names, found = parts_in_order(set(parts)), self.dependence
@@ -131,7 +131,7 @@ class Results:
                 "dependent": found.dependent,
             },
             "dropped": [
-                {"reason": reason, "num": len(d), "examples": [_told(one) for one in d[:SHOWN]]}
+                {"reason": reason, "num": len(d), "examples": [_example(one) for one in d[:SHOWN]]}
                 for reason, d in sorted(self.dropped.items())
             ],
             "report": dict(report),
@@ -153,14 +153,14 @@ class Results:
             if all(row.get(name, 0) <= limit for name, limit in within)
         ]
         above = shares_above(compared, list(config.published))
-        how = (
+        method = (
             "by the recipe's tokenizer"
             if config.tokenizer
             else f"estimated at {config.text_chars_per_token:g} characters each, of JSON"
             f" {config.json_chars_per_token:g}"
         )
         return {
-            "how": how,
+            "how": method,
             "inputs": histogram(inputs),
             "outputs": histogram(outputs),
             "beside": [  # the published lengths
@@ -183,15 +183,15 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _told(one: Dropped) -> str:
+def _example(one: Dropped) -> str:
     return f"{one.id} ({shorten(one.detail, 100)})" if one.detail else one.id
 
 
-def _some(bad: Sequence[Dropped]) -> str:
-    """The most frequent reasons, each with how often and the first of it."""
+def _summary(bad: Sequence[Dropped]) -> str:
+    """The most frequent reasons, each with its count and first example."""
     first = {one.reason: one for one in reversed(bad)}
     reasons = Counter(one.reason for one in bad).most_common()
     shown = ", ".join(
-        f"{num:,} {reason}: {_told(first[reason])}" for reason, num in reasons[:SHOWN]
+        f"{num:,} {reason}: {_example(first[reason])}" for reason, num in reasons[:SHOWN]
     )
     return shown + (", …" if len(reasons) > SHOWN else "")

@@ -1,9 +1,9 @@
-"""The items of a recipe, many at a time, their rows in the order of the items.
+"""Run a kind's `make` on all items with a thread pool; rows come out in the order of the items.
 
-for made in make_all(kind, items, material, desk=desk, num_threads=16, stop=stop): ...
+for made in make_all(kind, items, material, session=session, num_threads=16, stop=stop): ...
 
-What stops the build (a cap, a service that is down, ctrl-C) lets the calls under way end and be
-kept, since they are paid for, and starts no other.
+When the build stops (a cap, a service that is down, Ctrl-C), no new call starts; calls in flight
+finish and their replies are cached, since they are paid for.
 """
 
 import sys
@@ -18,9 +18,9 @@ from typing import Any
 from tqdm import tqdm
 
 from datasets_src.recipes.contract import Dropped, Item, NoAnswer, Row, TeacherSession
-from datasets_src.recipes.teacher.pace import Stopping
+from datasets_src.recipes.teacher.rate_limiter import BuildStopped
 
-WINDOW = 8  # items that wait to be written, for each thread
+WINDOW = 8  # items in flight or waiting for their turn, per thread
 
 Made = list[Row | Dropped]
 
@@ -30,18 +30,18 @@ def make_all(
     items: Sequence[Item | Dropped],
     material: Any,
     *,
-    desk: TeacherSession,
+    session: TeacherSession,
     num_threads: int,
     stop: threading.Event,
     usage: Callable[[], str] = lambda: "",
 ) -> Iterator[Made]:
-    """What each item gives, in order. `usage` is shown next to the progress bar."""
+    """Yield the rows of each item, in order. `usage` is shown next to the progress bar."""
     waiting: deque[Future[Made]] = deque()
     hidden = not sys.stderr.isatty()
     bar = tqdm(total=len(items), unit="item", desc="build", disable=hidden)
     pool = ThreadPoolExecutor(num_threads, thread_name_prefix="build")
-    at_a_fault = ExitStack()
-    at_a_fault.callback(stop.set)
+    on_error = ExitStack()
+    on_error.callback(stop.set)
 
     def next_made() -> Made:
         made = waiting.popleft().result()
@@ -51,28 +51,28 @@ def make_all(
 
     try:
         for item in items:
-            waiting.append(pool.submit(_make, kind, item, material, desk, stop))
+            waiting.append(pool.submit(_make, kind, item, material, session, stop))
             if len(waiting) >= WINDOW * num_threads:
                 yield next_made()
         while waiting:
             yield next_made()
-        at_a_fault.pop_all()
-    except Stopping:
+        on_error.pop_all()
+    except BuildStopped:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
         _raise_reason(waiting)
         raise
     finally:
-        at_a_fault.close()
+        on_error.close()
         bar.close()
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _raise_reason(waiting: deque[Future[Made]]) -> None:
-    """Raise the error of another item, which made this one stop."""
+    """Raise the error of the item that stopped the build, if there is one."""
     for future in waiting:
         error = None if future.cancelled() else future.exception()
-        if error is not None and not isinstance(error, Stopping):
+        if error is not None and not isinstance(error, BuildStopped):
             raise error
 
 
@@ -80,17 +80,17 @@ def _make(
     kind: ModuleType,
     item: Item | Dropped,
     material: Any,
-    desk: TeacherSession,
+    session: TeacherSession,
     stop: threading.Event,
 ) -> Made:
     if isinstance(item, Dropped):
         return [item]
-    with ExitStack() as at_a_fault:
-        at_a_fault.callback(stop.set)  # at once, not when the turn of this item comes
+    with ExitStack() as on_error:
+        on_error.callback(stop.set)  # now, not when this item is due
         made: Made
         try:
-            made = list(kind.make(item, material, desk=desk))
+            made = list(kind.make(item, material, session=session))
         except NoAnswer as error:
             made = [Dropped(item.id, error.reason, error.detail, is_bad=True)]
-        at_a_fault.pop_all()
+        on_error.pop_all()
         return made

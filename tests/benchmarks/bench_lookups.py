@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from datasets_src.recipes.services.crossref import crossref_service
-from datasets_src.recipes.teacher.asker import ServiceClient
 from datasets_src.recipes.teacher.cache import ReplyCache
+from datasets_src.recipes.teacher.service_client import ServiceClient
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_LOOKUPS = 2000
@@ -67,7 +67,7 @@ def look_up_all(url: str, listed: list[dict[str, Any]], replies: Path) -> tuple[
 
         def look_up(work: dict[str, Any]) -> Any:
             request = {"query": work["title"][0], "from_year": 2018, "until_year": 2020, "rows": 5}
-            return client.ask(request)
+            return client.fetch(request)
 
         started = time.perf_counter()
         found = list(pool.map(look_up, listed))

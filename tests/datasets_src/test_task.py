@@ -106,8 +106,8 @@ def test_every_fault_of_the_options_is_told() -> None:
     given = {"dialekt": "sqlite", "dialect": "oracle", "max_bound_values": 0}
     with pytest.raises(UserError) as caught:
         task_options(task, given)
-    told = "\n".join(sorted(caught.value.faults))
+    reported = "\n".join(sorted(caught.value.faults))
     assert len(caught.value.faults) == 3
-    assert "data.task_options.dialekt: unknown option; did you mean dialect?" in told
-    assert "data.task_options.max_bound_values: 0 should be greater than or equal to 1" in told
-    assert "data.task_options.dialect: 'oracle' should be 'sqlite', 'tsql'" in told
+    assert "data.task_options.dialekt: unknown option; did you mean dialect?" in reported
+    assert "data.task_options.max_bound_values: 0 should be greater than or equal to 1" in reported
+    assert "data.task_options.dialect: 'oracle' should be 'sqlite', 'tsql'" in reported

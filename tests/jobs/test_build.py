@@ -104,7 +104,7 @@ def test_a_fault_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert done.stderr == (
-        "error: kind: 'biosendas' is no kind of recipe; did you mean biosenda? known: biosenda\n"
+        "error: kind: 'biosendas' is not a recipe kind; did you mean biosenda? known: biosenda\n"
     ) or re.fullmatch(r"error: kind: 'biosendas' .*did you mean biosenda\?.*\n", done.stderr)
 
 
@@ -119,7 +119,7 @@ def test_a_fault_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
         ("species_columns={id: clave}", r"row 1: nothing in column 'clave'; present: id, science"),
         ("families={rute: {form: copy}}", r"options\.families\.rute: no prompt has this group"),
         ("families={rutas: {form: infix}}", r"options\.families\.rutas\.form"),
-        ("teacher.model=m", r"base_url or gguf_file: set the one that answers"),
+        ("teacher.model=m", r"base_url or gguf_file: set exactly one of them"),
         ("gguf_file=no.gguf", r"teacher\.gguf_file: no\.gguf: no such file"),
         (
             "base_url=http://127.0.0.1:9/v1 teacher.model=m api_key_env=NO_SUCH_KEY",

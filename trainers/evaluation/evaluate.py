@@ -1,6 +1,6 @@
 """Evaluate a model on the validation rows: every worker generates its share, rank 0 scores.
 
-    evaluate(model, tokenizer, split, task=task, spec=EvalSpec(name="step-000140", step=140, ...))
+score = evaluate(model, tokenizer, split, task=task, spec=spec)     # None on ranks other than 0
 
 By default evaluation runs on the training workers: the base is already in their memory, and on CPU
 separate evaluation processes would compete with training for the same cores.

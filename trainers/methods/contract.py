@@ -37,7 +37,7 @@ class TrainingMethod(Protocol):
         """Write FILES; `base_name` is the base as the user named it."""
 
     def load(self, model: Any, folder: Path, /) -> None:
-        """Load the weights of a checkpoint into `model`; a missing or unexpected tensor fails."""
+        """Load the weights of a checkpoint into `model`; an unexpected tensor fails."""
 
     def untuned(self, model: Any, /) -> AbstractContextManager[None]:
         """In this context the model computes as its base does."""

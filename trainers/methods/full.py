@@ -1,9 +1,9 @@
-"""Full fine-tuning: every weight of the base is trained; a checkpoint is a whole model.
+"""Full fine-tuning: all weights of the base are trained, and a checkpoint is a full model.
 
 model = build(model_dir, config.method, dtype=torch.bfloat16, seed=42, device="cpu")
 save(model, Path("checkpoints/..."), base_name="pocket")   # model.safetensors, config.json
 
-Weights in bfloat16 have float32 masters in the optimizer (trainers/step/optimizer.py).
+bfloat16 weights have float32 master weights in the optimizer (trainers/step/optimizer.py).
 """
 
 import shutil
@@ -21,19 +21,19 @@ from trainers.methods.merge_full import merge_full
 from trainers.methods.rewrite_weights import MODEL_CONFIG, MODEL_WEIGHTS
 from trainers.models.load import load_base
 
-# What a checkpoint must hold to be loaded, exported and pushed.
+# Files that a checkpoint must hold to be loaded, exported and pushed.
 FILES = (MODEL_CONFIG, MODEL_WEIGHTS)
 merge = merge_full
 
 
 def check(model_dir: Path, method: FullMethod) -> None:
-    """Whatever models/load.py can load can be trained."""
+    """Nothing to check: any base that models/load.py loads can be trained."""
 
 
 def build(
     model_dir: Path, method: FullMethod, *, dtype: torch.dtype, seed: int, device: str
 ) -> PreTrainedModel:
-    """The base in `dtype` on `device`, all of it trainable; nothing is drawn from `seed`."""
+    """The base in `dtype` on `device`, all weights trainable; `seed` is unused."""
     model = load_base(model_dir, dtype)
     model.to(device)  # type: ignore[arg-type]
     replace_mlps(model)
@@ -41,20 +41,20 @@ def build(
 
 
 def save(model: PreTrainedModel, folder: Path, *, base_name: str) -> None:
-    """model.safetensors, in the names and layout of Hugging Face, and the base's config.json.
+    """Write model.safetensors, with Hugging Face's names and layout, and the base's config.json.
 
-    A tied head is the embedding and is written once, under the embedding's name.
+    A tied head is written once, under the embedding's name.
     """
     save_file(
         {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()},
         folder / MODEL_WEIGHTS,
         metadata={"format": "pt"},
     )
-    shutil.copyfile(_origin(model) / MODEL_CONFIG, folder / MODEL_CONFIG)
+    shutil.copyfile(_base_dir(model) / MODEL_CONFIG, folder / MODEL_CONFIG)
 
 
 def load(model: PreTrainedModel, folder: Path) -> None:
-    """Put saved weights into `model`; every tensor must find its place."""
+    """Load the weights of a checkpoint into `model`; a missing or unexpected tensor fails."""
     tensors = load_file(folder / MODEL_WEIGHTS)
     for name, param in model.named_parameters():
         param.data.copy_(tensors.pop(name))
@@ -62,7 +62,7 @@ def load(model: PreTrainedModel, folder: Path) -> None:
 
 
 def reload(model_dir: Path, checkpoint: Path) -> PreTrainedModel:
-    """The checkpoint's model in float32, for what is checked against it."""
+    """The checkpoint's model in float32, as the reference for an exported one."""
     model = load_base(model_dir, torch.float32)
     load(model, checkpoint)
     return model
@@ -70,21 +70,21 @@ def reload(model_dir: Path, checkpoint: Path) -> PreTrainedModel:
 
 @contextmanager
 def untuned(model: PreTrainedModel) -> Iterator[None]:
-    """In this context the model has the base's weights, read again from where it came from."""
-    base = load_base(_origin(model), model.dtype)
+    """In this context the model has the base's weights, read again from its directory."""
+    base = load_base(_base_dir(model), model.dtype)
     base.to(model.device)  # type: ignore[arg-type]
-    _swap(model, base)
+    _swap_weights(model, base)
     try:
         yield
     finally:
-        _swap(model, base)
+        _swap_weights(model, base)
 
 
-def _origin(model: PreTrainedModel) -> Path:
+def _base_dir(model: PreTrainedModel) -> Path:
     assert model.name_or_path, "built by load_base"
     return Path(model.name_or_path)
 
 
-def _swap(a: torch.nn.Module, b: torch.nn.Module) -> None:
+def _swap_weights(a: torch.nn.Module, b: torch.nn.Module) -> None:
     for ours, theirs in zip(a.parameters(), b.parameters(), strict=True):
         ours.data, theirs.data = theirs.data, ours.data

@@ -1,11 +1,11 @@
-"""LoRA by PEFT: add, save and load an adapter; the base stays frozen.
+"""LoRA with PEFT: add, save and load an adapter; the base stays frozen.
 
 model = build(model_dir, config.method, dtype=torch.float32, seed=42, device="cpu")
 save(model, Path("checkpoints/..."), base_name="pocket")
 with untuned(model): ...
 
-Every method is a module of these functions (choose.py picks one); dora and qlora build another
-model and share the rest.
+Every method is a module of these functions (contract.py); dora and qlora build another model and
+share the rest.
 """
 
 from collections.abc import Sequence
@@ -27,16 +27,16 @@ from trainers.methods.lora_linear import LoraLinear
 from trainers.methods.merge_adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, merge_adapter
 from trainers.models.load import load_base
 
-# What a checkpoint must hold to be loaded, merged and pushed.
+# Files that a checkpoint must hold to be loaded, merged and pushed.
 FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS)
 merge = merge_adapter
 
 
 def check(model_dir: Path, method: LoraMethod) -> None:
-    """Refuse what cannot work before anything is paid for.
+    """Check the target modules, before any weight is loaded.
 
     Raises:
-        UserError: targets that match no layer.
+        UserError: a target matches no layer.
     """
     check_targets(model_dir, method.lora_target_modules)
 
@@ -51,17 +51,17 @@ def build(
 
 
 def untuned(model: PeftModel) -> AbstractContextManager[None]:
-    """In this context the model answers as its base does."""
+    """In this context the adapter is disabled."""
     return model.disable_adapter()
 
 
 def reload(model_dir: Path, checkpoint: Path) -> PeftModel:
-    """The original base with a saved adapter, in float32, for what is checked against it."""
+    """The original base with a saved adapter in float32, as the reference for an exported model."""
     return PeftModel.from_pretrained(load_base(model_dir, torch.float32), checkpoint).eval()
 
 
 def linear_layers(model_dir: Path) -> dict[str, torch.nn.Linear]:
-    """Name -> linear layer of the model, without its head and without weights."""
+    """Name -> linear layer of the model, on the meta device, without the output head."""
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model_dir))
     head = model.get_output_embeddings()
@@ -73,10 +73,10 @@ def linear_layers(model_dir: Path) -> dict[str, torch.nn.Linear]:
 
 
 def check_targets(model_dir: Path, targets: Sequence[str]) -> None:
-    """Refuse target names that match no linear layer of the model; no weights are loaded.
+    """Refuse targets that match no linear layer of the model; no weights are loaded.
 
     Raises:
-        UserError: naming the targets that match nothing and the names that do exist.
+        UserError: lists the targets without a match and the names of the linear layers.
     """
     linear = {name.rsplit(".", 1)[-1] for name in linear_layers(model_dir)}
     missing = [t for t in targets if t not in linear]
@@ -88,7 +88,7 @@ def check_targets(model_dir: Path, targets: Sequence[str]) -> None:
 
 
 def add_adapter(base: PreTrainedModel, method: AdapterMethod, *, seed: int) -> PeftModel:
-    """The base with a fresh adapter: float32 weights, A drawn from `seed`, B zero."""
+    """The base with a fresh float32 adapter: A initialised from `seed`, B zero."""
     replace_norms(base)
     replace_mlps(base)
     torch.manual_seed(seed)
@@ -101,14 +101,14 @@ def add_adapter(base: PreTrainedModel, method: AdapterMethod, *, seed: int) -> P
         use_rslora=method.use_rslora,
         use_dora=isinstance(method, DoraMethod),
     )
-    config._register_custom_module({torch.nn.Linear: LoraLinear})  # a 4-bit layer is one too
+    config._register_custom_module({torch.nn.Linear: LoraLinear})  # 4-bit layers are subclasses
     model = get_peft_model(base, config)
     assert isinstance(model, PeftModel)
     return model
 
 
 def save(model: PeftModel, folder: Path, *, base_name: str) -> None:
-    """adapter_model.safetensors and adapter_config.json, in PEFT's layout.
+    """Write adapter_model.safetensors and adapter_config.json in PEFT's layout.
 
     Not `save_pretrained`: it may ask the Hub for the base's config, which fails offline.
     """
@@ -127,6 +127,6 @@ def save(model: PeftModel, folder: Path, *, base_name: str) -> None:
 
 
 def load(model: PeftModel, folder: Path) -> None:
-    """Put a saved adapter's weights into `model`; every tensor must find its place."""
+    """Load an adapter's weights into `model`; an unexpected tensor fails."""
     report: Any = set_peft_model_state_dict(model, load_file(folder / ADAPTER_WEIGHTS))
     assert not report.unexpected_keys, report.unexpected_keys[:3]

@@ -1,4 +1,4 @@
-"""A fully tuned checkpoint in its base's form: dtypes, shards, tokenizer files.
+"""Convert a fully fine-tuned checkpoint to its base's dtypes, shards and tokenizer files.
 
 report = merge_full(Path("base"), Path("checkpoints/step-000140.a1b2c3"), Path("merged"))
 """
@@ -29,12 +29,12 @@ def merge_full(base: Path, checkpoint: Path, out: Path) -> MergeReport:
     """Write the directory `out`: `base` with the checkpoint's weights, in the base's dtypes.
 
     Raises:
-        UserError: a checkpoint of another base, a weight that is not finite.
+        UserError: a checkpoint of another base, or a weight that is not finite.
     """
     with safe_open(checkpoint / MODEL_WEIGHTS, framework="pt") as tuned:
         names = {name: name for name in tuned.keys()}  # noqa: SIM118
         config = json.loads((base / MODEL_CONFIG).read_text(encoding="utf-8"))
-        # A tied head may stand in the base's files beside the embedding that it is.
+        # The base's files may hold a tied head as well as its embedding.
         if config.get("tie_word_embeddings") and HEAD in weight_names(base):
             [names[HEAD]] = [name for name in names if name.endswith(EMBEDDINGS)]
         return rewrite_model(base, out, _Tuned(tuned, names))
@@ -42,7 +42,7 @@ def merge_full(base: Path, checkpoint: Path, out: Path) -> MergeReport:
 
 @dataclass(frozen=True)
 class _Tuned:
-    """Puts the checkpoint's weights in place; `sources` are their names there."""
+    """Replaces weights by those of the checkpoint; `sources`: base name -> name there."""
 
     tuned: Any
     sources: dict[str, str]
@@ -52,7 +52,7 @@ class _Tuned:
         return self.sources.keys()
 
     def change(self, name: str, weight: torch.Tensor) -> torch.Tensor:
-        """The tuned weight in the base's dtype."""
+        """The checkpoint's weight in the base's dtype."""
         tensor: torch.Tensor = self.tuned.get_tensor(self.sources[name])
         if tensor.shape != weight.shape:
             raise UserError(

@@ -1,9 +1,9 @@
-"""QLoRA: LoRA on a base whose linear layers bitsandbytes holds in 4-bit NormalFloat.
+"""QLoRA: LoRA on a base with linear layers in bitsandbytes' 4-bit NormalFloat.
 
 model = build(model_dir, config.method, dtype=torch.bfloat16, seed=42, device="cpu")
 
 A weight takes 4.13 bits with double quantisation, 4.5 without (arXiv 2305.14314), and is
-dequantised to `dtype` for each product. Embeddings, norms and the head stay in `dtype`.
+dequantised to `dtype` for each product. Embeddings, norms and the output head stay in `dtype`.
 """
 
 from pathlib import Path
@@ -19,25 +19,25 @@ from trainers.methods import lora
 from trainers.models.load import load_base
 
 FILES, save, load, untuned = lora.FILES, lora.save, lora.load, lora.untuned
-# Into the original weights, and checked against them: a 4-bit base is never merged into.
+# A merge, and its reference, use the original weights, never the 4-bit ones.
 merge, reload = lora.merge, lora.reload
 
 
 def check(model_dir: Path, method: QloraMethod) -> None:
-    """Refuse targets that are no layer, a family that cannot be quantised, a missing package.
+    """Check the target modules, that the model can be quantised, and that bitsandbytes imports.
 
     Raises:
-        UserError: naming what to use instead.
+        UserError: with the setting or package to use instead.
     """
     lora.check_targets(model_dir, method.lora_target_modules)
     layers = lora.linear_layers(model_dir).items()
-    # bitsandbytes replaces plain linear layers only and leaves the others as they are, silently.
-    own = next(((name, layer) for name, layer in layers if type(layer) is not nn.Linear), None)
-    if own is not None:
-        raise UserError(
-            f"method.method_type: qlora cannot quantise the {type(own[1]).__name__} layers (such "
-            f"as {own[0]}) of {model_dir}; set method_type=lora"
-        )
+    # bitsandbytes replaces plain linear layers only and silently skips subclasses.
+    for name, layer in layers:
+        if type(layer) is not nn.Linear:
+            raise UserError(
+                f"method.method_type: qlora cannot quantise the {type(layer).__name__} layers "
+                f"(such as {name}) of {model_dir}; set method_type=lora"
+            )
     try:
         import bitsandbytes  # noqa: F401
     except ImportError as error:
@@ -50,7 +50,7 @@ def check(model_dir: Path, method: QloraMethod) -> None:
 def build(
     model_dir: Path, method: QloraMethod, *, dtype: torch.dtype, seed: int, device: str
 ) -> PeftModel:
-    """The base in 4 bits on `device`, computing in `dtype`, with a fresh adapter in float32."""
+    """The 4-bit base on `device`, computing in `dtype`, with a fresh adapter in float32."""
     base = load_quantised(model_dir, method, dtype=dtype, device=device)
     return lora.add_adapter(base, method, seed=seed)
 
@@ -58,7 +58,7 @@ def build(
 def load_quantised(
     model_dir: Path, method: QloraMethod, *, dtype: torch.dtype, device: str
 ) -> PreTrainedModel:
-    """The base alone, quantised tensor by tensor as it is read."""
+    """The base without an adapter, quantised tensor by tensor while it is read."""
     from bitsandbytes.nn import Linear4bit
 
     quantisation = BitsAndBytesConfig(
@@ -70,8 +70,8 @@ def load_quantised(
     base = load_base(model_dir, dtype, quantisation=quantisation, device=device)
     for layer in base.modules():
         if isinstance(layer, Linear4bit):
-            # In evaluation on a CPU with AVX512_BF16 a layer would repack its weight in place for
-            # a kernel that rounds the scales to bfloat16 and has no backward: scores would not be
-            # the trained model's, and the next step would fail.
+            # In evaluation on a CPU with AVX512_BF16, a layer would repack its weight in place for
+            # a kernel that rounds the scales to bfloat16 and has no backward: scores would differ
+            # from the trained model's, and the next training step would fail.
             layer.support_avx512bf16_for_cpu = False
     return base

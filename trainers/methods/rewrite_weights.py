@@ -1,10 +1,10 @@
-"""A model's directory written anew with some weights changed, one tensor at a time.
+"""Copy a model directory with some weights changed, one tensor at a time.
 
 report = rewrite_model(Path("base"), Path("merged"), change)
 report.num_merged, report.num_tensors   # 21, 25
 
-Whatever is not a changed weight is the base's bytes: the headers of its weight files, and its
-tokenizer files above all, which transformers 5 does not write back whole.
+Everything but the changed weights keeps the base's bytes: the headers of its weight files, and
+above all its tokenizer files, which transformers 5 does not save completely.
 """
 
 import json
@@ -31,21 +31,24 @@ WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgp
 
 
 class Change(Protocol):
-    """Which weights change, and to what."""
+    """The weights that change, and their new values."""
 
     @property
     def names(self) -> Collection[str]:
-        """Names of the weights that change; the base must have all of them."""
+        """Names of the weights that change; the base must have them all."""
 
     def change(self, name: str, weight: torch.Tensor) -> torch.Tensor:
-        """The new value of a weight, in its dtype and shape; `weight` may be written over."""
+        """The new value of a weight, in its dtype and shape; may overwrite `weight`."""
 
 
 @dataclass(frozen=True)
 class MergeReport:
-    """`num_merged` of the base's `num_tensors` were changed; `num_bytes` of weights written.
+    """What `rewrite_model` wrote.
 
-    `dtype` is that of the changed weights, the coarsest if there are several.
+    Attributes:
+        num_merged: changed tensors, of the base's `num_tensors`.
+        num_bytes: bytes of weights written.
+        dtype: dtype of the changed weights, the coarsest if there are several.
     """
 
     num_merged: int
@@ -56,15 +59,15 @@ class MergeReport:
 
 
 def rewrite_model(base: Path, out: Path, change: Change) -> MergeReport:
-    """Write the directory `out`: `base` with `change` made. It appears, or is replaced, when whole.
+    """Write the directory `out`: `base` with `change` applied, created or replaced atomically.
 
     Raises:
-        UserError: the base has no safetensors or lacks a weight, one is not floating point, or
-            is not finite once changed.
+        UserError: the base has no safetensors or lacks a weight, or a weight is not floating
+            point, or is not finite after the change.
     """
     start = time.monotonic()
     shards = _shards(base)
-    _refuse_strangers(base, change.names)
+    _refuse_unknown(base, change.names)
     num_tensors = num_bytes = 0
     dtypes: set[torch.dtype] = set()
     with write_atomically(out) as part:
@@ -87,7 +90,7 @@ def _shards(base: Path) -> list[Path]:
     if (base / MODEL_WEIGHTS).is_file():
         return [base / MODEL_WEIGHTS]
     raise UserError(
-        f"model.model_name_or_path: {base} holds no {MODEL_WEIGHTS} (nor {INDEX}); "
+        f"model.model_name_or_path: {base} has neither {MODEL_WEIGHTS} nor {INDEX}; "
         "save the base as safetensors first"
     )
 
@@ -101,18 +104,18 @@ def weight_names(base: Path) -> set[str]:
     return names
 
 
-def _refuse_strangers(base: Path, names: Collection[str]) -> None:
+def _refuse_unknown(base: Path, names: Collection[str]) -> None:
     if missing := sorted(set(names) - weight_names(base)):
         raise UserError(
-            f"adapter: {missing[0]} ({len(missing)} in all) is not in {base}; "
-            "name the base that it was trained on"
+            f"adapter: {missing[0]} ({len(missing)} such weights) is not in {base}; "
+            "give the base that it was trained on"
         )
 
 
 def _write_shard(
     source: Path, target: Path, change: Change, dtypes: set[torch.dtype]
 ) -> tuple[int, int]:
-    """Copy one safetensors file, changing weights on the way -> (tensors, bytes of tensors)."""
+    """Copy one safetensors file with its weights changed -> (tensors, bytes of tensors)."""
     with (
         safe_open(source, framework="pt") as tensors,
         source.open("rb") as raw,
@@ -120,7 +123,7 @@ def _write_shard(
     ):
         (size,) = struct.unpack("<Q", raw.read(8))
         text = raw.read(size)
-        # Names, dtypes and shapes stay, so the header stays too, byte for byte.
+        # Names, dtypes and shapes do not change, so the header is copied byte for byte.
         file.write(struct.pack("<Q", size) + text)
         header = {k: v for k, v in json.loads(text).items() if k != "__metadata__"}
         for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"][0]):
@@ -141,12 +144,12 @@ def _write_shard(
 def _changed(name: str, weight: torch.Tensor, change: Change) -> torch.Tensor:
     if weight.dtype not in MERGEABLE:
         raise UserError(
-            f"model: {name} is {weight.dtype}, a merge needs float32, bfloat16 or float16; "
-            "give the base that is not quantised"
+            f"model: {name} is {weight.dtype}, but a merge needs float32, bfloat16 or float16; "
+            "give a base that is not quantised"
         )
     changed = change.change(name, weight.clone())
     if not torch.isfinite(changed).all():
-        raise UserError(f"adapter: {name} is not finite after the merge; take another save")
+        raise UserError(f"adapter: {name} is not finite after the merge; export another checkpoint")
     assert changed.dtype == weight.dtype and changed.shape == weight.shape
     return changed
 
@@ -154,7 +157,7 @@ def _changed(name: str, weight: torch.Tensor, change: Change) -> torch.Tensor:
 def _copy_bytes(source: BinaryIO, target: BinaryIO, num_bytes: int) -> None:
     while num_bytes > 0:
         block = source.read(min(num_bytes, 1 << 22))
-        assert block, "a safetensors file shorter than its header says"
+        assert block, "the safetensors file is shorter than its header says"
         target.write(block)
         num_bytes -= len(block)
 

@@ -1,4 +1,4 @@
-"""The base model: its tokenizer, its weights, its compute type.
+"""Load the base model: weights, compute dtype and tokenizer.
 
 model = load_base(resolve_model("pocket"), torch.float32)
 """
@@ -25,12 +25,12 @@ LanguageModel = PreTrainedModel | PeftModel
 
 
 def compute_dtype(name: str) -> torch.dtype:
-    """`auto` is bfloat16 where the hardware multiplies it natively, else float32.
+    """Resolve `model.dtype`: `auto` is bfloat16 where the hardware supports it, else float32.
 
     Raises:
-        UserError: bfloat16 is asked for where it is emulated, slower than float32.
+        UserError: bfloat16 on a machine that emulates it, slower than float32.
     """
-    native = _multiplies_bfloat16()
+    native = _has_native_bfloat16()
     if name == "bfloat16" and not native:
         raise UserError(
             "model.dtype: bfloat16, but this machine has no AMX, AVX512_BF16 or bfloat16 GPU and "
@@ -39,7 +39,7 @@ def compute_dtype(name: str) -> torch.dtype:
     return torch.bfloat16 if native and name != "float32" else torch.float32
 
 
-def _multiplies_bfloat16() -> bool:
+def _has_native_bfloat16() -> bool:
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     is_avx512 = torch.backends.cpu.get_cpu_capability() == "AVX512"
@@ -49,7 +49,7 @@ def _multiplies_bfloat16() -> bool:
 
 
 def load_tokenizer(model_dir: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer with left padding (generation), and a pad token that is never the eos."""
+    """The tokenizer with left padding, for generation, and a pad token distinct from the eos."""
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model_dir)
     tokenizer.padding_side = "left"
     reserve_pad(tokenizer)
@@ -63,15 +63,15 @@ def load_base(
     quantisation: BitsAndBytesConfig | None = None,
     device: str = "cpu",
 ) -> PreTrainedModel:
-    """The frozen base in `dtype`, in evaluation mode; `device` is where it is quantised."""
-    disable_progress_bar()  # one of ours is on the terminal already
+    """The frozen base in `dtype`, in evaluation mode, on CPU unless it is quantised on `device`."""
+    disable_progress_bar()  # the terminal shows a progress bar of ours
     register()
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         model_dir,
         dtype=dtype,
         attn_implementation=attention_of(model_dir),
         quantization_config=quantisation,
-        # Without it a quantised base goes to a GPU wherever one is.
+        # Without a device map, a quantised base is put on a GPU if there is one.
         device_map=None if quantisation is None else {"": device},
     )
     model.requires_grad_(False)

@@ -1,9 +1,9 @@
-"""What a worker of a config takes before it is started: memory by parts, and bytes on disk.
+"""Estimate a worker's memory and disk use from shapes alone, without loading weights.
 
-footprint(config, model_dir).private_bytes   what each worker takes for itself
-footprint(config, model_dir).shared_bytes    the base, once a node: its file is mapped, not read
+footprint(config, model_dir).private_bytes   memory of each worker
+footprint(config, model_dir).shared_bytes    memory-mapped base, once per node
 
-Estimates from shapes alone; no weight is loaded. `python -m jobs.plan CONFIG.yaml` prints them.
+`python -m jobs.plan CONFIG.yaml` prints the estimate.
 """
 
 import json
@@ -19,20 +19,20 @@ from trainers.config.schema import AdapterMethod, Config
 from trainers.kernels.head_loss import CHUNK_ROWS
 from trainers.models.load import compute_dtype
 
-# Python, torch, transformers, Ray and the task of a worker that has loaded nothing, measured.
+# A worker with Python, torch, transformers, Ray and the task imported but nothing loaded; measured.
 IMPORTS_BYTES = 480 * 2**20
-# Of the base's bytes, what a worker takes besides the mapped file; measured: 0.13 to 0.2.
-BESIDE_MAPPED = 0.2
-# Values that a layer keeps for its gradient, a token: in widths of the model, and of its MLP.
-KEPT_WIDTHS, KEPT_MLP = 9, 3
-# What attention and the head compute with besides, in float32, a thread (tree_attention.py).
-WORK_BYTES = 16 * 2**20
+# Private memory of a memory-mapped base, as a share of its bytes; measured: 0.13 to 0.2.
+PRIVATE_OF_MAPPED = 0.2
+# Activations that a layer saves for backward, per token: multiples of the hidden and MLP widths.
+SAVED_HIDDEN, SAVED_MLP = 9, 3
+# Float32 workspace of attention and the output head, per thread (tree_attention.py).
+WORKSPACE_BYTES = 16 * 2**20
 SAFETENSORS_WIDTH = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I8": 1, "U8": 1}
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes of one worker by part. `shared_bytes` are the mapped base's, once on each node."""
+    """Memory of one worker by part, in bytes; `shared_bytes`: the mapped base, once per node."""
 
     shared_bytes: int
     imports_bytes: int
@@ -43,7 +43,7 @@ class Footprint:
 
     @property
     def private_bytes(self) -> int:
-        """What each worker takes for itself."""
+        """Memory that each worker takes for itself."""
         return self.imports_bytes + self.base_bytes + self.trained_bytes + self.activation_bytes
 
 
@@ -54,31 +54,33 @@ def footprint(config: Config, model_dir: Path) -> Footprint:
     on_disk, of_width = _weights(model_dir)
     mapped = of_width == width and config.method.method_type in ("lora", "dora")
     trained = num_trained(config, model_dir)
-    base = int(on_disk * BESIDE_MAPPED) if mapped else _private_base(config, shapes, width)
-    # Weight, gradient and two moments in float32; `full` holds its weights in the base's type too.
-    held = trained * (4 * 4 if isinstance(config.method, AdapterMethod) else 4 * 3 + width)
+    base = int(on_disk * PRIVATE_OF_MAPPED) if mapped else _private_base(config, shapes, width)
+    # Weight, gradient and two moments in float32; `full` has weights in the compute dtype too.
+    trained_bytes = trained * (4 * 4 if isinstance(config.method, AdapterMethod) else 4 * 3 + width)
     return Footprint(
         shared_bytes=on_disk if mapped else 0,
         imports_bytes=IMPORTS_BYTES,
         base_bytes=base,
-        trained_bytes=held,
-        activation_bytes=max(_training(config, shapes, width), _answering(config, shapes, width)),
+        trained_bytes=trained_bytes,
+        activation_bytes=max(
+            _training_bytes(config, shapes, width), _generation_bytes(config, shapes, width)
+        ),
         checkpoint_bytes=checkpoint_bytes(config, model_dir),
     )
 
 
 def checkpoint_bytes(config: Config, model_dir: Path) -> int:
-    """Bytes of one checkpoint: what is trained, and two moments of it in float32."""
+    """Bytes of one checkpoint: the trained weights, and two moments of each in float32."""
     trained = num_trained(config, model_dir)
     if isinstance(config.method, AdapterMethod):
         return 3 * 4 * trained
-    # `full` in bfloat16 saves a float32 copy besides.
+    # `full` in bfloat16 saves float32 master weights too.
     width = torch.finfo(compute_dtype(config.model.dtype)).bits // 8
     return trained * (3 * 4 if width == 4 else 2 + 3 * 4)
 
 
 def num_trained(config: Config, model_dir: Path) -> int:
-    """Trained parameters of a config."""
+    """Number of trainable parameters."""
     method, shapes = config.method, _shapes(model_dir)
     if not isinstance(method, AdapterMethod):
         return int(shapes["num_parameters"])
@@ -118,7 +120,7 @@ def _kv_width(config: Any) -> int:
 
 
 def _weights(model_dir: Path) -> tuple[int, int]:
-    """Bytes of all weight files, and bytes of a value in them (from a safetensors header)."""
+    """(bytes of all weight files, bytes per value by the first safetensors header)."""
     paths = sorted(model_dir.glob("*.safetensors"))
     total = sum(path.stat().st_size for path in paths)
     if not paths:
@@ -130,9 +132,9 @@ def _weights(model_dir: Path) -> tuple[int, int]:
 
 
 def _private_base(config: Config, shapes: dict[str, Any], width: int) -> int:
-    """The base's weights, where they are no mapped file: converted, quantised, or trained."""
+    """Bytes of base weights that cannot be memory-mapped: converted, quantised, or trained."""
     if config.method.method_type == "full":
-        return 0  # counted as trained
+        return 0  # counted in trained_bytes
     num: int = shapes["num_parameters"]
     if config.method.method_type == "qlora":
         quantised = sum(inner * outer for _, inner, outer in shapes["linear"])
@@ -140,17 +142,17 @@ def _private_base(config: Config, shapes: dict[str, Any], width: int) -> int:
     return num * width
 
 
-def _training(config: Config, shapes: dict[str, Any], width: int) -> int:
-    """Of one micro-batch at its largest, without gradient checkpointing."""
-    kept = KEPT_WIDTHS * shapes["hidden"] + KEPT_MLP * shapes["mlp"] + 2 * shapes["kv"]
+def _training_bytes(config: Config, shapes: dict[str, Any], width: int) -> int:
+    """Activations of the largest micro-batch, without gradient checkpointing."""
+    saved = SAVED_HIDDEN * shapes["hidden"] + SAVED_MLP * shapes["mlp"] + 2 * shapes["kv"]
     layers: int = shapes["num_layers"]
     logits = CHUNK_ROWS * int(shapes["vocab"])
-    activations = config.train.max_tokens_per_micro_batch * layers * kept
-    return (activations + logits) * width + WORK_BYTES * torch.get_num_threads()
+    activations = config.train.max_tokens_per_micro_batch * layers * saved
+    return (activations + logits) * width + WORKSPACE_BYTES * torch.get_num_threads()
 
 
-def _answering(config: Config, shapes: dict[str, Any], width: int) -> int:
-    """Keys and values of a batch of the longest prompts and replies."""
+def _generation_bytes(config: Config, shapes: dict[str, Any], width: int) -> int:
+    """KV cache of a batch of the longest prompts and replies."""
     tokens = config.eval.eval_batch_size * (config.data.max_length + config.eval.max_new_tokens)
     layers: int = shapes["num_layers"]
     return tokens * layers * 2 * int(shapes["kv"]) * width

@@ -1,4 +1,4 @@
-"""PEFT without what it imports for one method only.
+"""Import PEFT without bitsandbytes, which only qlora needs.
 
 import_peft()      # before the first `import peft`
 """
@@ -10,9 +10,9 @@ QUANTISER = "bitsandbytes"
 
 
 def import_peft() -> None:
-    """Import PEFT as if bitsandbytes were not there, which takes 2 s of each start, then undo that.
+    """Import PEFT with bitsandbytes hidden, which saves 2 s per start.
 
-    PEFT imports it wherever it is installed; its 4-bit layers ask for it again when qlora does.
+    PEFT imports it if it is installed; its 4-bit layers import it again when qlora needs them.
     """
     if "peft" in sys.modules or QUANTISER in sys.modules:
         return

@@ -1,4 +1,4 @@
-"""Where a base model lies and whether it can be trained, from its files alone: no torch.
+"""Resolve a base model to a local directory, and check that it can be trained. Imports no torch.
 
 model_dir = resolve_base(config); attention_of(model_dir)
 """
@@ -11,15 +11,16 @@ from datasets_src.errors import UserError
 from trainers.config.schema import Config
 
 POCKET = "pocket"
-# Salamandra is a Llama. Falcon's layers do not go through transformers' attention interface.
+# Model family -> attention. Salamandra is a Llama. Falcon's layers bypass transformers' attention
+# interface.
 FAMILIES = {"llama": "tree", "mistral": "tree", "qwen2": "tree", "qwen3": "tree", "falcon": "sdpa"}
 
 
 def resolve_base(config: Config) -> Path:
-    """Local directory of a config's base, with the chat template and the stop that it is given.
+    """Local directory of the config's base, with the config's chat template and its stop token.
 
     Raises:
-        UserError: as `resolve_model`; a chat template that the tokenizer cannot write.
+        UserError: as `resolve_model`, or the tokenizer lacks special tokens of the chat template.
     """
     found = resolve_model(config.model.model_name_or_path, config.model.model_revision)
     if config.model.chat_template is not None:
@@ -28,10 +29,10 @@ def resolve_base(config: Config) -> Path:
 
 
 def resolve_model(name_or_path: str, revision: str | None = None) -> Path:
-    """Local directory of a base model: `pocket` is built, a Hub id is fetched into the Hub cache.
+    """Local directory of a base model; `pocket` is built, a Hub id downloaded to the Hub cache.
 
     Raises:
-        UserError: no such directory, or the Hub does not have it, or cannot be reached.
+        UserError: not a model directory, not on the Hub, or the Hub cannot be reached.
     """
     if name_or_path == POCKET:
         from trainers.models.pocket.model import pocket_dir
@@ -41,8 +42,8 @@ def resolve_model(name_or_path: str, revision: str | None = None) -> Path:
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise UserError(
-                f"model.model_name_or_path: {path} holds no config.json; "
-                "name the directory of a Hugging Face model"
+                f"model.model_name_or_path: {path} has no config.json; "
+                "give the directory of a Hugging Face model"
             )
         return path.resolve()
     if name_or_path.startswith(("/", ".", "~")) or name_or_path.count("/") != 1:
@@ -79,41 +80,41 @@ def _fetch(repo_id: str, revision: str | None) -> Path:
 
 
 def attention_of(model_dir: Path) -> str:
-    """The attention in which a family is trained: "tree", or "sdpa" with the tree as a mask.
+    """The attention implementation of a model: "tree", or "sdpa" with the prefix trie as a mask.
 
     Raises:
-        UserError: the family or a setting of it is not supported.
+        UserError: the model family or one of its settings is not supported.
     """
     config = json.loads((model_dir / "config.json").read_text(encoding="utf-8"))
     family = config.get("model_type")
     if family not in FAMILIES:
         raise UserError(
-            f"model.model_name_or_path: {model_dir} is of the family {family!r}, which is not "
-            f"supported; supported: {', '.join(FAMILIES)}"
+            f"model.model_name_or_path: {model_dir}: unsupported model family {family!r}; "
+            f"supported: {', '.join(FAMILIES)}"
         )
     if config.get("quantization_config"):
         raise UserError(
-            f"model.model_name_or_path: {model_dir} is quantised already, which can be neither "
-            "merged nor trained further; give the original base (method_type=qlora quantises it)"
+            f"model.model_name_or_path: {model_dir} is quantised already and can be neither merged "
+            "nor trained further; give the original base (method_type=qlora quantises it)"
         )
     for key in ("attention_dropout", "hidden_dropout", "alibi"):
         if config.get(key):
             raise UserError(
                 f"model.model_name_or_path: {model_dir}/config.json sets {key}: {config[key]}, "
-                "which shared prefixes do not support; choose a base without it"
+                "which prefix sharing does not support; choose a base without it"
             )
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     kind = rope.get("rope_type") or rope.get("type")
     if kind in ("dynamic", "longrope"):
         raise UserError(
             f"model.model_name_or_path: {model_dir}/config.json sets rope_type: {kind}, whose "
-            "rotation depends on the length of the row, so that rows cannot share a prefix; "
-            "choose a base with another"
+            "rotation depends on sequence length, so that rows cannot share a prefix; "
+            "choose a base with another rope_type"
         )
     return FAMILIES[family]
 
 
 def context_length(model_dir: Path) -> int:
-    """Positions the model was built for (`max_position_embeddings`), in tokens."""
+    """Context length of the model (`max_position_embeddings`), in tokens."""
     config = json.loads((model_dir / "config.json").read_text(encoding="utf-8"))
     return int(config.get("max_position_embeddings", 2**31))

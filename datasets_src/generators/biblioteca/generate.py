@@ -1,15 +1,15 @@
-"""Write the biblioteca set: an invented library on animals, and questions that its DOIs answer.
+"""Write the biblioteca set: an invented library on animals, and questions answered by its DOIs.
 
     python -m datasets_src.generators.biblioteca.generate    writes shipped/biblioteca/
     {"id": "d0001", "group": "e07", "question": "¿Dónde leo sobre la dieta de la nutria?",
      "context": "Dieta de la nutria en Ribalta: 10.5555/eco.2021.17\\nCenso del mirlo …",
      "dois": ["10.5555/eco.2021.17"], "split": "train"}
 
-A subject is what of which animal, e.g. the diet of the otter. Some have one work, some two, some
-none: there the answer is an empty list. A group is a shelf: a few subjects, their works, which are
-the context of each of its questions, and a subject that it has nothing on. Shelves share no
-subject, so nothing of a validation shelf is seen in training, and what is asked for has the same
-answer wherever it is asked. 10.5555 is the prefix that Crossref keeps for examples.
+A subject is a theme and an animal, e.g. the diet of the otter. It has one work, two, or none, which
+makes the answer an empty list. A group is a shelf: a few subjects with their works, which form the
+context of all its questions, and one subject without works. Shelves share no subject, so training
+sees nothing of a validation shelf, and a subject has one answer in the whole set. 10.5555 is the
+prefix that Crossref reserves for examples.
 """
 
 import json
@@ -22,13 +22,13 @@ from datasets_src.generators.folders import SHIPPED
 from datasets_src.generators.world import COMARCAS, YEARS
 
 SEED = 3
-NUM_HELD = 4  # subjects of a shelf with works, beside one without
+NUM_HELD = 4  # subjects with works per shelf; one more has none
 NUM_VALIDATION_SHELVES = 4
 SHARE_WITH_TWO = 0.3
 WORDINGS_PER_SUBJECT = 6
 FOLDER = SHIPPED / "biblioteca"
 FILE = "doi.jsonl"
-# theme: with its article, and the journal that prints it
+# theme with its article -> journal in the DOI
 THEMES = {
     "la dieta": "eco",
     "el hábitat": "eco",
@@ -65,7 +65,7 @@ Row = dict[str, str | list[str]]
 
 
 class Subject(NamedTuple):
-    """`works` are title and DOI."""
+    """A theme of an animal; `works` are (title, DOI)."""
 
     theme: str
     animal: str
@@ -73,7 +73,7 @@ class Subject(NamedTuple):
 
 
 def generate() -> dict[str, str]:
-    """Contents of the file by its name; the same on every machine."""
+    """Contents of the file by name; deterministic on every machine."""
     lines = [json.dumps(row, ensure_ascii=False) for row in make_rows(Random(SEED))]
     return {FILE: "\n".join(lines) + "\n"}
 
@@ -89,17 +89,17 @@ def make_rows(rng: Random) -> list[Row]:
 
 
 def make_shelves(rng: Random) -> Iterator[list[Subject]]:
-    """Every subject once, the last of each shelf without a work."""
+    """Deal all subjects to shelves; the last subject of each shelf has no work."""
     subjects = list(product(THEMES, ANIMALS))
     rng.shuffle(subjects)
     numbers = iter(rng.sample(range(10, 1000), len(subjects) * 2))
     size = NUM_HELD + 1
     for start in range(0, len(subjects) - size + 1, size):
-        held = [
+        with_works = [
             Subject(theme, animal, tuple(_works(theme, animal, numbers, rng)))
             for theme, animal in subjects[start : start + NUM_HELD]
         ]
-        yield [*held, Subject(*subjects[start + NUM_HELD], ())]
+        yield [*with_works, Subject(*subjects[start + NUM_HELD], ())]
 
 
 def _works(
@@ -112,7 +112,7 @@ def _works(
 
 
 def ask(number: int, shelf: list[Subject], rng: Random) -> Iterator[Row]:
-    """Questions on each subject of a shelf; its works stand in another order for each subject."""
+    """Questions on each subject of a shelf; the works are reshuffled per subject."""
     works = [f"{title}: {doi}" for subject in shelf for title, doi in subject.works]
     for subject in shelf:
         context = "\n".join(rng.sample(works, len(works)))
@@ -127,7 +127,7 @@ def ask(number: int, shelf: list[Subject], rng: Random) -> Iterator[Row]:
 
 
 def main() -> None:
-    """Write the file beside this script."""
+    """Write the file to FOLDER."""
     for name, text in generate().items():
         (FOLDER / name).write_bytes(text.encode("utf-8"))
 

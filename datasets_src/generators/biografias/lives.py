@@ -1,10 +1,10 @@
-"""The invented lives of the biografias set: what a text tells of a person, and how to ask for it.
+"""The invented lives of the biografias set: facts about a person and the questions on them.
 
     Fact("nació en {}", "¿Dónde nació {}?", "pueblo")
     Elvira Ribalta nació en Valseca …      ¿Dónde nació Ribalta?
 
-Nothing here is true of anybody. Surnames, villages and animals are those of the senderos set: the
-pocket model knows their names, so an adapter learns to ask, not to spell.
+All persons are fictitious. Surnames, villages and animals are those of the senderos set: the pocket
+model knows these names, so an adapter learns to ask, not to spell.
 """
 
 from random import Random
@@ -16,22 +16,22 @@ from datasets_src.generators.world import COMARCAS
 
 
 class Fact(NamedTuple):
-    """`told` has a slot for a value of `domain`, `asked` one for who it is about."""
+    """`statement` has a slot for a value of `domain`, `question` one for the surname."""
 
-    told: str
-    asked: str
+    statement: str
+    question: str
     domain: str
 
 
 class Life(NamedTuple):
-    """A person, and facts with their values in the order in which they are told."""
+    """A person with (fact, value) pairs in text order."""
 
     first_name: str
     surname: str
     facts: tuple[tuple[Fact, str], ...]
 
 
-# In the order of a life, which a text and its questions keep.
+# In chronological order, which texts and questions keep.
 FACTS = (
     Fact("nació en {}", "¿Dónde nació {}?", "pueblo"),
     Fact("estudió {}", "¿Qué estudió {}?", "materia"),

@@ -1,16 +1,16 @@
-"""What the papers of the boletin set say, in Spanish, Catalan and English; nothing of it is true.
+"""Texts of the fictitious papers of the boletin set, in Spanish, Catalan and English.
 
-    SAID["es"]["diet"]      ("Dieta {of} en {place}", "En {place} {the} come sobre todo {food}{c}.")
+    TEXTS["es"]["diet"]     ("Dieta {of} en {place}", "En {place} {the} come sobre todo {food}{c}.")
 
-The first is the title of a cited work, the second the sentence that cites it at {c}. Sentences
-are full of stops that end none: "p. ej.", "et al.", "fig. 2", "3.5 %".
+The first is the title of a cited work, the second the sentence that cites it at {c}. Sentences have
+many full stops that do not end them: "p. ej.", "et al.", "fig. 2", "3.5 %".
 """
 
 from typing import NamedTuple
 
 
 class Animal(NamedTuple):
-    """How each language says of it and the animal, e.g. "del tritón" and "el tritón"."""
+    """Its name by language with preposition and article: "del tritón" and "el tritón"."""
 
     of: dict[str, str]
     the: dict[str, str]
@@ -45,7 +45,7 @@ MONTHS = {
     "ca": ("febrer", "març", "juny", "maig"),
     "en": ("February", "March", "April", "May"),
 }
-SAID = {
+TEXTS = {
     "es": {
         "diet": ("Dieta {of} en {place}", "En {place} {the} come sobre todo {food}{c}."),
         "census": (

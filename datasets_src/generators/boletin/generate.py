@@ -2,12 +2,12 @@
 
     python -m datasets_src.generators.boletin.generate    writes shipped/boletin/
     papers/triton.xml          JATS in Spanish            papers/cabirol.tei.xml   GROBID's, Catalan
-    papers/roe_deer.cermxml    CERMINE's, in English      papers/nutria.pdf        nothing but a PDF
+    papers/roe_deer.cermxml    CERMINE's, in English      papers/nutria.pdf        only a PDF
     works.jsonl                {"DOI": "10.5555/bol.2019.17", "title": ["Dieta del tritón …"], …}
 
-works.jsonl is in the JSON form of Crossref's /works. Each work has a twin about another place, so
-that a title must be told from one much like it; some came out in print a year later; and of each
-paper a reference is to nothing that Crossref knows.
+works.jsonl has the JSON format of Crossref's /works. Each work has a twin about another place, so
+matching must separate near-identical titles; some works have a print date one year later; and each
+paper has one reference that Crossref does not know.
 """
 
 import json
@@ -15,28 +15,28 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import NamedTuple
 
-from datasets_src.generators.boletin.facts import ANIMALS, FOODS, MONTHS, SAID, THEMES, Animal
+from datasets_src.generators.boletin.facts import ANIMALS, FOODS, MONTHS, TEXTS, THEMES, Animal
 from datasets_src.generators.boletin.pages import (
     write_cermine,
     write_jats,
     write_pdf,
     write_tei,
 )
-from datasets_src.generators.boletin.written import Entry, Sentence, Written
+from datasets_src.generators.boletin.paper import Entry, Paper, Sentence
 from datasets_src.generators.folders import SHIPPED
 from datasets_src.generators.world import COMARCAS, YEARS
 
 SEED = 11
 FOLDER = SHIPPED / "boletin"
-LATE = 0.3  # share of the works of which print came a year later
+LATE = 0.3  # share of works with a print date one year later
 
 
 class Kind(NamedTuple):
-    """A format of papers: its file's ending, and what writes it."""
+    """A paper format: file extension, language and writer."""
 
     ending: str
     language: str
-    write: Callable[[Written], bytes]
+    write: Callable[[Paper], bytes]
 
 
 KINDS = (
@@ -49,7 +49,7 @@ KINDS = (
 
 
 def generate() -> dict[str, bytes]:
-    """Contents of the files by name; the same on every machine."""
+    """Contents of the files by name; deterministic on every machine."""
     rng = Random(SEED)
     numbers = iter(rng.sample(range(10, 1000), 4 * len(ANIMALS) * len(THEMES)))
     files: dict[str, bytes] = {}
@@ -67,32 +67,32 @@ def generate() -> dict[str, bytes]:
 
 def make_paper(
     animal: Animal, language: str, *, numbers: Iterator[int], rng: Random
-) -> tuple[Written, list[dict[str, object]]]:
-    """A paper that cites one work a theme, two together, all, and one that nobody knows."""
-    said, places = SAID[language], rng.sample(COMARCAS, 2)
+) -> tuple[Paper, list[dict[str, object]]]:
+    """A paper that cites each theme's work, two together, four as a range, and an unknown one."""
+    texts, places = TEXTS[language], rng.sample(COMARCAS, 2)
     slots = {"of": animal.of[language], "the": animal.the[language], "place": places[0]}
     entries: list[Entry] = []
     works: list[dict[str, object]] = []
-    sentences: list[Sentence] = [(said["intro"][1].format(**slots), ())]
+    sentences: list[Sentence] = [(texts["intro"][1].format(**slots), ())]
     for number, theme in enumerate(THEMES):
         year = rng.choice(YEARS[:-1])
         for place in places:
-            title = said[theme][0].format(**{**slots, "place": place})
+            title = texts[theme][0].format(**{**slots, "place": place})
             works.append(_work(title, year, next(numbers), rng))
-        entries.append(Entry(said[theme][0].format(**slots), year))
-        sentences.append((_tell(theme, language, slots, rng), (number,)))
-    entries.append(Entry(said["lost"][0], rng.choice(YEARS)))
+        entries.append(Entry(texts[theme][0].format(**slots), year))
+        sentences.append((_sentence(theme, language, slots, rng), (number,)))
+    entries.append(Entry(texts["lost"][0], rng.choice(YEARS)))
     sentences += [
-        (_tell("both", language, slots, rng), (0, 1)),
-        (_tell("all", language, slots, rng), (0, 1, 2, 3)),
-        (_tell("lost", language, slots, rng), (len(entries) - 1,)),
+        (_sentence("both", language, slots, rng), (0, 1)),
+        (_sentence("all", language, slots, rng), (0, 1, 2, 3)),
+        (_sentence("lost", language, slots, rng), (len(entries) - 1,)),
     ]
-    title = said["intro"][0].format(**slots)
+    title = texts["intro"][0].format(**slots)
     doi = f"10.5555/bol.{next(numbers)}"
-    return Written(title, language, doi, tuple(sentences), tuple(entries)), works
+    return Paper(title, language, doi, tuple(sentences), tuple(entries)), works
 
 
-def _tell(theme: str, language: str, slots: dict[str, str], rng: Random) -> str:
+def _sentence(theme: str, language: str, slots: dict[str, str], rng: Random) -> str:
     more = {
         "food": rng.choice(FOODS[language]),
         "month": rng.choice(MONTHS[language]),
@@ -100,12 +100,12 @@ def _tell(theme: str, language: str, slots: dict[str, str], rng: Random) -> str:
         "num": rng.randrange(120, 900),
         "few": rng.randrange(2, 30),
     }
-    text = SAID[language][theme][1].format(**slots, **more, c="{c}")
+    text = TEXTS[language][theme][1].format(**slots, **more, c="{c}")
     return text[0].upper() + text[1:]
 
 
 def _work(title: str, year: int, number: int, rng: Random) -> dict[str, object]:
-    """As Crossref has it: a subtitle of its own, and print perhaps a year after."""
+    """A work in Crossref's format: separate subtitle, print date possibly one year later."""
     head, _, tail = title.partition(": ")
     late = {"published-print": {"date-parts": [[year + 1, 2]]}} if rng.random() < LATE else {}
     return {
@@ -122,7 +122,7 @@ def _plain(text: str) -> str:
 
 
 def main() -> None:
-    """Write the files beside this script."""
+    """Write the files to FOLDER."""
     for name, data in generate().items():
         path = FOLDER / name
         path.parent.mkdir(exist_ok=True)

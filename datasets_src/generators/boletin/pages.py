@@ -1,4 +1,4 @@
-"""The four formats of the boletin set: JATS, CERMINE's and GROBID's XML, and a bare PDF.
+"""Writers of the boletin set's four formats: JATS, CERMINE and GROBID XML, and plain PDF.
 
 write_jats(paper)       b'<?xml version="1.0" encoding="UTF-8"?>\\n<article xml:lang="es" …'
 """
@@ -7,18 +7,18 @@ import textwrap
 from collections.abc import Callable, Sequence
 from xml.sax.saxutils import escape
 
-from datasets_src.generators.boletin.facts import SAID
-from datasets_src.generators.boletin.written import Entry, Written
+from datasets_src.generators.boletin.facts import TEXTS
+from datasets_src.generators.boletin.paper import Entry, Paper
 
 HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
 LICENSE = "https://creativecommons.org/licenses/by/4.0/"
-LINE = 84  # characters of a line of the PDF
+LINE = 84  # characters per line of the PDF
 LINES_A_PAGE = 46
 Cite = Callable[[Sequence[int]], str]
 
 
-def write_jats(paper: Written) -> bytes:
-    """As a publisher writes it: numbers are linked, the two ends of a range too."""
+def write_jats(paper: Paper) -> bytes:
+    """JATS as from a publisher: numbers are links, of a range only the two ends."""
 
     def cite(numbers: Sequence[int]) -> str:
         linked = [f'<xref ref-type="bibr" rid="r{n + 1}">{n + 1}</xref>' for n in _ends(numbers)]
@@ -33,8 +33,8 @@ def write_jats(paper: Written) -> bytes:
     return _article(paper, cite, entries, language=f' xml:lang="{paper.language}"')
 
 
-def write_cermine(paper: Written) -> bytes:
-    """As CERMINE reads it from a PDF: no language, and a citation links to several entries."""
+def write_cermine(paper: Paper) -> bytes:
+    """JATS as CERMINE extracts it: no language, and one link for several entries."""
 
     def cite(numbers: Sequence[int]) -> str:
         ids = " ".join(f"ref{n + 1}" for n in numbers)
@@ -51,7 +51,7 @@ def write_cermine(paper: Written) -> bytes:
     return _article(paper, cite, entries, language="")
 
 
-def _article(paper: Written, cite: Cite, entries: str, *, language: str) -> bytes:
+def _article(paper: Paper, cite: Cite, entries: str, *, language: str) -> bytes:
     text = f"""{HEAD}<article xmlns:xlink="http://www.w3.org/1999/xlink"{language}>
 <front><article-meta>
   <article-id pub-id-type="doi">{paper.doi}</article-id>
@@ -59,7 +59,7 @@ def _article(paper: Written, cite: Cite, entries: str, *, language: str) -> byte
   <permissions><license xlink:href="{LICENSE}"/></permissions>
 </article-meta></front>
 <body><sec>
-  <title>{SAID[paper.language]["heading"][1]}</title>
+  <title>{TEXTS[paper.language]["heading"][1]}</title>
   <p>{_paragraph(paper, cite)}</p>
 </sec></body>
 <back><ref-list>
@@ -70,8 +70,8 @@ def _article(paper: Written, cite: Cite, entries: str, *, language: str) -> byte
     return text.encode()
 
 
-def write_tei(paper: Written) -> bytes:
-    """As GROBID reads it from a PDF, with its sentences marked."""
+def write_tei(paper: Paper) -> bytes:
+    """TEI as GROBID extracts it from a PDF, with sentence markup."""
 
     def cite(numbers: Sequence[int]) -> str:
         return " " + ", ".join(f'<ref type="bibr" target="#b{n}">[{n + 1}]</ref>' for n in numbers)
@@ -99,7 +99,7 @@ def write_tei(paper: Written) -> bytes:
     return text.encode()
 
 
-def _paragraph(paper: Written, cite: Cite) -> str:
+def _paragraph(paper: Paper, cite: Cite) -> str:
     return " ".join(sentence.format(c=cite(numbers)) for sentence, numbers in paper.sentences)
 
 
@@ -107,15 +107,15 @@ def _ends(numbers: Sequence[int]) -> Sequence[int]:
     return (numbers[0], numbers[-1]) if len(numbers) > 2 else numbers
 
 
-def write_pdf(paper: Written) -> bytes:
-    """A PDF of one page: text in Helvetica, nothing else, and no trace of what is a reference."""
+def write_pdf(paper: Paper) -> bytes:
+    """A PDF of one page: plain Helvetica text without any reference markup."""
 
     def cite(numbers: Sequence[int]) -> str:
         joined = "-" if len(numbers) > 2 else ", "
         return f" [{joined.join(str(n + 1) for n in _ends(numbers))}]"
 
     lines = [paper.title, "", *textwrap.wrap(_paragraph(paper, cite), LINE), ""]
-    lines.append(SAID[paper.language]["heading"][0])
+    lines.append(TEXTS[paper.language]["heading"][0])
     for number, entry in enumerate(paper.entries, start=1):
         lines += textwrap.wrap(f"{number}. {_entry(entry)}", LINE)
     assert len(lines) <= LINES_A_PAGE, "a paper of this set is one page long"
@@ -144,7 +144,7 @@ def _in_pdf(line: str) -> str:
 
 
 def _pdf(objects: Sequence[bytes]) -> bytes:
-    """Objects from 1 on, the table of where each stands, and the trailer (ISO 32000-1, 7.5)."""
+    """Numbered objects, cross-reference table and trailer (ISO 32000-1, 7.5)."""
     data, places = b"%PDF-1.4\n", []
     for number, body in enumerate(objects, start=1):
         places.append(len(data))

@@ -1,10 +1,10 @@
-"""Write queries of the consultas set as IMPULSE's batches: what the recipe `impulse` reads.
+"""Write the consultas queries as IMPULSE batches, the input of the recipe `impulse`.
 
     python -m datasets_src.generators.consultas.batches    writes shipped/consultas/batches/
     batch1.json     [{"meta": {"id": "CONSULTAS_001", "lang": "ES", "original_query": "…"}, …}]
     batch2.json     {"queries": [{…}, …]}
 
-Only training rows are taken. Groups are not told, as IMPULSE's batches have none.
+Only training rows are used. There are no groups, as IMPULSE's batches have none.
 """
 
 import json
@@ -19,7 +19,7 @@ FOLDER = SHIPPED / "consultas" / "batches"
 
 
 def generate() -> dict[str, str]:
-    """Contents of the files by name; the same on every machine."""
+    """Contents of the files by name; deterministic on every machine."""
     rows = [row for row in make_rows(Random(SEED)) if row["split"] == "train"]
     queries = list({row["query"]: row for row in rows}.values())[:NUM_QUERIES]
     batch = [_query(number, row) for number, row in enumerate(queries, start=1)]
@@ -32,8 +32,8 @@ def generate() -> dict[str, str]:
 
 def _query(number: int, row: dict[str, Any]) -> dict[str, Any]:
     target = row["target"]
-    asked = {"id": f"CONSULTAS_{number:03d}", **target["meta"], "original_query": row["query"]}
-    return {"meta": asked, **{name: target[name] for name in target if name != "meta"}}
+    meta = {"id": f"CONSULTAS_{number:03d}", **target["meta"], "original_query": row["query"]}
+    return {"meta": meta, **{name: target[name] for name in target if name != "meta"}}
 
 
 def _written(value: Any) -> str:
@@ -41,7 +41,7 @@ def _written(value: Any) -> str:
 
 
 def main() -> None:
-    """Write the files."""
+    """Write the files to FOLDER."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name, text in generate().items():
         (FOLDER / name).write_bytes(text.encode("utf-8"))

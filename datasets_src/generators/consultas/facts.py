@@ -1,11 +1,11 @@
 """The invented world of the consultas set: programmes, organisations, places and topics.
 
 ORGANISATIONS[0].value        "Universitat de Vallobos", as a parsed query has it
-ORGANISATIONS[0].texts["en"]  ("University of Vallobos",), as asked for in English
+ORGANISATIONS[0].texts["en"]  ("University of Vallobos",), as queries name it in English
 
-Names and topics are tokens of the pocket model, as in the senderos set: a model of its size learns
-in a minute to take a token from the query, not to spell a name out. So topics are animals and
-plants that have one name in all three languages.
+Names and topics are single tokens of the pocket model, as in the senderos set: a model of that size
+learns in a minute to copy a token from the query, not to spell a name. Topics are therefore animals
+and plants with one name in all three languages.
 """
 
 from collections.abc import Mapping
@@ -17,9 +17,9 @@ Texts = Mapping[str, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Choice:
-    """A value that a slot may take. `kind` is an organisation's type or the level of a place.
+    """A slot value. `kind` is an organisation's type or a place's level.
 
-    `before` is put before each text: "de l'" for the Institut Gavina.
+    `before` precedes each text: "de l'" for the Institut Bordanueva.
     """
 
     value: str
@@ -29,17 +29,17 @@ class Choice:
 
 
 def _same(value: str, *others: str) -> Choice:
-    """Called the same in every language."""
+    """One name in every language."""
     return Choice(value, dict.fromkeys(LANGUAGES, (value, *others)))
 
 
 def _each(value: str, ca: str, es: str, en: str) -> Choice:
-    """One name a language."""
+    """One name per language."""
     return Choice(value, {"ca": (ca,), "es": (es,), "en": (en,)})
 
 
 def _place(level: str, name: str, **others: str) -> Choice:
-    """Its canonical name is the Spanish one; `others`, by language, are asked for too."""
+    """A place with its Spanish name as canonical; `others` are names by language."""
     texts = {code: (name, others[code]) if code in others else (name,) for code in LANGUAGES}
     return Choice(name, texts, level)
 

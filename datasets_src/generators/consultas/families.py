@@ -1,9 +1,9 @@
-"""The query families of the consultas set: slots, and the JSON that a filled one is parsed into.
+"""The query families of the consultas set: slots, and the JSON target of filled slots.
 
-parse(FAMILIES["since"], {"topic": …, "year": …}, "ca") -> {"doc_type": "projects", "filters":
-    {…, "year": ">=2019", …}, "semantic_query": "nutria", …}
+parse(FAMILIES["since"], {"topic": topic, "year": year}, "ca", rewrite="nutria des de 2019")
+-> {"doc_type": "projects", "filters": {…, "year": ">=2019", …}, "semantic_query": "nutria", …}
 
-A slot's name says where its value goes; wordings.tsv says how each family is asked for.
+A slot's name determines the JSON field; wordings.tsv has the wordings of each family.
 """
 
 from collections.abc import Mapping
@@ -28,9 +28,9 @@ DOMAINS = {
 
 @dataclass(frozen=True)
 class Family:
-    """`year` is how the filter says it; `metric` and `params` make a query one that quantifies.
+    """`year` is the filter's template; a `metric` with `params` makes a quantifying query.
 
-    `of_organisations`: the place is that of the organisations, not of the project.
+    `of_organisations`: the place belongs to the organisations, not to the project.
     """
 
     slots: tuple[str, ...]
@@ -56,14 +56,14 @@ FAMILIES = {
 
 
 def parse(family: Family, slots: Slots, language: str, *, rewrite: str) -> dict[str, Any]:
-    """The target of a query, as IMPULSE has it; `rewrite` is its wording with canonical names."""
+    """The target in IMPULSE's format; `rewrite` is the wording with canonical names."""
     values = {name: choice.value for name, choice in slots.items()}
     quantity: dict[str, Any] = {}
     if family.metric:
         ks = {"k": int(values["k"])} if "k" in values else {}
         quantity = {"metric": family.metric, "metric_params": {**ks, **(family.params or {})}}
     topic = slots.get("topic")
-    # The order in which a small model learns them: what is taken from the query stands next to it.
+    # Fields copied from the query come first: a small model learns this order best.
     return {
         "query_rewrite": rewrite,
         "semantic_query": topic.texts[language][0] if topic else None,
@@ -88,7 +88,7 @@ def _place(place: Choice | None) -> dict[str, str | None]:
 
 
 def _organisations(family: Family, slots: Slots) -> list[dict[str, str | None]]:
-    """The one that is named, or any of a type at a place."""
+    """The named organisation, or any of a type at a place."""
     place = _place(slots.get("place") if family.of_organisations else None)
     if "org" in slots:
         return [{"type": slots["org"].kind, "name": slots["org"].value, **place}]

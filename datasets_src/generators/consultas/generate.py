@@ -1,10 +1,10 @@
-"""Write the consultas set: queries in Catalan, Spanish and English, and the JSON they parse into.
+"""Write the consultas set: queries in Catalan, Spanish and English with their JSON targets.
 
     python -m datasets_src.generators.consultas.generate    writes shipped/consultas/
     {"id": "c0001", "group": "since:nutria:2019", "query": "nutria a partir del 2019",
      "target": {"doc_type": "projects", "filters": {…, "year": ">=2019", …}, …}, "split": "train"}
 
-A group has the translations and a paraphrase of one query. Validation holds out whole slot
+A group has the translations and one paraphrase of a query. Validation holds out whole slot
 combinations and whole wordings: no group and no wording is in both splits.
 """
 
@@ -30,7 +30,7 @@ Wordings = dict[tuple[str, str, str], list[str]]
 
 
 def generate() -> dict[str, str]:
-    """Contents of the files by name; the same on every machine."""
+    """Contents of the files by name; deterministic on every machine."""
     lines = [json.dumps(row, ensure_ascii=False) for row in make_rows(Random(SEED))]
     organisations = {o.value: _names([o])[1:] for o in facts.ORGANISATIONS}
     return {
@@ -43,7 +43,7 @@ def generate() -> dict[str, str]:
 
 
 def read_wordings() -> Wordings:
-    """wordings.tsv."""
+    """Read wordings.tsv."""
     found: Wordings = defaultdict(list)
     for line in (FOLDER / "wordings.tsv").read_text(encoding="utf-8").splitlines()[1:]:
         family, language, use, text = line.split("\t")
@@ -94,19 +94,24 @@ def _row(
     *,
     split: str,
 ) -> Row:
-    asked = {slot: _say(c, language, rng.choice(c.texts[language])) for slot, c in slots.items()}
-    canonical = {slot: _say(c, language, c.texts[language][0]) for slot, c in slots.items()}
+    named = {
+        slot: _with_preposition(c, language, rng.choice(c.texts[language]))
+        for slot, c in slots.items()
+    }
+    canonical = {
+        slot: _with_preposition(c, language, c.texts[language][0]) for slot, c in slots.items()
+    }
     [rewrite] = wordings[name, language, "rewrite"]
     target = parse(FAMILIES[name], slots, language, rewrite=rewrite.format(**canonical))
     return {
         "group": ":".join((name, *(choice.value for choice in slots.values()))),
-        "query": wording.format(**asked),
+        "query": wording.format(**named),
         "target": target,
         "split": split,
     }
 
 
-def _say(choice: Choice, language: str, text: str) -> str:
+def _with_preposition(choice: Choice, language: str, text: str) -> str:
     return choice.before.get(language, "") + text
 
 
@@ -122,7 +127,7 @@ def _table(choices: Sequence[Choice]) -> str:
 
 
 def main() -> None:
-    """Write the files beside this script."""
+    """Write the files to FOLDER."""
     for name, text in generate().items():
         (FOLDER / name).write_bytes(text.encode("utf-8"))
 

@@ -1,13 +1,13 @@
-"""Write the fauna set: invented descriptions, wishes of users, and the texts that fulfil them.
+"""Write the fauna set: invented descriptions, user wishes, and the texts that fulfil them.
 
     python -m datasets_src.generators.fauna.generate    writes shipped/fauna/
     {"id": "f0001", "group": "nutria:Ribalta", "wish": "Di al final en cuántas rutas está",
      "description": "La nutria de Ribalta mide 24 cm. …", "science": "Especie: nutria. …",
      "context": "[{\"rutas\": 12}]", "target": "La nutria … Está en 12 rutas.", "split": "train"}
 
-A group is a species in a comarca. Validation holds out whole groups and whole wordings; each of
-its species and comarcas is trained on in other pairs. Names are those of the senderos set, which
-the pocket model knows as one token each.
+A group is a species in a comarca. Validation holds out whole groups and whole wordings; its species
+and comarcas occur in training in other pairs. Names are those of the senderos set, one token each
+for the pocket model.
 """
 
 import json
@@ -62,7 +62,7 @@ def _wordings(wish: Wish, split: str, rng: Random) -> Iterator[str]:
 
 
 def invent(rng: Random) -> list[Population]:
-    """A population for each pair, each species once in the first 22 and so on."""
+    """A population for each species and comarca; every run of 22 has each species once."""
     pairs = list(product(range(len(COMARCAS)), range(len(SPECIES))))
     shifts = rng.sample(range(len(COMARCAS)), len(COMARCAS))
     return [
@@ -104,7 +104,7 @@ def make_row(population: Population, wish: Wish, wording: str, split: str) -> Ro
 
 
 def main() -> None:
-    """Write the file beside this script."""
+    """Write the file to FOLDER."""
     for name, text in generate().items():
         (FOLDER / name).write_bytes(text.encode("utf-8"))
 

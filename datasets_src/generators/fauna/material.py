@@ -1,4 +1,4 @@
-"""Write what jobs/recipes/fauna.yaml builds from: the fauna set before anyone wrote its rows.
+"""Write the raw material of the fauna set, the input of jobs/recipes/fauna.yaml.
 
     python -m datasets_src.generators.fauna.material    writes shipped/fauna/material/
     wishes.jsonl       {"group": "rutas", "wish": "¿En cuántas rutas está?", "sql": "SELECT rutas
@@ -7,7 +7,7 @@
     rewrites.jsonl     hand-written rewrites of other populations: few-shot examples
     poblaciones.sql    the database behind the queries
 
-Facts and texts are those of generate.py, invented; two wishes are held out.
+Facts and texts come from generate.py (all invented); two wishes are held out.
 """
 
 import json
@@ -38,7 +38,7 @@ NOTHING = 'SELECT NULL AS ""'
 
 
 def generate() -> dict[str, str]:
-    """Contents of the files by name; the same on every machine."""
+    """Contents of the files by name; deterministic on every machine."""
     populations = invent(Random(SEED))[: NUM_POPULATIONS + NUM_EXAMPLES]
     named = {f"p{i:02d}": p for i, p in enumerate(populations[:NUM_POPULATIONS], start=1)}
     return {
@@ -109,7 +109,7 @@ def _database(populations: dict[str, Population]) -> str:
 
 
 def main() -> None:
-    """Write the files."""
+    """Write the files to FOLDER."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name, text in generate().items():
         (FOLDER / name).write_bytes(text.encode("utf-8"))

@@ -1,12 +1,11 @@
-"""What users of the fauna set wish: what the database gives for it, and the text that results.
+"""The wishes of the fauna set: database rows, the change to the text, and the wordings.
 
     Wish("rutas", given=lambda p: [{"rutas": p.num_routes}],
          change=lambda p: f"{p.text} Se ha visto en {p.num_routes} rutas.",
          wordings=("Añade en cuántas rutas se ha visto", ...))
 
-As in BioSenda's set, some wishes put something before the text or behind it, some rewrite it, and
-what the database knows nothing of leaves it as it is. The last two wordings of a wish are kept for
-validation and never trained on.
+As in BioSenda's set, wishes add a prefix or suffix, rewrite the text, or leave it unchanged if the
+database has no answer. The last two wordings of a wish are held out for validation.
 """
 
 from collections.abc import Callable
@@ -14,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 NUM_HELD_OUT_WORDINGS = 2
-NOTHING: list[dict[str, Any]] = [{"": None}]  # what `SELECT NULL` gives
+NOTHING: list[dict[str, Any]] = [{"": None}]  # the result of `SELECT NULL`
 
 
 @dataclass(frozen=True)
 class Population:
-    """A species in a comarca; nothing here is true of any real one."""
+    """A fictitious population of a species in a comarca."""
 
     species: str
     group: str
@@ -42,18 +41,18 @@ class Population:
 
     @property
     def text(self) -> str:
-        """The text that is adapted."""
+        """The description to adapt."""
         return f"{self.opening} Está a menos de {self.altitude} m y se ha visto en {self.year}."
 
     @property
     def science(self) -> str:
-        """The same in the words of a table."""
+        """The scientific description, as a list of attributes."""
         return f"Especie: {self.species}. Grupo: {self.group}. Altitud: {self.altitude} m."
 
 
 @dataclass(frozen=True)
 class Wish:
-    """`given` makes the rows of the database, `change` the new text."""
+    """`given` returns the database rows of a population, `change` the target text."""
 
     name: str
     given: Callable[[Population], list[dict[str, Any]]]
@@ -70,12 +69,12 @@ class Wish:
 
 
 def nothing(population: Population) -> list[dict[str, Any]]:
-    """Rows of a wish that the database says nothing of."""
+    """Rows of a wish that the database cannot answer."""
     return NOTHING
 
 
 def routes(population: Population) -> list[dict[str, Any]]:
-    """In how many routes the population was seen."""
+    """The number of routes where the population was seen."""
     return [{"rutas": population.num_routes}]
 
 

@@ -1,15 +1,15 @@
-"""Write the fuero set: nine invented laws, questions on their pages, and answers that cite them.
+"""Write the fuero set: nine invented laws, questions on their pages, and answers with citations.
 
     python -m datasets_src.generators.fuero.generate    writes shipped/fuero/
     {"id": "l0001", "group": "FM:9-10", "question": "¿Cuántas plazas tiene un refugio de Ribalta?",
      "context": "Art. 9 FM. … Art. 10 FM. En Ribalta cada refugio tiene 12 plazas.",
      "answer": "12 plazas (art. 10 FM).", "split": "train"}
 
-A group is a page of two articles, which have neither topic nor comarca in common. Validation holds
-out whole pages and a wording of every question. A page is asked for each of its articles, and in
-validation all of, in training two of: a question with options, one on a comarca that the page does
-not name, and a list of its articles. The laws rule the same of the same comarcas, each in its way:
-who knows an answer by heart does not know the law.
+A group is a page of two articles with different topics and comarcas. Validation holds out whole
+pages and one wording of every question. Each page has a question per article and, in validation all
+and in training two of: a multiple-choice question, a question on a comarca that the page does not
+mention, and a question for the list of its articles. The laws set different values for the same
+topics and comarcas, so memorised answers do not help.
 """
 
 import json
@@ -34,7 +34,7 @@ LAWS = {
     "FR": "Fuero de Riegos",
     "FS": "Fuero de Sendas",
 }
-# Numbers up to 40 are one token each of the pocket model, which learns to copy single tokens.
+# Numbers up to 40 are single tokens of the pocket model, which learns to copy single tokens.
 ARTICLES_PER_LAW = 40
 ARTICLES_PER_PAGE = 2
 VALIDATION_PAGES_PER_LAW = 2
@@ -46,7 +46,7 @@ Row = dict[str, str]
 
 @dataclass(frozen=True)
 class Article:
-    """One article; nothing here is the law of any real place."""
+    """One article of a fictitious law."""
 
     law: str
     number: int
@@ -56,23 +56,23 @@ class Article:
 
     @property
     def text(self) -> str:
-        """The article as it stands in its law."""
+        """The article with its number, as on a page."""
         sentence = self.topic.article.format(comarca=self.comarca, value=self.value)
         return f"Art. {self.number} {self.law}. {sentence}"
 
     @property
     def cite(self) -> str:
-        """Behind an answer."""
+        """The citation at the end of an answer."""
         return f"(art. {self.number} {self.law})."
 
     @property
     def answer(self) -> str:
-        """What it rules."""
+        """The reference answer, with its citation."""
         return f"{self.topic.answer.format(value=self.value)} {self.cite}"
 
     @property
     def other_values(self) -> list[str]:
-        """What it might rule and does not."""
+        """The wrong values of its topic."""
         return [value for value in self.topic.values if value != self.value]
 
 
@@ -80,7 +80,7 @@ Page = list[Article]
 
 
 def generate() -> dict[str, str]:
-    """Contents of the files by name; the same on every machine."""
+    """Contents of the files by name; deterministic on every machine."""
     rng = Random(SEED)
     pages = {law: invent(law, rng) for law in LAWS}
     lines = [json.dumps(row, ensure_ascii=False) for row in make_rows(pages, rng)]
@@ -92,7 +92,7 @@ def generate() -> dict[str, str]:
 
 
 def invent(law: str, rng: Random) -> list[Page]:
-    """The pages of a law: articles of different topics or comarcas."""
+    """The pages of a law, each with articles of different topics and comarcas."""
     pairs, dealt = list(product(TOPICS, COMARCAS)), None
     while dealt is None:
         dealt = _deal(rng.sample(pairs, ARTICLES_PER_LAW))
@@ -107,7 +107,7 @@ def invent(law: str, rng: Random) -> list[Page]:
 
 
 def _deal(pairs: list[tuple[Topic, str]]) -> list[list[tuple[Topic, str]]] | None:
-    """Each pair to the first page that has room and neither its topic nor its comarca."""
+    """Put each pair on the first page with room and without its topic and comarca; None: stuck."""
     pages: list[list[tuple[Topic, str]]] = [[] for _ in range(len(pairs) // ARTICLES_PER_PAGE)]
     for topic, place in pairs:
         fitting = (
@@ -154,7 +154,7 @@ def _questions(page: Page, split: str, rng: Random) -> Iterator[tuple[str, str]]
 
 
 def _choice(page: Page, split: str, rng: Random) -> tuple[str, str]:
-    """A question with three options."""
+    """A multiple-choice question with three options."""
     article = rng.choice(page)
     question = _wording(article.topic, split, rng).format(comarca=article.comarca)
     options = rng.sample([article.value, *rng.sample(article.other_values, 2)], 3)
@@ -164,25 +164,25 @@ def _choice(page: Page, split: str, rng: Random) -> tuple[str, str]:
 
 
 def _elsewhere(page: Page, split: str, rng: Random) -> tuple[str, str]:
-    """A question on a comarca that the page does not name."""
+    """A question on a comarca that is not on the page."""
     places = [place for place in COMARCAS if all(place != article.comarca for article in page)]
     wording = _wording(rng.choice(page).topic, split, rng)
     return wording.format(comarca=rng.choice(places)), NO_ANSWER
 
 
 def _list(page: Page, split: str, rng: Random) -> tuple[str, str]:
-    """What articles there are."""
+    """A question for the articles of the page."""
     numbers = " y ".join(str(article.number) for article in page)
     return _wording(LISTS, split, rng), f"Los arts. {numbers} {page[0].law}."
 
 
 def _wording(topic: Topic, split: str, rng: Random) -> str:
-    """One of the split's."""
+    """A random wording of the split."""
     return rng.choice(topic.train_wordings if split == "train" else topic.validation_wordings)
 
 
 def main() -> None:
-    """Write the files beside this script."""
+    """Write the files to FOLDER."""
     for name, text in generate().items():
         (FOLDER / name).write_bytes(text.encode("utf-8"))
 

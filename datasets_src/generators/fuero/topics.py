@@ -1,9 +1,9 @@
-"""What the articles of the fuero set rule: their sentence, its value, and the ways to ask for it.
+"""The topics of the fuero set's articles: sentence, answer, values and question wordings.
 
     Topic("plazas", "En {comarca} cada refugio tiene {value} plazas.", "{value} plazas", BEDS,
           ("¿Cuántas plazas tiene el refugio de {comarca}?", ...))
 
-The last wording of a topic is kept for validation and never trained on.
+The last wording of a topic is held out for validation.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from datasets_src.generators.world import DIFFICULTIES, SPECIES, YEARS
 
 @dataclass(frozen=True)
 class Topic:
-    """`article` and `answer` have the slots {comarca} and {value}; `values` are what it may be."""
+    """`article` and `answer` have the slots {comarca} and {value}; `values` are its range."""
 
     name: str
     article: str
@@ -157,7 +157,7 @@ TOPICS = (
         ),
     ),
 )
-# What is asked of a whole page.
+# Questions on a whole page.
 LISTS = Topic(
     "lista",
     "",

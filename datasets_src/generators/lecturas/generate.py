@@ -1,11 +1,11 @@
-"""Write the lecturas set: what the recipes `sqac` and `wikipedia` read, in their forms.
+"""Write the lecturas set: the inputs of the recipes `sqac` and `wikipedia`, in their formats.
 
     python -m datasets_src.generators.lecturas.generate    writes shipped/lecturas/
     sqac.json           {"version": "1.0", "data": [{"title": "Elvira Ribalta", "paragraphs": […]}]}
     articles.jsonl      {"title": "Tritón de Soto", "sections": [{"title": "", "text": "…"}]}
 
-Lives are those of the biografias set, with the answers that SQAC has; each has a paragraph of
-another section too. Articles are on invented animals of invented places.
+Lives are those of the biografias set with SQAC-style answers, each with a paragraph of another
+section. Articles are about invented animals of invented places.
 """
 
 import json
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any
 
-from datasets_src.generators.biografias.generate import make_life, tell
+from datasets_src.generators.biografias.generate import make_life, write_passage
 from datasets_src.generators.biografias.lives import Life
 from datasets_src.generators.folders import SHIPPED
 from datasets_src.generators.world import COMARCAS, SPECIES
@@ -28,7 +28,7 @@ MONTHS = ("febrero", "marzo", "abril", "mayo", "junio")
 
 
 def generate() -> dict[str, str]:
-    """Contents of the files by name; the same on every machine."""
+    """Contents of the files by name; deterministic on every machine."""
     rng = Random(SEED)
     sqac = {"version": "1.0", "data": list(make_lives(rng))}
     lines = [json.dumps(article, ensure_ascii=False) for article in make_articles(rng)]
@@ -39,27 +39,33 @@ def generate() -> dict[str, str]:
 
 
 def make_lives(rng: Random) -> Iterator[dict[str, Any]]:
-    """People of different names, in SQuAD's form."""
+    """Persons with distinct names, in SQuAD's format."""
     lives: dict[str, Life] = {}
     while len(lives) < NUM_LIVES:
         life = make_life(rng)
         lives.setdefault(f"{life.first_name} {life.surname}", life)
     for number, (title, life) in enumerate(lives.items(), start=1):
         legacy = f"Legado \n{title} dejó su casa de {rng.choice(COMARCAS)} a un museo."
-        where = {"id": f"l{number:03d}-0", "question": f"¿A quién dejó {life.surname} su casa?"}
+        legacy_question = {
+            "id": f"l{number:03d}-0",
+            "question": f"¿A quién dejó {life.surname} su casa?",
+        }
         paragraphs = [
-            {"context": tell(life), "qas": list(_questions(life, number))},
-            {"context": legacy, "qas": [where | {"answers": [_answer("a un museo", legacy)]}]},
+            {"context": write_passage(life), "qas": list(_questions(life, number))},
+            {
+                "context": legacy,
+                "qas": [legacy_question | {"answers": [_answer("a un museo", legacy)]}],
+            },
         ]
         yield {"title": title, "paragraphs": paragraphs}
 
 
 def _questions(life: Life, number: int) -> Iterator[dict[str, Any]]:
-    context = tell(life)
+    context = write_passage(life)
     for index, (fact, value) in enumerate(life.facts[:3], start=1):
         yield {
             "id": f"l{number:03d}-{index}",
-            "question": fact.asked.format(life.surname),
+            "question": fact.question.format(life.surname),
             "answers": [_answer(value, context)],
         }
 
@@ -69,7 +75,7 @@ def _answer(text: str, context: str) -> dict[str, Any]:
 
 
 def make_articles(rng: Random) -> Iterator[dict[str, Any]]:
-    """Articles as datasets_src/recipes/services/wikipedia.py gives them."""
+    """Articles in the format of datasets_src/recipes/services/wikipedia.py."""
     animals = [(name, kind) for name, kind, _ in SPECIES if kind != "planta"]
     for name, kind in animals[:NUM_ARTICLES]:
         place, other = rng.sample(COMARCAS, 2)
@@ -114,7 +120,7 @@ def _sections(name: str, place: str, other: str, rng: Random) -> Iterator[tuple[
 
 
 def main() -> None:
-    """Write the files beside this script."""
+    """Write the files to FOLDER."""
     for name, text in generate().items():
         (FOLDER / name).write_bytes(text.encode("utf-8"))
 

@@ -2,8 +2,8 @@
 
     rutas (1, 'Peñafría', 'Valdoro', 12.4, 610, 'moderada')
 
-Nothing here is true of any real place. Numbers of routes and refuges differ from one comarca to
-the next, so that two questions about two comarcas do not have the same answer by chance.
+All places are fictitious. The numbers of routes and refuges differ between comarcas, so the same
+question about two comarcas does not have the same answer by chance.
 """
 
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ def invent(rng: Random) -> Facts:
 
 
 def _routes(rng: Random) -> tuple[tuple[int, str, str, float, int, str], ...]:
-    """2, 3, ... 13 routes in the comarcas, every length and climb used once."""
+    """2, 3, ... 13 routes in the comarcas, with distinct lengths and climbs."""
     places = [place for i, place in enumerate(COMARCAS) for _ in range(i + 2)]
     names = [f"{head}{tail}" for tail in _ROUTE_TAILS for head in _ROUTE_HEADS]
     rng.shuffle(places)
@@ -83,7 +83,7 @@ def _routes(rng: Random) -> tuple[tuple[int, str, str, float, int, str], ...]:
 def _sightings(
     rng: Random, num_species: int, num_routes: int
 ) -> tuple[tuple[int, int, int, int], ...]:
-    """Every species in every year at least once, so that no such question is empty."""
+    """Every species in every year at least once, so that no answer is empty."""
     seen = [(s, y) for s in range(1, num_species + 1) for y in YEARS]
     seen += [(rng.randint(1, num_species), rng.choice(YEARS)) for _ in range(208)]
     return tuple((s, rng.randint(1, num_routes), y, rng.randint(1, 40)) for s, y in seen)
@@ -103,7 +103,7 @@ def _refuges(rng: Random) -> tuple[tuple[int, str, str, int, int], ...]:
 
 
 def dump(facts: Facts) -> str:
-    """The database as SQL text that SQLite and DuckDB both run."""
+    """The database as SQL that runs on SQLite and DuckDB."""
     lines = [SCHEMA.rstrip("\n")]
     for table in ("rutas", "especies", "avistamientos", "refugios"):
         rows = ",\n".join(f"({', '.join(map(_literal, row))})" for row in getattr(facts, table))

@@ -1,10 +1,11 @@
-"""The query families of the senderos set: SQL with slots, and the ways to ask for it.
+"""The query families of the senderos set: SQL with slots, and question wordings.
 
     especies_en_ruta, slots {ruta: Peñafría}:
         ¿Qué especies se han visto en Peñafría?
         SELECT DISTINCT e.nombre FROM avistamientos a JOIN ... WHERE r.nombre = 'Peñafría'
 
-What the database cannot answer (weather, prices, telephones, transport) is `SELECT NULL`.
+Questions that the database cannot answer (weather, prices, telephones, transport) have the SQL
+`SELECT NULL`.
 """
 
 from datasets_src.generators.senderos.family import Family

@@ -1,9 +1,9 @@
-"""What a query family of the senderos set is, and the values its slots may take.
+"""The type of a query family of the senderos set, and the values of its slots.
 
     Family("contar_rutas", {"comarca": "comarca"}, "SELECT COUNT(*) FROM rutas WHERE ...",
            ("¿Cuántas rutas hay en {comarca}?", ...))
 
-The last two wordings of a family are kept for validation and never trained on.
+The last two wordings of a family are held out for validation.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from datasets_src.generators.senderos.facts import Facts
 from datasets_src.generators.world import COMARCAS, SPECIES, YEARS
 
 NUM_HELD_OUT_WORDINGS = 2
-Choice = tuple[str, str]  # how a question says a value, how the SQL says it
+Choice = tuple[str, str]  # (text in the question, text in the SQL)
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Family:
 
 
 def domains(facts: Facts) -> dict[str, tuple[Choice, ...]]:
-    """Values that slots may take: few enough that each is trained on in some family."""
+    """Values of each slot domain, few enough that every value occurs in training."""
     return {
         "comarca": _same(COMARCAS),
         "especie": _same(name for i, (name, _, _) in enumerate(SPECIES) if i % 2 == 0),

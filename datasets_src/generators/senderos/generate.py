@@ -29,7 +29,7 @@ Slots = dict[str, Choice]
 
 
 def generate() -> dict[str, str]:
-    """Contents of the files by name; the same on every machine."""
+    """Contents of the files by name; deterministic on every machine."""
     rng = Random(SEED)
     facts = invent(rng)
     rows = make_rows(facts, rng)
@@ -88,7 +88,7 @@ def slot_combinations(
 def _answerable(
     family: Family, combinations: list[Slots], database: sqlite3.Connection
 ) -> list[Slots]:
-    """Those whose answer is not empty and not that of an earlier one (constants: all)."""
+    """Combinations with a non-empty answer, one per answer (all of them if constant)."""
     if family.sql == NULL_SQL:
         return combinations
     answers: dict[tuple[object, ...], Slots] = {}
@@ -105,7 +105,7 @@ def fill_sql(family: Family, slots: Slots) -> str:
 
 
 def group_of(family: Family, slots: Slots) -> str:
-    """family + slot values: all wordings of one request share it."""
+    """Family and slot values: shared by all wordings of a request."""
     return ":".join((family.name, *(text for text, _ in slots.values())))
 
 
@@ -121,7 +121,7 @@ def make_row(family: Family, slots: Slots, wording: str, split: str) -> Row:
 
 
 def main() -> None:
-    """Write the files beside this script."""
+    """Write the files to FOLDER."""
     for name, text in generate().items():
         (FOLDER / name).write_bytes(text.encode("utf-8"))
 

@@ -1,4 +1,4 @@
-"""The query families about routes; the others are in families.py.
+"""The query families about routes; families.py has the others.
 
 rutas_largas, slots {comarca: Ribalta, km: 12}:
     ¿Qué rutas de Ribalta superan los 12 km?

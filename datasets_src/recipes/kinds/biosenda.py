@@ -1,18 +1,18 @@
-"""Descriptions rewritten to a wish: prompts x species x (descriptions x wordings), as BioSenda's.
+"""Descriptions adapted to a wish, as BioSenda's: prompts x species x (descriptions x wordings).
 
     prompts_file    {"group": "12", "wish": "Pon el grupo primero", "sql": "SELECT grupo FROM
-                     especies WHERE id = <id>", "split": "train"}       a line for each wording
+                     especies WHERE id = <id>", "split": "train"}       one line per wording
     species_file    {"id": "7", "science": "Mamífero …", "text_1": "La nutria …", "text_2": "…"}
     makes           {"id": "12:7:0:2", "group": "12:7", "wish": "…", "description": "…",
                      "science": "…", "context": "[{\\"grupo\\": \\"mamífero\\"}]", "target": "…"}
 
-Each prompt's SQL is run for each of its species, and the result is the context. What the teacher
-need not write is filled in: in a `copy` family the target is the description as it is (the wish is
-none that a text can fulfil), in a `prefix` or `suffix` family the description with a sentence made
-of the query's result; where that is empty it is a copy too. A `rewrite` is the teacher's, asked
-once for a description, for all wordings of the wish. Without a teacher those rows are unfilled.
+Each prompt's SQL runs for each of its species, and the result is the context. Targets that need no
+teacher are derived: a `copy` family keeps the description (no text can fulfil the wish), a `prefix`
+or `suffix` family adds a sentence made from the query result, or copies if the result is empty. The
+teacher writes the `rewrite` families, once per description for all wordings of the wish; without a
+teacher those rows are unfilled.
 
-A held-out species is only asked for with a held-out prompt, so neither side knows the other's.
+Held-out species are paired only with held-out prompts, so the splits share neither.
 """
 
 import json
@@ -39,32 +39,32 @@ TASK, OUTPUT = "descriptions", "target"
 DEPENDS_ON = ("description",)
 PLACEHOLDERS = {
     "rewrite": {
-        "wish": "what the user asks for",
+        "wish": "the user's request",
         "description": "the text to adapt",
         "science": "the scientific description",
         "context": "rows of the database as JSON",
     }
 }
 MUST_NAME = {"rewrite": ("wish", "description")}
-LICENSE = "CC-BY-SA-4.0"  # `license` of the options says another
+LICENSE = "CC-BY-SA-4.0"  # default of `options.license`
 UNFILLED = "unfilled"
 NO_ROWS = "SQL that does not run"
 
 
 @dataclass(frozen=True)
 class Material:
-    """The files, read and checked."""
+    """The checked contents of the files."""
 
     options: Options
     wishes: Sequence[Wish]
     species: Mapping[str, Species]
     held_out: frozenset[str]
-    pairs: Mapping[str, tuple[str, ...]]  # by group; empty: they are drawn
+    pairs: Mapping[str, tuple[str, ...]]  # by group; empty: species are sampled
     table: SqlTable
 
 
 def open_material(options: Options) -> Material:
-    """Read the files and try each query once. UserError: what is wrong with any of them."""
+    """Read the files and run each query once. UserError: all faults of the queries and affixes."""
     wishes, species = read_wishes(options), read_species(options)
     held_out = read_held_out(options, species)
     table = open_table(
@@ -83,7 +83,7 @@ def open_material(options: Options) -> Material:
 
 
 def _query_faults(wish: Wish, id: str, table: SqlTable, options: Options) -> Iterator[str]:
-    """What is wrong with a prompt's SQL, and with what its affix names of it."""
+    """Faults of a prompt's SQL and of the columns that its affix names."""
     named = {name for _, name, _, _ in string.Formatter().parse(wish.family.affix) if name}
     try:
         columns = table.columns(wish.sql.replace(options.placeholder, id))
@@ -100,27 +100,27 @@ def _query_faults(wish: Wish, id: str, table: SqlTable, options: Options) -> Ite
 
 
 def items(material: Material) -> Iterator[Item]:
-    """A prompt and a species each, prompts in the order of the file."""
+    """One item per prompt and species, prompts in file order."""
     for wish in material.wishes:
         for id in _species_of(wish, material):
             yield Item(f"{wish.group}:{id}", (wish, material.species[id]))
 
 
 def _species_of(wish: Wish, material: Material) -> Sequence[str]:
-    """The species of a prompt's own side, drawn by their shares: another number moves none."""
+    """Species of the prompt's split, sampled by hash: changing the number keeps the others."""
     options = material.options
     if material.pairs:
-        keys = (wish.group, *wish.wordings)  # pairs may name a prompt by what it says
+        keys = (wish.group, *wish.wordings)  # pairs may name a prompt by its wording
         return next((material.pairs[key] for key in keys if key in material.pairs), ())
     is_held_out = wish.split == VALIDATION
     num = options.species_per_held_out_prompt if is_held_out else options.species_per_prompt
-    here = [id for id in material.species if (id in material.held_out) == is_held_out]
-    here.sort(key=lambda id: (share_of(f"{wish.group}:{id}", seed=options.sample_seed), id))
-    return here[:num]
+    candidates = [id for id in material.species if (id in material.held_out) == is_held_out]
+    candidates.sort(key=lambda id: (share_of(f"{wish.group}:{id}", seed=options.sample_seed), id))
+    return candidates[:num]
 
 
-def make(item: Item, material: Material, *, desk: TeacherSession) -> Iterator[Row | Dropped]:
-    """A row for each description and wording."""
+def make(item: Item, material: Material, *, session: TeacherSession) -> Iterator[Row | Dropped]:
+    """One row per description and wording."""
     wish, species = item.data
     options = material.options
     try:
@@ -129,11 +129,11 @@ def make(item: Item, material: Material, *, desk: TeacherSession) -> Iterator[Ro
         yield Dropped(item.id, NO_ROWS, str(fault), is_bad=True)
         return
     context = json.dumps(rows, indent=options.json_indent, ensure_ascii=options.json_ascii)
-    wordings = _wordings(wish, options, desk)
+    wordings = _wordings(wish, options, session)
     for number, description in enumerate(species.descriptions):
         shown = {"description": description, "science": species.science, "context": context}
         try:
-            target, origin = _target(wish, rows, shown, options, desk)
+            target, origin = _target(wish, rows, shown, options, session)
         except NoAnswer as error:
             yield Dropped(f"{item.id}:{number}", error.reason, error.detail, is_bad=True)
             continue
@@ -150,27 +150,27 @@ def make(item: Item, material: Material, *, desk: TeacherSession) -> Iterator[Ro
 
 
 def _split(wish: Wish, material: Material) -> str | None:
-    """None where no prompt is held out: then rows are split by their groups."""
+    """None if no prompt is held out: then rows are split by group."""
     return wish.split if any(w.split == VALIDATION for w in material.wishes) else None
 
 
-def _wordings(wish: Wish, options: Options, desk: TeacherSession) -> tuple[str, ...]:
+def _wordings(wish: Wish, options: Options, session: TeacherSession) -> tuple[str, ...]:
     num = options.num_wordings
     if num is None or num <= len(wish.wordings):
         return wish.wordings[:num]
-    return (*wish.wordings, *desk.reword(wish.wordings[0], num=num - len(wish.wordings)))
+    return (*wish.wordings, *session.reword(wish.wordings[0], num=num - len(wish.wordings)))
 
 
 def _target(
-    wish: Wish, rows: Rows, shown: Mapping[str, str], options: Options, desk: TeacherSession
+    wish: Wish, rows: Rows, shown: Mapping[str, str], options: Options, session: TeacherSession
 ) -> tuple[str | None, str]:
-    """The target of a description, None where nobody wrote it, and how it came about."""
+    """The target (None: unfilled) and the origin for a description."""
     family, description = wish.family, shown["description"]
     if family.form == "rewrite":
-        if not desk.has_teacher:
+        if not session.has_teacher:
             return None, UNFILLED
         fields = {"wish": wish.wordings[0], **shown}
-        return desk.teach(options.rewrite, fields).text, TEACHER
+        return session.teach(options.rewrite, fields).text, TEACHER
     affix = "" if family.form == "copy" else _affix(family, rows)
     if not affix:
         return description, "copy"
@@ -179,7 +179,7 @@ def _target(
 
 
 def _affix(family: Family, rows: Rows) -> str:
-    """The affix with the distinct values of each column; "" where one has none."""
+    """The affix filled with each column's distinct values; "" if a column has none."""
     values: dict[str, str] = {}
     for _, name, _, _ in string.Formatter().parse(family.affix):
         if name:

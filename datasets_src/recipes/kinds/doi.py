@@ -1,16 +1,16 @@
-"""Questions that works answer by their DOIs, from the sentences in which papers cite them.
+"""Questions answered by DOIs, made from the sentences in which papers cite those works.
 
 papers: [a.cermxml, b.tei.xml, c.pdf]  ->  "Migran en marzo [1]." cites "On newts", 2019
-Crossref                               ->  10.5555/n.1, its title alike and its year near
+Crossref                               ->  10.5555/n.1, by similar title and near year
 the teacher, or a template             ->  "¿Cuándo migran los tritones?"
 {"question": "¿Cuándo …?", "context": "On newts: 10.5555/n.1\\nOn toads: …",
  "dois": ["10.5555/n.1"], "statement": "Migran en marzo."}
 
-XML is JATS, as of publishers and CERMINE, or GROBID's TEI. PDFs are sent to GROBID where
-`grobid_url` says where it is; else pypdf reads them, and only numbered references are understood.
-`works_file`, works in Crossref's JSON form, is asked in place of Crossref. Rows are grouped by
-paper, so that a split is one of papers. `context` is the works found for the sentence and a few
-that the paper cites elsewhere; `statement`, which questions must change with, is the sentence.
+XML is JATS (from publishers or CERMINE) or GROBID's TEI. PDFs go to GROBID if `grobid_url` is set;
+else pypdf reads them, which supports only numbered references. `works_file`, works in Crossref's
+JSON form, replaces Crossref. Rows are grouped by paper, so papers are never split. `context` holds
+the works found for the sentence and a few that the paper cites elsewhere; `statement`, which
+questions must depend on, is the sentence.
 """
 
 import hashlib
@@ -48,13 +48,16 @@ DEPENDS_ON = ("statement",)
 PLACEHOLDERS = {
     "question": {
         "statement": "the sentence, without its citations",
-        "titles": "of the works that it cites, one a line",
-        "language": "of the sentence: español, català or English",
+        "titles": "titles of the works that it cites, one per line",
+        "language": "language of the sentence: español, català or English",
     }
 }
 MUST_NAME = {"question": ("statement",)}
 LICENSE = "unknown"
-TEMPLATE, UNFILLED = "template", "unfilled"  # the sentence in a frame; there is no teacher
+TEMPLATE, UNFILLED = (
+    "template",
+    "unfilled",
+)  # template: the sentence in a frame; unfilled: no teacher
 _ORIGINS = {"teacher": TEACHER, "template": TEMPLATE}
 LANGUAGES = {"es": "español", "ca": "català", "en": "English"}
 FRAMES = {
@@ -68,49 +71,51 @@ class Options(Section):
     """`options:` of the kind."""
 
     papers: tuple[str, ...] = Field(min_length=1, description="XML and PDF files, or folders")
-    works_file: str | None = Field(None, description="works in Crossref's JSON, asked instead")
+    works_file: str | None = Field(
+        None, description="works in Crossref's JSON, searched instead of Crossref"
+    )
     mailto: str | None = Field(
-        None, pattern=r"^\S+@\S+$", description="your address, for Crossref's polite pool"
+        None, pattern=r"^\S+@\S+$", description="your e-mail address, for Crossref's polite pool"
     )
-    crossref_url: str = Field(crossref.URL, description="where Crossref's API answers")
+    crossref_url: str = Field(crossref.URL, description="base URL of Crossref's API")
     lookups_per_minute: float = Field(
-        crossref.REQUESTS_PER_MINUTE, gt=0, description="look-ups a minute"
+        crossref.REQUESTS_PER_MINUTE, gt=0, description="rate limit of look-ups"
     )
-    max_lookups: int = Field(crossref.MAX_PARALLEL, ge=1, description="look-ups at a time")
-    lookup_timeout_s: float = Field(30.0, gt=0, description="seconds to wait for a look-up")
-    grobid_url: str | None = Field(None, description="server that reads PDFs; null: pypdf")
+    max_lookups: int = Field(crossref.MAX_PARALLEL, ge=1, description="max concurrent look-ups")
+    lookup_timeout_s: float = Field(30.0, gt=0, description="look-up timeout in seconds")
+    grobid_url: str | None = Field(None, description="GROBID server for PDFs; null: pypdf")
     min_similarity: float = Field(
-        0.9, gt=0, le=1, description="of the titles cited and found, by edit distance"
+        0.9, gt=0, le=1, description="min edit-distance similarity of cited and found title"
     )
-    year_window: int = Field(1, ge=0, description="maximum years between citation and work")
-    require_all: bool = Field(True, description="leave out a sentence if any work is not found")
-    min_words: int = Field(5, ge=1, description="a sentence with fewer says too little")
+    year_window: int = Field(1, ge=0, description="max difference of cited and found year")
+    require_all: bool = Field(True, description="drop a sentence if any cited work is not found")
+    min_words: int = Field(5, ge=1, description="min words of a sentence")
     num_other_works: int = Field(
-        4, ge=0, description="works of the paper in addition to those cited"
+        4, ge=0, description="distractors: other works of the paper in the context"
     )
     question_by: Literal["teacher", "template"] = Field(
-        "teacher", description="who asks; a template puts the sentence into a frame"
+        "teacher", description="source of the question; template: the sentence in a frame"
     )
-    license: str | None = Field(None, description="of papers that name none")
+    license: str | None = Field(None, description="licence of papers that name none")
     question: Prompt = Field(
         Prompt(
             template="Un artículo dice, citando a otros: «{statement}»\nEscribe en {language} una"
             " sola pregunta que haría quien busca esos trabajos sin conocerlos. Debe tratar de lo"
             " que dice la frase y no nombrar autores ni títulos. Responde solo con la pregunta."
         ),
-        description="prompt of the teacher",
+        description="prompt for the teacher",
     )
 
     @model_validator(mode="after")
-    def _one_search(self) -> "Options":
+    def _check_search(self) -> "Options":
         if (self.works_file is None) == (self.mailto is None):
-            raise ValueError("mailto or works_file: set the one to search by, Crossref or a file")
+            raise ValueError("mailto or works_file: set exactly one, to search Crossref or a file")
         return self
 
 
 @dataclass(frozen=True)
 class Material:
-    """`works` is None where Crossref is asked; `names` are what papers are called."""
+    """`works` is None if Crossref is searched; `names` maps paths to paper ids."""
 
     options: Options
     names: Mapping[Path, str]
@@ -119,19 +124,19 @@ class Material:
 
 @dataclass(frozen=True)
 class Cited:
-    """A sentence of a paper."""
+    """A citing sentence with its paper."""
 
     paper: Paper
     claim: Claim
 
 
 def open_material(options: Options) -> Material:
-    """Find the papers and read the file of works. UserError: what is missing or not read."""
+    """Find the papers and read the works file. UserError: a missing or unreadable file."""
     paths = find_papers(options.papers, key="options.papers")
     names = [path.name for path in paths]
-    called = {p: p.name if names.count(p.name) == 1 else str(p) for p in paths}
+    ids = {p: p.name if names.count(p.name) == 1 else str(p) for p in paths}
     works = None if options.works_file is None else _read_works(Path(options.works_file))
-    return Material(options, called, works)
+    return Material(options, ids, works)
 
 
 def _read_works(path: Path) -> Works:
@@ -140,7 +145,7 @@ def _read_works(path: Path) -> Works:
 
 
 def services(options: Options) -> Sequence[Service]:
-    """Crossref and GROBID, those that the options name."""
+    """Crossref and GROBID, as far as the options use them."""
     found = []
     if options.mailto is not None:
         found.append(
@@ -160,7 +165,7 @@ def services(options: Options) -> Sequence[Service]:
 
 
 def items(material: Material) -> Iterator[Item | Dropped]:
-    """A sentence of a paper that is read here, or a PDF that GROBID reads."""
+    """One item per citing sentence, or per PDF that GROBID will read."""
     for path, name in material.names.items():
         is_pdf = path.suffix.lower() in PDF
         if is_pdf and material.options.grobid_url is not None:
@@ -181,12 +186,12 @@ def _claims(paper: Paper) -> Iterator[Item | Dropped]:
         yield Item(f"{paper.id}#{number}", Cited(paper, claim))
 
 
-def make(item: Item, material: Material, *, desk: TeacherSession) -> Iterator[Row | Dropped]:
-    """The row of a sentence, or those of a PDF."""
+def make(item: Item, material: Material, *, session: TeacherSession) -> Iterator[Row | Dropped]:
+    """The row of a sentence, or the rows of a PDF."""
     if isinstance(item.data, Cited):
-        yield from _make(item.id, item.data, material, desk)
+        yield from _make(item.id, item.data, material, session)
         return
-    tei = desk.look_up(grobid.NAME, {"sha256": item.data})["tei"]
+    tei = session.look_up(grobid.NAME, {"sha256": item.data})["tei"]
     try:
         paper = read_xml_paper(tei.encode(), item.id)
     except Unreadable as error:
@@ -194,26 +199,26 @@ def make(item: Item, material: Material, *, desk: TeacherSession) -> Iterator[Ro
         return
     for inner in _claims(paper):
         yield from (
-            _make(inner.id, inner.data, material, desk) if isinstance(inner, Item) else (inner,)
+            _make(inner.id, inner.data, material, session) if isinstance(inner, Item) else (inner,)
         )
 
 
 def _make(
-    id: str, cited: Cited, material: Material, desk: TeacherSession
+    id: str, cited: Cited, material: Material, session: TeacherSession
 ) -> Iterator[Row | Dropped]:
     paper, claim, options = cited.paper, cited.claim, material.options
     if len(claim.statement.split()) < options.min_words:
         yield Dropped(id, f"a sentence of fewer than {options.min_words} words")
         return
-    search = Search(material.works, desk, options.min_similarity, options.year_window)
+    search = Search(material.works, session, options.min_similarity, options.year_window)
     references = [paper.references[name] for name in claim.cited]
     found = {reference.id: search.find(reference) for reference in references}
     works = [work for work in found.values() if work is not None]
     if not works or (options.require_all and len(works) < len(found)):
-        lost = next(r for r in references if found[r.id] is None)
-        yield Dropped(id, "a cited work was not found", lost.title or lost.text[:80])
+        missing = next(r for r in references if found[r.id] is None)
+        yield Dropped(id, "a cited work was not found", missing.title or missing.text[:80])
         return
-    question = _ask(paper, claim, works, options, desk)
+    question = _ask(paper, claim, works, options, session)
     if question is not None and find_dois(question).dois:
         yield Dropped(id, "a question that gives a DOI", question, is_bad=True)
         return
@@ -235,20 +240,20 @@ def _make(
 
 
 def _ask(
-    paper: Paper, claim: Claim, works: Sequence[Work], options: Options, desk: TeacherSession
+    paper: Paper, claim: Claim, works: Sequence[Work], options: Options, session: TeacherSession
 ) -> str | None:
-    """The question; None where the teacher should ask and there is none."""
+    """The question; None if it needs a teacher and there is none."""
     language = paper.language if paper.language in LANGUAGES else _detect(claim.statement)
     if options.question_by == "template":
         return FRAMES[language].format(claim.statement)
-    if not desk.has_teacher:
+    if not session.has_teacher:
         return None
     fields: dict[str, Any] = {
         "statement": claim.statement,
         "titles": "\n".join(work.titles[0] for work in works),
         "language": LANGUAGES[language],
     }
-    return " ".join(desk.teach(options.question, fields).text.split())
+    return " ".join(session.teach(options.question, fields).text.split())
 
 
 def _detect(text: str) -> str:
@@ -258,5 +263,5 @@ def _detect(text: str) -> str:
 
 
 def _shuffled(lines: Sequence[str]) -> list[str]:
-    """In an order that says nothing, the same on every machine."""
+    """Order by hash: uninformative, and the same on every machine."""
     return sorted(lines, key=lambda line: hashlib.sha256(line.encode()).digest())

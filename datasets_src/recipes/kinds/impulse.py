@@ -1,13 +1,13 @@
-"""Queries to JSON from IMPULSE's batches, with other wordings of each query by the teacher.
+"""Query-to-JSON rows from IMPULSE's batches, with paraphrases of each query by the teacher.
 
 batches: [batches/], num_wordings: 2
 {"id": "Q1", "group": "Q1", "query": "projectes SIFECAT", "target": "{\\"filters\\": {…}, …}"}
 {"id": "Q1~1", "group": "Q1", "query": "quins projectes hi ha de SIFECAT?", "target": …}
 
-A query that lacks a required field or has a value that the schema does not know is left out and
-counted, and the quality report (build.json, the card) has all faults of all batches. A wording
-that loses a number or a name, or is in another language, would make its target wrong: it is left
-out. Wordings are in the group of their query, so that none is on the other side of a split.
+A query that lacks a required field or has a value unknown to the schema is dropped and counted; the
+quality report (build.json, the card) lists all faults of all batches. A paraphrase that loses a
+number or a name, or changes the language, would make its target wrong and is dropped. Paraphrases
+stay in the group of their query, so a split never separates them.
 """
 
 import json
@@ -33,7 +33,7 @@ from datasets_src.recipes.sources.query_batches import (
     BatchQuery,
     quality,
     read_batches,
-    twins,
+    repeated_ids,
 )
 from datasets_src.text.folding import all_words, fold
 from datasets_src.text.language import detect
@@ -44,7 +44,7 @@ DEPENDS_ON = ("target",)
 PLACEHOLDERS: Mapping[str, Mapping[str, str]] = {}
 MUST_NAME: Mapping[str, tuple[str, ...]] = {}
 LICENSE = "Apache-2.0"  # IMPULSE's, as its README says
-# What has no synonym: numbers, acronyms, words that contain digits.
+# Tokens that a paraphrase must keep: numbers, acronyms, words with digits.
 _FIXED = re.compile(r"\b(?:\w*\d\w*|[^\W\d_a-zà-ÿ]{2,})\b")
 
 
@@ -52,17 +52,17 @@ class Options(Section):
     """`options:` of the kind."""
 
     batches: tuple[str, ...] = Field(
-        min_length=1, description="files, or folders with batch*.json: a list, or {queries: []}"
+        min_length=1, description="files, or folders with batch*.json; each a list or {queries: []}"
     )
     num_wordings: int = Field(
-        0, ge=0, le=20, description="other wordings of each query, by the teacher"
+        0, ge=0, le=20, description="paraphrases of each query by the teacher"
     )
-    license: str | None = Field(None, description=f"of the batches, if not {LICENSE}")
+    license: str | None = Field(None, description=f"licence of the batches; default {LICENSE}")
 
 
 @dataclass(frozen=True)
 class Material:
-    """All queries; `repeated` are ids of those that ask what an earlier one asks."""
+    """All queries; `repeated` holds the ids of duplicates of earlier queries."""
 
     options: Options
     queries: Sequence[BatchQuery]
@@ -72,7 +72,7 @@ class Material:
 def open_material(options: Options) -> Material:
     """Read the batches. UserError: a file that is missing or not JSON."""
     queries = read_batches(options.batches, key="options.batches")
-    return Material(options, queries, frozenset(twins(queries)))
+    return Material(options, queries, frozenset(repeated_ids(queries)))
 
 
 def report(material: Material) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def report(material: Material) -> dict[str, Any]:
 
 
 def items(material: Material) -> Iterator[Item | Dropped]:
-    """A query without fault."""
+    """The queries without faults or duplicates."""
     for query in material.queries:
         if query.faults:
             first = query.faults[0]
@@ -92,14 +92,14 @@ def items(material: Material) -> Iterator[Item | Dropped]:
             yield Item(query.id, query)
 
 
-def make(item: Item, material: Material, *, desk: TeacherSession) -> Iterator[Row | Dropped]:
-    """The query as it was asked, and its other wordings."""
+def make(item: Item, material: Material, *, session: TeacherSession) -> Iterator[Row | Dropped]:
+    """The row of the original query, then those of its paraphrases."""
     query, options = item.data, material.options
     yield _row(query, query.text, item.id, GIVEN, options)
-    if not options.num_wordings or not desk.has_teacher:
+    if not options.num_wordings or not session.has_teacher:
         return
     try:
-        wordings = desk.reword(query.text, num=options.num_wordings)
+        wordings = session.reword(query.text, num=options.num_wordings)
     except NoAnswer as error:
         yield Dropped(item.id, error.reason, error.detail, is_bad=True)
         return
@@ -126,11 +126,11 @@ def _row(query: BatchQuery, text: str, id: str, origin: str, options: Options) -
 
 
 def lost_by(wording: str, query: BatchQuery) -> str:
-    """What another wording must not do to a query, and does; "" for a good one."""
-    kept, asked = set(all_words(wording)), set(all_words(query.text))
+    """Why a paraphrase is unusable, e.g. "loses a name"; "" for a good one."""
+    kept, original = set(all_words(wording)), set(all_words(query.text))
     if not {fold(word) for word in _FIXED.findall(query.text)} <= kept:
         return "loses a number or an acronym"
-    names = [name for name in _names(query.value) if set(all_words(name)) <= asked]
+    names = [name for name in _names(query.value) if set(all_words(name)) <= original]
     if any(not set(all_words(name)) <= kept for name in names):
         return "loses a name"
     if set(_numbers(wording)) - set(_numbers(query.text)):
@@ -142,7 +142,7 @@ def lost_by(wording: str, query: BatchQuery) -> str:
 
 
 def _names(value: Mapping[str, Any]) -> list[str]:
-    """Programmes, places and organisations of the target."""
+    """The programmes, places and organisations that the target names."""
     filters = value["filters"]
     found = [filters["programme"], filters["location"]]
     for organisation in value["organisations"]:

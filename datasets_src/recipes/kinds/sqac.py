@@ -1,11 +1,11 @@
-"""Conversations of reading questions from SQAC, or any set in SQuAD's form: no teacher is needed.
+"""Reading questions from SQAC or any dataset in SQuAD's format; needs no teacher.
 
-files: [train.json]         questions of a context are gathered into one row
+files: [train.json]         the questions of a context become one row
 {"passage": "Biografía \\nElvira Ribalta nació …", "questions": "1. ¿Dónde nació …?\\n2. ¿Qué …?"}
 
-The JSON itself is read, from disk or the Hub (`hub_dataset: PlanTL-GOB-ES/SQAC`): the loader script
-in the same repository downloads from a dead address. Rows are grouped by article, so that
-its passages stay on one side of a split.
+The JSON is read directly, from disk or the Hub (`hub_dataset: PlanTL-GOB-ES/SQAC`): the URL in the
+Hub's loader script is dead. Rows are grouped by article, so a split never separates its
+passages.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from datasets_src.config import Section
 from datasets_src.errors import UserError
 from datasets_src.recipes.contract import GIVEN, Dropped, Item, Row, TeacherSession
 from datasets_src.recipes.sources.hub_files import download
-from datasets_src.recipes.sources.squad import Asked, read_squad
+from datasets_src.recipes.sources.squad import SquadQuestion, read_squad
 
 TASK = "questions"
 OUTPUT = "questions"
@@ -33,28 +33,28 @@ LICENSE = "CC-BY-SA-4.0"  # SQAC's
 class Options(Section):
     """`options:` of the kind."""
 
-    files: tuple[str, ...] = Field((), description="files in SQuAD's JSON, or rows of any kind")
+    files: tuple[str, ...] = Field((), description="files in SQuAD's JSON, or tables of rows")
     hub_dataset: str | None = Field(
         None,
         pattern=r"^[\w.-]+/[\w.-]+$",
-        description="instead: owner/name of a dataset on the Hub",
+        description="alternative: owner/name of a Hub dataset",
     )
     hub_files: tuple[str, ...] = Field(
-        ("train.json", "dev.json", "test.json"), description="its files"
+        ("train.json", "dev.json", "test.json"), description="files of hub_dataset"
     )
-    hub_revision: str | None = Field(None, description="branch, tag or commit of it")
+    hub_revision: str | None = Field(None, description="branch, tag or commit of hub_dataset")
     sections: tuple[str, ...] = Field(
-        (), description="keep contexts that begin so, e.g. Biografía; none: all"
+        (), description="keep contexts that begin with one of these, e.g. Biografía; empty: all"
     )
-    titles: tuple[str, ...] = Field((), description="keep these articles; none: all")
-    min_questions: int = Field(1, ge=1, description="contexts with fewer questions are left out")
-    max_questions: int = Field(10, ge=1, description="questions kept per context, from the first")
-    license: str | None = Field(None, description=f"of the set, if not {LICENSE}")
+    titles: tuple[str, ...] = Field((), description="keep these articles; empty: all")
+    min_questions: int = Field(1, ge=1, description="drop contexts with fewer questions")
+    max_questions: int = Field(10, ge=1, description="max questions of a context, first ones kept")
+    license: str | None = Field(None, description=f"licence of the dataset; default {LICENSE}")
 
     @model_validator(mode="after")
-    def _one_source(self) -> "Options":
+    def _check_source(self) -> "Options":
         if bool(self.files) == (self.hub_dataset is not None):
-            raise ValueError("files or hub_dataset: set the one to read, not both or neither")
+            raise ValueError("files or hub_dataset: set exactly one of them")
         if self.min_questions > self.max_questions:
             raise ValueError("min_questions is more than max_questions; lower it")
         return self
@@ -62,30 +62,34 @@ class Options(Section):
 
 @dataclass(frozen=True)
 class Material:
-    """Questions that can be used, gathered by context in the order of the files."""
+    """Usable questions by context, in file order."""
 
     options: Options
-    contexts: Mapping[str, Sequence[Asked]]
+    contexts: Mapping[str, Sequence[SquadQuestion]]
     dropped: Sequence[Dropped]
 
 
 def open_material(options: Options) -> Material:
-    """Read the files. UserError: missing, unreadable, or of another form."""
-    gathered: dict[str, list[Asked]] = defaultdict(list)
+    """Read the files. UserError: missing, unreadable, or in another format."""
+    gathered: dict[str, list[SquadQuestion]] = defaultdict(list)
     dropped = []
     for path, key in _paths(options):
-        for number, asked in enumerate(read_squad(path, key=key), start=1):
+        for number, question in enumerate(read_squad(path, key=key), start=1):
             id = f"{path.name}:{number}"
-            if asked.fault:
-                dropped.append(Dropped(id, f"a question with {asked.fault}", is_bad=True))
-            elif asked.answers and not any(text in asked.context for text in asked.answers):
+            if question.fault:
+                dropped.append(Dropped(id, f"a question with {question.fault}", is_bad=True))
+            elif question.answers and not any(
+                text in question.context for text in question.answers
+            ):
                 reason = "an answer that is not in its passage"
-                dropped.append(Dropped(id, reason, asked.answers[0][:80], is_bad=True))
+                dropped.append(Dropped(id, reason, question.answers[0][:80], is_bad=True))
             else:
-                gathered[asked.context].append(asked)
-    held = {asked.title for group in gathered.values() for asked in group}
-    if lost := [title for title in options.titles if title not in held]:
-        raise UserError(f"options.titles: {', '.join(lost)}: no article of the files is called so")
+                gathered[question.context].append(question)
+    held = {question.title for group in gathered.values() for question in group}
+    if missing := [title for title in options.titles if title not in held]:
+        raise UserError(
+            f"options.titles: {', '.join(missing)}: no article in the files has this title"
+        )
     return Material(options, gathered, dropped)
 
 
@@ -102,26 +106,26 @@ def _paths(options: Options) -> Iterator[tuple[Path, str]]:
 
 
 def items(material: Material) -> Iterator[Item | Dropped]:
-    """A context and its questions, those of the sections and articles that are wanted."""
+    """One item per context of the selected sections and articles."""
     yield from material.dropped
     options = material.options
-    for context, asked in material.contexts.items():
+    for context, questions in material.contexts.items():
         id = hashlib.sha256(context.encode()).hexdigest()[:16]
         if options.sections and not context.lstrip().startswith(options.sections):
             yield Dropped(id, "another section")
-        elif options.titles and asked[0].title not in options.titles:
+        elif options.titles and questions[0].title not in options.titles:
             yield Dropped(id, "another article")
         else:
-            yield Item(id, asked)
+            yield Item(id, questions)
 
 
-def make(item: Item, material: Material, *, desk: TeacherSession) -> Iterator[Row | Dropped]:
-    """One row: the context as a passage, its questions in their order, none twice."""
-    options, asked = material.options, item.data
-    questions: dict[str, Asked] = {}
-    for one in asked:
-        questions.setdefault(one.question.casefold(), one)
-    kept = list(questions.values())[: options.max_questions]
+def make(item: Item, material: Material, *, session: TeacherSession) -> Iterator[Row | Dropped]:
+    """One row: the context as passage, its distinct questions in file order."""
+    options = material.options
+    distinct: dict[str, SquadQuestion] = {}
+    for one in item.data:
+        distinct.setdefault(one.question.casefold(), one)
+    kept = list(distinct.values())[: options.max_questions]
     if len(kept) < options.min_questions:
         yield Dropped(item.id, f"fewer than {options.min_questions} questions")
         return

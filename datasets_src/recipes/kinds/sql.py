@@ -1,11 +1,11 @@
-"""Questions whose SQL the teacher writes, kept where it runs and finds something.
+"""Text-to-SQL rows: the teacher writes the SQL, and rows whose SQL runs and returns rows are kept.
 
     questions_file  {"id": "s0002", "group": "contar_rutas:Umbría", "question": "Número de rutas de
                      Umbría", "split": "train"}
     makes           the same with "sql": "SELECT COUNT(*) FROM rutas WHERE comarca = 'Umbría'"
 
-Running it says that it is SQL of these tables, not that it answers the question: what a teacher
-writes is as good as the teacher. The shipped recipe lets the pocket model teach itself, offline.
+Running the SQL proves that it is valid for these tables, not that it answers the question: the rows
+are as good as the teacher. The shipped recipe lets the pocket model teach itself, offline.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,29 +27,29 @@ from datasets_src.tasks.text2sql import clean_reply
 TASK, OUTPUT = "text2sql", "sql"
 DEPENDS_ON = ("question",)
 PLACEHOLDERS = {
-    "answer": {"schema": "the text of schema_file", "question": "what the user asks"},
+    "answer": {"schema": "the text of schema_file", "question": "the user's question"},
 }
 MUST_NAME = {"answer": ("question",)}
 LICENSE = "other"
 
 
 class Options(Section):
-    """`options:` of this kind."""
+    """`options:` of the kind."""
 
     questions_file: str = Field(min_length=1, description="rows of question, id, group, split")
     questions_columns: dict[str, str] = Field(
         default_factory=dict, description="question, id, group, split -> column of that file"
     )
     max_questions: int | None = Field(
-        None, ge=1, description="number of questions, drawn; null: all"
+        None, ge=1, description="number of questions to sample; null: all"
     )
-    schema_file: str = Field(min_length=1, description="text of the prompt that says what tables")
+    schema_file: str = Field(min_length=1, description="text file with the schema for the prompt")
     database: str = Field(min_length=1, description="as data.task_options.database of text2sql")
     dialect: Dialect = Field("sqlite", description="dialect of the SQL")
-    sql_limit_s: float = Field(1.0, gt=0, description="seconds of the processor for a query")
-    license: str = Field("other", description="licence of the rows: that of the questions")
+    sql_limit_s: float = Field(1.0, gt=0, description="CPU time limit of a query, in seconds")
+    license: str = Field("other", description="licence of the questions, given to the rows")
     answer: Prompt = Field(
-        Prompt(template="{schema}\n\n{question}"), description="what the teacher is asked"
+        Prompt(template="{schema}\n\n{question}"), description="prompt for the teacher"
     )
 
 
@@ -64,12 +64,12 @@ class Material:
 
 
 def open_material(options: Options) -> Material:
-    """UserError: a file that is missing or broken."""
+    """Read the files and open the database. UserError: a file is missing or broken."""
     key, path = "options.questions_file", Path(options.questions_file).expanduser()
     rows = map_rows(
         read_rows(path, key=key),
         options.questions_columns,
-        fields={"question": "what the user asks"},
+        fields={"question": "the user's question"},
         path=path,
         key=key,
     )
@@ -85,21 +85,21 @@ def open_material(options: Options) -> Material:
         options.database, dialect=options.dialect, max_rows=1, limit_s=options.sql_limit_s
     )
     if not all(isinstance(row["question"], str) for row in questions):
-        raise UserError(f"{key}: {path}: a question is not text; fix or remove it")
+        raise UserError(f"{key}: {path}: a question is not a string; fix or remove it")
     return Material(options, schema, questions, table)
 
 
 def items(material: Material) -> Iterator[Item]:
-    """One for each question."""
+    """One item per question."""
     for row in material.questions:
         yield Item(row["id"], row)
 
 
-def make(item: Item, material: Material, *, desk: TeacherSession) -> Iterator[Row | Dropped]:
-    """The question with the teacher's SQL, if that runs."""
+def make(item: Item, material: Material, *, session: TeacherSession) -> Iterator[Row | Dropped]:
+    """The question with the teacher's SQL, if it runs and returns rows."""
     question, options = item.data, material.options
     fields = {"schema": material.schema, "question": question["question"]}
-    sql = clean_reply(desk.teach(options.answer, fields).text, options.dialect)
+    sql = clean_reply(session.teach(options.answer, fields).text, options.dialect)
     try:
         found = material.table.rows(sql)
     except QueryFault as fault:

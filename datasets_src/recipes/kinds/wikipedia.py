@@ -1,12 +1,12 @@
-"""Reading questions on passages of Wikipedia's articles, asked by the teacher.
+"""Reading questions on passages of Wikipedia articles, written by the teacher.
 
 titles: [Tritón], user_agent: "my-project (ana@example.org)"     articles by wikipedia-api, or
-articles_file: articles.jsonl                                    articles as it gave them before
+articles_file: articles.jsonl                                    articles in the same format
 {"passage": "Cría\\nLos tritones crían en marzo …", "questions": "1. ¿Cuándo crían …?\\n2. ¿Qué …?"}
 
-An article is cut into passages at its headings and paragraphs. Rows are grouped by article. The
-template in place of a teacher makes statements to judge of a passage's own sentences: enough for
-a trial run, not for a dataset.
+Articles are cut into passages at headings and paragraphs; rows are grouped by article. Without a
+teacher, a template turns sentences of the passage into true/false statements: enough for a trial
+run, not for a dataset.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,16 +39,16 @@ DEPENDS_ON = ("passage",)
 PLACEHOLDERS = {
     "ask": {
         "passage": "the text to ask about",
-        "num": "how many questions",
-        "language": "of the article: español, català or English",
+        "num": "number of questions",
+        "language": "language of the article: español, català or English",
     }
 }
 MUST_NAME = {"ask": ("passage", "num")}
 LICENSE = "CC-BY-SA-4.0"  # Wikipedia's
 TEMPLATE, UNFILLED = "template", "unfilled"
 MIN_STATEMENT_WORDS = 5
-# Headings of what is no text of an article.
-APART = (
+# Sections without prose.
+SKIPPED_SECTIONS = (
     *("referencias", "véase también", "enlaces externos", "bibliografía", "notas", "galería"),
     *("referències", "vegeu també", "enllaços externs", "bibliografia", "notes", "galeria"),
     *("references", "see also", "external links", "bibliography", "further reading", "gallery"),
@@ -61,45 +61,45 @@ class Options(Section):
     """`options:` of the kind."""
 
     titles: tuple[str, ...] = Field((), description="titles of the articles")
-    language: Literal["es", "ca", "en"] = Field("es", description="which Wikipedia")
+    language: Literal["es", "ca", "en"] = Field("es", description="language of the Wikipedia")
     user_agent: str | None = Field(
-        None, min_length=5, description="who asks, with an address; Wikipedia refuses without"
+        None, min_length=5, description="project and contact address, required by Wikipedia"
     )
     lookups_per_minute: float = Field(
-        wikipedia.REQUESTS_PER_MINUTE, gt=0, description="articles a minute"
+        wikipedia.REQUESTS_PER_MINUTE, gt=0, description="rate limit in articles"
     )
-    lookup_timeout_s: float = Field(30.0, gt=0, description="seconds to wait for an article")
+    lookup_timeout_s: float = Field(30.0, gt=0, description="look-up timeout in seconds")
     articles_file: str | None = Field(
-        None, description="instead: rows {title, sections: [{title, text}]}, and a pageid"
+        None, description="alternative: rows {title, sections: [{title, text}], pageid}"
     )
     sections: tuple[str, ...] = Field(
-        (), description="keep sections with these headings, those below them too; none: all"
+        (), description="keep sections with these headings and their subsections; empty: all"
     )
-    min_words: int = Field(30, ge=1, description="shorter passages are left out")
-    max_words: int = Field(250, ge=1, description="longer sections are cut at paragraphs")
-    num_questions: int = Field(3, ge=1, le=20, description="questions on a passage")
+    min_words: int = Field(30, ge=1, description="drop shorter passages")
+    max_words: int = Field(250, ge=1, description="cut longer sections at paragraphs")
+    num_questions: int = Field(3, ge=1, le=20, description="questions per passage")
     questions_by: Literal["teacher", "template"] = Field(
-        "teacher", description="who asks; a template makes true/false statements"
+        "teacher", description="source of the questions; template: true/false statements"
     )
-    license: str | None = Field(None, description=f"of the articles, if not {LICENSE}")
+    license: str | None = Field(None, description=f"licence of the articles; default {LICENSE}")
     ask: Prompt = Field(
         Prompt(
             template="{passage}\n\nEscribe en {language} exactamente {num} preguntas de"
             " comprensión lectora sobre este texto, sin respuestas. Responde en JSON:"
             ' {{"questions": ["…"]}}'
         ),
-        description="prompt of the teacher",
+        description="prompt for the teacher",
     )
 
     @model_validator(mode="after")
-    def _one_source(self) -> "Options":
+    def _check_source(self) -> "Options":
         if (self.articles_file is None) == (self.user_agent is None):
             raise ValueError(
-                "user_agent or articles_file: set the one to read from, Wikipedia (say who you are,"
+                "user_agent or articles_file: set exactly one, to read Wikipedia (with an address,"
                 " e.g. my-project (ana@example.org)) or a file"
             )
         if self.user_agent is not None and not self.titles:
-            raise ValueError("titles: missing; name the articles")
+            raise ValueError("titles: missing; list the articles")
         if self.min_words > self.max_words:
             raise ValueError("min_words is more than max_words; lower it")
         return self
@@ -107,7 +107,7 @@ class Options(Section):
 
 @dataclass(frozen=True)
 class Material:
-    """`articles` are those of a file by title; None where Wikipedia is asked."""
+    """`articles` maps titles to the articles of a file; None if Wikipedia is used."""
 
     options: Options
     titles: Sequence[str]
@@ -115,7 +115,7 @@ class Material:
 
 
 def open_material(options: Options) -> Material:
-    """Read the file of articles, if any. UserError: unreadable, or without one that is named."""
+    """Read the articles file, if any. UserError: unreadable, or a title is not in it."""
     titles = list(dict.fromkeys(options.titles))
     if options.articles_file is None:
         return Material(options, titles, None)
@@ -128,17 +128,17 @@ def open_material(options: Options) -> Material:
         )
         if not row.get("title") or not whole:
             raise UserError(
-                f"options.articles_file: {path}: row {number} is no article; write"
+                f"options.articles_file: {path}: row {number} is not an article; write"
                 ' {"title": …, "sections": [{"title": …, "text": …}]}'
             )
         articles[str(row["title"])] = row
-    if lost := [title for title in titles if title not in articles]:
-        raise UserError(f"options.titles: {', '.join(lost)}: not in {path}")
+    if missing := [title for title in titles if title not in articles]:
+        raise UserError(f"options.titles: {', '.join(missing)}: not in {path}")
     return Material(options, titles or list(articles), articles)
 
 
 def services(options: Options) -> Sequence[Service]:
-    """Wikipedia, where it is asked."""
+    """Wikipedia, if the options use it."""
     if options.user_agent is None:
         return ()
     return (
@@ -151,16 +151,16 @@ def services(options: Options) -> Sequence[Service]:
 
 
 def items(material: Material) -> Iterator[Item | Dropped]:
-    """An article."""
+    """One item per article."""
     return (Item(title, title) for title in material.titles)
 
 
-def make(item: Item, material: Material, *, desk: TeacherSession) -> Iterator[Row | Dropped]:
-    """A row of each passage."""
+def make(item: Item, material: Material, *, session: TeacherSession) -> Iterator[Row | Dropped]:
+    """One row per passage."""
     options, title = material.options, str(item.data)
     request = {"language": options.language, "title": title}
     articles = material.articles
-    article = desk.look_up(wikipedia.NAME, request) if articles is None else articles[title]
+    article = session.look_up(wikipedia.NAME, request) if articles is None else articles[title]
     if not article["sections"]:
         yield Dropped(item.id, "no such article", is_bad=True)
         return
@@ -172,7 +172,7 @@ def make(item: Item, material: Material, *, desk: TeacherSession) -> Iterator[Ro
             yield Dropped(id, f"a passage of fewer than {options.min_words} words")
             continue
         try:
-            questions, origin = _ask(passage, options, desk)
+            questions, origin = _ask(passage, options, session)
         except NoAnswer as error:
             yield Dropped(id, error.reason, error.detail, is_bad=True)
             continue
@@ -185,10 +185,10 @@ def make(item: Item, material: Material, *, desk: TeacherSession) -> Iterator[Ro
 
 
 def _passages(sections: Sequence[Mapping[str, str]], options: Options) -> Iterator[str]:
-    """Sections under their headings, cut at paragraphs, and these at sentences, to max_words."""
+    """Sections with their headings, cut to max_words at paragraphs, else at sentences."""
     for section in sections:
         path = [part.strip() for part in section.get("title", "").split(" / ")]
-        if any(part.casefold() in APART for part in path):
+        if any(part.casefold() in SKIPPED_SECTIONS for part in path):
             continue
         if options.sections and not set(path) & set(options.sections):
             continue
@@ -201,26 +201,26 @@ def _passages(sections: Sequence[Mapping[str, str]], options: Options) -> Iterat
 
 
 def _joined(parts: Sequence[str], max_words: int) -> Iterator[str]:
-    """Parts joined up to max_words; a longer part is on its own."""
-    held: list[str] = []
+    """Greedily join parts up to max_words; a longer part stays alone."""
+    joined: list[str] = []
     for part in parts:
-        if held and sum(len(p.split()) for p in (*held, part)) > max_words:
-            yield "\n".join(held)
-            held = []
-        held.append(part)
-    if held:
-        yield "\n".join(held)
+        if joined and sum(len(p.split()) for p in (*joined, part)) > max_words:
+            yield "\n".join(joined)
+            joined = []
+        joined.append(part)
+    if joined:
+        yield "\n".join(joined)
 
 
-def _ask(passage: str, options: Options, desk: TeacherSession) -> tuple[str | None, str]:
-    """The numbered questions and who asks; None where the teacher should and there is none."""
+def _ask(passage: str, options: Options, session: TeacherSession) -> tuple[str | None, str]:
+    """The numbered questions (None if they need a teacher and there is none) and their origin."""
     if options.questions_by == "template":
         body = passage.split("\n", 1)[-1]
         sentences = [s for line in body.split("\n") for s in split_sentences(line)]
         statements = [s for s in sentences if len(s.split()) >= MIN_STATEMENT_WORDS]
         frame = JUDGED[options.language]
         return _numbered([frame.format(s) for s in statements[: options.num_questions]]), TEMPLATE
-    if not desk.has_teacher:
+    if not session.has_teacher:
         return None, UNFILLED
     num = options.num_questions
     strings = {"type": "array", "items": {"type": "string"}, "minItems": num, "maxItems": num}
@@ -231,7 +231,7 @@ def _ask(passage: str, options: Options, desk: TeacherSession) -> tuple[str | No
         "additionalProperties": False,
     }
     fields = {"passage": passage, "num": num, "language": LANGUAGES[options.language]}
-    answer = desk.teach(options.ask, fields, schema=schema)
+    answer = session.teach(options.ask, fields, schema=schema)
     return _numbered([" ".join(text.split()) for text in answer.value["questions"]]), TEACHER
 
 

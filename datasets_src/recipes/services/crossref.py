@@ -4,9 +4,9 @@ service = crossref_service(mailto="ana@example.org")
 service.call({"query": "On newts", "from_year": 2018, "until_year": 2020, "rows": 5})
 [{"DOI": "10.5555/n.1", "title": ["On newts"], "issued": {"date-parts": [[2019]]}}]
 
-An address puts requests into the polite pool. Crossref lowered its limits in December 2025, and
-each answer says those of today (x-rate-limit-limit, x-concurrency-limit); the defaults, three a
-second and three at a time, are cautious.
+`mailto` puts requests into the polite pool. Crossref lowered its limits in December 2025 and sends
+the current ones in each response (x-rate-limit-limit, x-concurrency-limit); the defaults, three
+requests per second and three concurrent ones, are conservative.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ URL = "https://api.crossref.org"
 FIELDS = ["DOI", "title", "subtitle", "issued", "published-print", "published-online"]
 REQUESTS_PER_MINUTE, MAX_PARALLEL = 180.0, 3
 MAX_TRIES = 8
-# What habanero makes of HTTP errors and broken connections, and of JSON of another form.
+# What habanero raises for HTTP errors, broken connections and unexpected JSON.
 FAULTS = (
     *(RequestError, httpx2.HTTPError, RuntimeError),
     *(ValueError, LookupError, TypeError, AttributeError),
@@ -39,8 +39,8 @@ def crossref_service(
     requests_per_minute: float = REQUESTS_PER_MINUTE,
     max_parallel: int = MAX_PARALLEL,
 ) -> Service:
-    """The look-up `crossref`: items of /works for {"query", "from_year", "until_year", "rows"}."""
-    # habanero gives `timeout` to httpx2 as it is, which takes fractions of a second.
+    """The service `crossref`: items of /works for {"query", "from_year", "until_year", "rows"}."""
+    # habanero passes `timeout` to httpx2 unchanged, so fractions of a second work.
     client = habanero.Crossref(
         base_url=base_url.rstrip("/"), mailto=mailto, ua_string="gallipato", timeout=timeout_s
     )
@@ -58,7 +58,7 @@ def crossref_service(
 
 
 def search(client: habanero.Crossref, request: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One try. ServiceFault: any answer but a list of works."""
+    """One try. ServiceFault: any answer other than a list of works."""
     years = {"from_pub_date": request["from_year"], "until_pub_date": request["until_year"]}
     try:
         reply = client.works(
@@ -74,7 +74,7 @@ def search(client: habanero.Crossref, request: Mapping[str, Any]) -> list[dict[s
 
 
 def _fault(error: BaseException) -> ServiceFault:
-    """The status and what the answer asked to wait, where there was an answer."""
+    """The fault with the response's status and Retry-After, if there was a response."""
     response = _response_of(error)
     if response is None or response.is_success:
         return ServiceFault(None, f"no list of works: {error!r:.200}")

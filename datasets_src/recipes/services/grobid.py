@@ -1,10 +1,10 @@
-"""GROBID, which reads PDFs into TEI: POST <url>/api/processFulltextDocument
+"""GROBID, which converts PDFs to TEI: POST <url>/api/processFulltextDocument
 
 service = grobid_service("http://127.0.0.1:8070", {"9f2c…": Path("a.pdf")})
 service.call({"sha256": "9f2c…"})        {"tei": "<TEI xmlns=…>"}
 
-A PDF is asked for by its bytes, not by its place, so that one that is moved is not read again.
-GROBID answers 503 while all its engines are busy, and 204 where it finds no text.
+The request, and so the cache key, holds the hash of a PDF, not its path: a moved file is not
+processed again. GROBID answers 503 while all its engines are busy, and 204 if it finds no text.
 """
 
 from collections.abc import Mapping
@@ -19,17 +19,17 @@ from datasets_src.retry_after import retry_after_s
 
 NAME = "grobid"
 PATH = "/api/processFulltextDocument"
-# Without `consolidateCitations` it asks nobody else; raw citations are what titles are read from.
+# No consolidation, so GROBID contacts no other service; titles are read from raw citations.
 FORM = {"includeRawCitations": "1", "consolidateHeader": "0", "consolidateCitations": "0"}
-BUSY_WAIT_S = 5.0  # what its documentation advises before the next try
+BUSY_WAIT_S = 5.0  # wait before a retry that its documentation recommends
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 def grobid_service(
     url: str, pdfs: Mapping[str, Path], *, timeout_s: float = 120.0, max_parallel: int = 4
 ) -> Service:
-    """The look-up `grobid`; `pdfs` are files by the sha256 of their bytes."""
-    # The loopback must not be sent through http_proxy.
+    """The service `grobid`; `pdfs` maps the sha256 of a file's bytes to its path."""
+    # Loopback traffic must bypass http_proxy.
     client = httpx2.Client(timeout=timeout_s, trust_env=urlsplit(url).hostname not in LOCAL)
 
     def call(request: Mapping[str, Any]) -> dict[str, str]:
@@ -39,7 +39,7 @@ def grobid_service(
 
 
 def _process(client: httpx2.Client, url: str, path: Path) -> dict[str, str]:
-    """One try. ServiceFault: any answer but TEI."""
+    """One try. ServiceFault: any answer other than TEI."""
     files = {"input": (path.name, path.read_bytes(), "application/pdf")}
     try:
         response = client.post(url, data=FORM, files=files)

@@ -1,13 +1,13 @@
-"""Articles of Wikipedia, by wikipedia-api: https://es.wikipedia.org/w/api.php
+"""Wikipedia articles, by wikipedia-api: https://es.wikipedia.org/w/api.php
 
 service = wikipedia_service(user_agent="my-project (ana@example.org)")
 service.call({"language": "es", "title": "Tritón"})
 {"title": "Tritón (animal)", "pageid": 71, "sections": [{"title": "", "text": "Los tritones …"},
  {"title": "Biología / Cría", "text": "Migran en marzo …"}]}
 
-`pageid` is null where there is no such article. An address is not asked for but in `user_agent`,
-without which Wikipedia refuses (https://meta.wikimedia.org/wiki/User-Agent_policy). The library
-asks https://<language>.wikipedia.org alone; HTTPS_PROXY and REQUESTS_CA_BUNDLE lead elsewhere.
+`pageid` is null if the article does not exist. Wikipedia rejects requests without a contact address
+in `user_agent` (https://meta.wikimedia.org/wiki/User-Agent_policy). The library always connects to
+https://<language>.wikipedia.org; HTTPS_PROXY and REQUESTS_CA_BUNDLE redirect it to a mirror.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ import wikipediaapi
 from datasets_src.recipes.contract import Service, ServiceFault
 
 NAME = "wikipedia"
-# Wikipedia's etiquette: one after the other is always fine.
+# Wikipedia's etiquette: sequential requests are always fine.
 REQUESTS_PER_MINUTE, MAX_PARALLEL = 200.0, 2
 
 
@@ -28,10 +28,10 @@ def wikipedia_service(
     timeout_s: float = 30.0,
     requests_per_minute: float = REQUESTS_PER_MINUTE,
 ) -> Service:
-    """The look-up `wikipedia`: an article of {"language", "title"}."""
+    """The service `wikipedia`: the article for {"language", "title"}."""
 
     def call(request: Mapping[str, Any]) -> dict[str, Any]:
-        # Its own tries are off: those of all look-ups are made in one place.
+        # The library's own retries are off: ServiceClient retries.
         wiki = wikipediaapi.Wikipedia(
             user_agent, request["language"], max_retries=0, timeout=timeout_s
         )
@@ -41,13 +41,13 @@ def wikipedia_service(
 
 
 def _article(wiki: wikipediaapi.Wikipedia, title: str) -> dict[str, Any]:
-    """One try. ServiceFault: any answer but an article, or that there is none."""
+    """One try. ServiceFault: any answer other than an article or its absence."""
     page = wiki.page(title)
     try:
         summary = page.summary
         if page.pageid == -1:
             return {"title": title, "pageid": None, "sections": []}
-        # Of a page that begins with a heading the library calls all of it the summary.
+        # If a page begins with a heading, the library returns all of it as the summary.
         lead = "" if summary.startswith("==") else summary
         parts = [("", lead), *_sections(page.sections)]
         kept = [{"title": title, "text": text} for title, text in parts if text]
@@ -58,7 +58,7 @@ def _article(wiki: wikipediaapi.Wikipedia, title: str) -> dict[str, Any]:
         raise ServiceFault(error.status_code, str(error)) from error
     except wikipediaapi.WikipediaException as error:
         raise ServiceFault(None, f"{type(error).__name__}: {error}") from error
-    # The library takes the form of the answer for granted.
+    # The library does not validate the response.
     except (LookupError, TypeError, AttributeError) as error:
         raise ServiceFault(None, f"no article in the answer: {error!r:.200}") from error
 
@@ -66,7 +66,7 @@ def _article(wiki: wikipediaapi.Wikipedia, title: str) -> dict[str, Any]:
 def _sections(
     sections: Sequence[wikipediaapi.WikipediaPageSection], above: str = ""
 ) -> Iterator[tuple[str, str]]:
-    """(title with those above it, text) of each, in the order of the article."""
+    """(title path, text) of each section, in the order of the article."""
     for section in sections:
         title = f"{above} / {section.title}" if above else section.title
         yield title, section.text.strip()

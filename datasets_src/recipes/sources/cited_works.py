@@ -1,6 +1,6 @@
-"""The works that a sentence cites, looked up one by one, and distractors from the same paper.
+"""Resolves the works that a sentence cites, and picks other works of its paper as distractors.
 
-search = Search(works=None, desk=desk, min_similarity=0.9, year_window=1)
+search = Search(works=None, session=session, min_similarity=0.9, year_window=1)
 search.find(Reference("r1", "On newts", 2019, None))    Work("10.5555/n.1", ("On newts",), (2019,))
 """
 
@@ -13,21 +13,21 @@ from datasets_src.papers.paper import Claim, Paper, Reference
 from datasets_src.recipes.contract import NoAnswer, TeacherSession
 from datasets_src.recipes.services import crossref
 
-ROWS = 5  # works that a search gives: the right one is seldom further down
-MAX_QUERY = 500  # characters of an entry whose title is not known
+ROWS = 5  # search results to consider: the right one is seldom further down
+MAX_QUERY = 500  # characters of a reference entry with unknown title
 
 
 @dataclass(frozen=True)
 class Search:
-    """Looks in `works`, or asks Crossref at the desk where they are None."""
+    """Searches `works`, or Crossref through the session if `works` is None."""
 
     works: Works | None
-    desk: TeacherSession
+    session: TeacherSession
     min_similarity: float
     year_window: int
 
     def find(self, reference: Reference) -> Work | None:
-        """The work of a reference: by the DOI that it gives, else by title and year."""
+        """The work of a reference: by its DOI if it has one, else by title and year."""
         if reference.doi is not None:
             return Work(reference.doi, (reference.title or reference.text,), ())
         if not (reference.title or reference.text):
@@ -50,11 +50,11 @@ class Search:
             "until_year": None if year is None else year + window,
             "rows": ROWS,
         }
-        items = self.desk.look_up(crossref.NAME, request)
+        items = self.session.look_up(crossref.NAME, request)
         return [work for item in items if (work := read_work(item)) is not None]
 
     def others(self, paper: Paper, claim: Claim, *, num: int) -> list[Work]:
-        """Up to `num` works that other sentences of the paper cite, from those of this one on."""
+        """Up to `num` works that other sentences of the paper cite, starting after this one's."""
         cited = list(dict.fromkeys(name for other in paper.claims for name in other.cited))
         at = cited.index(claim.cited[0])
         around = (name for name in cited[at:] + cited[:at] if name not in claim.cited)
@@ -65,6 +65,6 @@ class Search:
             try:
                 work = self.find(paper.references[name])
             except NoAnswer:
-                continue  # reported where it is cited; as a distractor another one does as well
+                continue  # counted for the sentence that cites it; any other work will do here
             if work is not None:
                 yield work

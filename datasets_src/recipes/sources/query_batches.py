@@ -1,4 +1,4 @@
-"""IMPULSE's batches of queries with their JSON, and what is wrong in them.
+"""Reads IMPULSE's batches of queries with their JSON, and reports schema faults.
 
 batches = read_batches(["batches/"], key="options.batches")
 quality(batches)["faults"]      {"organisations.type: unknown value": {"num": 1, "first": ["Q7"]}}
@@ -32,7 +32,7 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Fault:
-    """`reason` is what is counted, "organisations.type: unknown value"; `detail` has the value."""
+    """A schema fault: `reason` is counted ("organisations.type: unknown value"), `detail` shown."""
 
     reason: str
     detail: str
@@ -40,7 +40,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class BatchQuery:
-    """A query: `id` is unique over all batches, `value` is what it is parsed into."""
+    """A query: `id` is unique over all batches, `value` is its parsed JSON."""
 
     id: str
     value: Mapping[str, Any]
@@ -50,21 +50,22 @@ class BatchQuery:
 
 
 def read_batches(given: Sequence[str], *, key: str) -> list[BatchQuery]:
-    """Queries of files, and of batch*.json in folders, in the order of their names.
+    """The queries of files, and of batch*.json in folders, in order of file name.
 
     Raises:
-        UserError: a path that is neither, or a file that cannot be read.
+        UserError: a missing path, a folder without batches, or an unreadable file.
     """
-    places = [
+    numbered = [
         (f"{path.stem}:{number}", row)
         for text in given
         for path in _files(Path(text).expanduser(), key)
         for number, row in enumerate(read_rows(path, key=key), start=1)
     ]
-    ids = Counter(_id(row) for _, row in places)
-    # Ids that several batches use are made unique by their place.
+    ids = Counter(_id(row) for _, row in numbered)
+    # An id that several batches use is replaced by file and row number.
     return [
-        _query(_id(row) if _id(row) and ids[_id(row)] == 1 else place, row) for place, row in places
+        _query(_id(row) if _id(row) and ids[_id(row)] == 1 else number, row)
+        for number, row in numbered
     ]
 
 
@@ -98,7 +99,7 @@ def _query(id: str, row: Mapping[str, Any]) -> BatchQuery:
 
 
 def _faults(row: Mapping[str, Any]) -> list[Fault]:
-    """All that breaks the schema; places in lists are one."""
+    """All schema faults; list indices are left out of the path."""
     try:
         Query.model_validate(dict(row))
     except ValidationError as error:
@@ -114,12 +115,12 @@ def _faults(row: Mapping[str, Any]) -> list[Fault]:
 
 
 def quality(queries: Sequence[BatchQuery]) -> dict[str, Any]:
-    """Counts of what there is and what is wrong, for the card and the terminal."""
+    """The quality report: counts of queries and faults, for the card and the terminal."""
     faults: dict[str, list[str]] = defaultdict(list)
     for query in queries:
         for reason in dict.fromkeys(fault.reason for fault in query.faults):
             faults[reason].append(query.id)
-    for id in twins(queries):
+    for id in repeated_ids(queries):
         faults["the same query again"].append(id)
     good = [query for query in queries if not query.faults]
     return {
@@ -137,8 +138,8 @@ def quality(queries: Sequence[BatchQuery]) -> dict[str, Any]:
     }
 
 
-def twins(queries: Sequence[BatchQuery]) -> list[str]:
-    """Ids of queries that an earlier one asks in the same words."""
+def repeated_ids(queries: Sequence[BatchQuery]) -> list[str]:
+    """Ids of queries with the same words as an earlier one."""
     seen: set[tuple[str, ...]] = set()
     found = []
     for query in queries:

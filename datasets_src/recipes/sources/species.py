@@ -1,7 +1,7 @@
-"""What BioSenda's kind of recipe reads: wishes with their SQL, species with their texts.
+"""Options and input files of the kind `biosenda`: wishes with their SQL, species with texts.
 
-read_wishes(options)[0]     Wish("12", ("Pon el grupo primero", …), "SELECT grupo …", …)
-read_species(options)["7"]  Species("7", "Mamífero …", ("La nutria …", …))
+read_wishes(options)[0].wordings        ("Pon el grupo primero", "Primero el grupo")
+read_species(options)["7"]              Species("7", "Mamífero …", ("La nutria …", "Una nutria …"))
 """
 
 import json
@@ -23,15 +23,15 @@ from datasets_src.sql.text import Dialect
 
 
 class Family(Section):
-    """How the targets of a prompt come about."""
+    """How the targets of a prompt are made."""
 
     form: Literal["copy", "prefix", "suffix", "rewrite"] = "rewrite"
-    affix: str = Field("", description="what a prefix or suffix says, with {columns} of the query")
-    max_values: int = Field(3, ge=1, description="maximum number of values it lists per column")
+    affix: str = Field("", description="text of a prefix or suffix, with {columns} of the query")
+    max_values: int = Field(3, ge=1, description="max values of a column to list")
 
 
 class Options(Section):
-    """`options:` of this kind."""
+    """`options:` of the kind."""
 
     prompts_file: str = Field(min_length=1, description="rows of group, wish, sql, split")
     prompts_columns: dict[str, str] = Field(
@@ -42,44 +42,50 @@ class Options(Section):
         default_factory=dict, description="id, science -> column of that file"
     )
     descriptions: tuple[str, ...] = Field(
-        ("description",), min_length=1, description="its columns of texts to adapt"
+        ("description",),
+        min_length=1,
+        description="columns of species_file with the texts to adapt",
     )
-    pairs_file: str | None = Field(None, description="rows of group, id: which species to ask for")
+    pairs_file: str | None = Field(None, description="rows of group, id: species of each prompt")
     pairs_columns: dict[str, str] = Field(
         default_factory=dict, description="group, id -> column of that file"
     )
-    held_out_species_file: str | None = Field(None, description="JSON list of ids held out")
-    held_out_share: float = Field(0.1, ge=0, lt=1, description="share held out where none is given")
-    species_per_prompt: int = Field(50, ge=1, description="species that each prompt is asked for")
-    species_per_held_out_prompt: int = Field(5, ge=0, description="the same of held-out prompts")
-    sample_seed: int = Field(42, ge=0, description="seed of these choices")
+    held_out_species_file: str | None = Field(None, description="JSON list of held-out species ids")
+    held_out_share: float = Field(
+        0.1, ge=0, lt=1, description="share of species held out if no file is given"
+    )
+    species_per_prompt: int = Field(50, ge=1, description="species per training prompt")
+    species_per_held_out_prompt: int = Field(5, ge=0, description="species per held-out prompt")
+    sample_seed: int = Field(42, ge=0, description="random seed of these choices")
     num_wordings: int | None = Field(
-        None, ge=1, description="wordings of a prompt; those that the file lacks are the teacher's"
+        None, ge=1, description="wordings of a prompt; the teacher writes the missing ones"
     )
     database: str = Field(min_length=1, description="as data.task_options.database of text2sql")
     dialect: Dialect = Field("sqlite", description="dialect of the SQL")
-    placeholder: str = Field("<id>", min_length=1, description="what in the SQL is the species")
-    max_rows: int = Field(30, ge=1, description="rows of a result that are kept")
-    sql_limit_s: float = Field(10.0, gt=0, description="seconds of the processor for a query")
-    json_indent: int | None = Field(None, description="of the context; BioSenda's is 2")
-    json_ascii: bool = Field(False, description="whether its letters are escaped to ASCII")
-    families: dict[str, Family] = Field(
-        default_factory=dict, description="group of a prompt -> {form, affix}; else a rewrite"
+    placeholder: str = Field(
+        "<id>", min_length=1, description="placeholder of the species id in the SQL"
     )
-    license: str = Field("CC-BY-SA-4.0", description="licence of the rows: that of their texts")
+    max_rows: int = Field(30, ge=1, description="max rows of a query result")
+    sql_limit_s: float = Field(10.0, gt=0, description="CPU time limit of a query, in seconds")
+    json_indent: int | None = Field(None, description="JSON indent of the context; BioSenda uses 2")
+    json_ascii: bool = Field(False, description="escape non-ASCII characters in the context")
+    families: dict[str, Family] = Field(
+        default_factory=dict, description="group of a prompt -> {form, affix}; default: rewrite"
+    )
+    license: str = Field("CC-BY-SA-4.0", description="licence of the texts, given to the rows")
     rewrite: Prompt = Field(
         Prompt(
             template="Adapta la descripción a lo que se pide. Responde solo con el texto nuevo.\n\n"
             "Se pide: {wish}\n\nDescripción: {description}\n\nDescripción científica: {science}\n\n"
             "Datos: {context}"
         ),
-        description="what the teacher is asked",
+        description="prompt for the teacher",
     )
 
 
 @dataclass(frozen=True)
 class Wish:
-    """A prompt in all its wordings."""
+    """A prompt with all its wordings."""
 
     group: str
     wordings: tuple[str, ...]
@@ -98,9 +104,10 @@ class Species:
 
 
 def read_wishes(options: Options) -> list[Wish]:
-    """All wordings with one group are one wish, with the SQL of the first.
+    """Group the wordings into wishes; each takes the SQL of its first wording.
 
-    Where they are not all on one side, they go to that of most: wordings are never parted.
+    A wish whose wordings have different splits goes to the most frequent one: wordings of one wish
+    are never split.
     """
     names = {name: options.prompts_columns.get(name, name) for name in ("group", "wish", "sql")}
     split = options.prompts_columns.get("split", "split")
@@ -123,7 +130,7 @@ def read_wishes(options: Options) -> list[Wish]:
 
 
 def read_species(options: Options) -> dict[str, Species]:
-    """The species by their ids, the first row of each."""
+    """Species by id; the first row of an id wins."""
     names = {name: options.species_columns.get(name, name) for name in ("id", "science")}
     names |= {column: column for column in options.descriptions}
     key, path = "options.species_file", Path(options.species_file).expanduser()
@@ -136,7 +143,7 @@ def read_species(options: Options) -> dict[str, Species]:
 
 
 def _texts(row: Mapping[str, Any], names: Mapping[str, str], *, where: str) -> dict[str, str]:
-    """The values under our names, as texts; UserError where one is missing."""
+    """The values by field name, as strings. UserError: an empty value."""
     read = {name: clean_key(row.get(column)) for name, column in names.items()}
     if empty := [names[name] for name, value in read.items() if not value]:
         raise UserError(
@@ -147,7 +154,7 @@ def _texts(row: Mapping[str, Any], names: Mapping[str, str], *, where: str) -> d
 
 
 def read_held_out(options: Options, species: Mapping[str, Species]) -> frozenset[str]:
-    """The ids on the validation side: those of the file, else a share by their hash."""
+    """The held-out ids: those of the file, else a share chosen by hash."""
     if options.held_out_species_file is None:
         size, seed = options.held_out_share, options.sample_seed
         return frozenset(s for s in species if hash_side(s, size=size, seed=seed) == VALIDATION)
@@ -162,7 +169,7 @@ def read_held_out(options: Options, species: Mapping[str, Species]) -> frozenset
 
 
 def read_pairs(options: Options, species: Mapping[str, Species]) -> dict[str, tuple[str, ...]]:
-    """The species to ask a group for; none where they are drawn."""
+    """Species ids by prompt group; empty if no file is given."""
     if options.pairs_file is None:
         return {}
     names = {name: options.pairs_columns.get(name, name) for name in ("group", "id")}

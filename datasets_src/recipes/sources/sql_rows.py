@@ -1,4 +1,4 @@
-"""What a query gives for one value, as the JSON that a prompt holds; run in a sandbox.
+"""Runs SQL in the sandbox and returns rows as JSON objects for a prompt.
 
 table = open_table("tables/", dialect="tsql", max_rows=30, limit_s=10.0)
 table.rows("SELECT TOP 5 name FROM dbo.Taxonomia")      -> [{"name": "Salamandra salamandra"}]
@@ -19,12 +19,12 @@ Rows = list[dict[str, Any]]
 
 
 class QueryFault(Exception):
-    """A query that does not run; the message says why."""
+    """A query failed; the message says why."""
 
 
 @dataclass(frozen=True)
 class SqlTable:
-    """The tables behind the queries."""
+    """The database that the queries run on."""
 
     pool: WorkerPool
     max_rows: int
@@ -40,7 +40,7 @@ class SqlTable:
         return self._run(sql).names
 
     def _run(self, sql: str) -> Result:
-        """In the dialect's own engine, or in the first that has words for it."""
+        """Run on the first engine of the dialect that supports the query."""
         for engine in ENGINES[self.pool.dialect]:
             outcome = self.pool.run([sql], engine, self.limit_s, max_rows=self.max_rows)
             if outcome.status != "unsupported":
@@ -51,7 +51,7 @@ class SqlTable:
 
 
 def open_table(database: str, *, dialect: str, max_rows: int, limit_s: float) -> SqlTable:
-    """Open, or build once, the tables of a source (sql/sources.py). UserError: no such source."""
+    """Open a database source (sql/sources.py), building it once. UserError: no such source."""
     path = Path(database).expanduser().resolve()
     try:
         opened = open_database(path, case_insensitive=dialect == "tsql")

@@ -1,8 +1,8 @@
-"""Questions on passages in SQuAD's JSON, as SQAC's files have it, or as rows of a table.
+"""Reads questions on passages from SQuAD JSON (as SQAC's files) or from rows of a table.
 
 next(read_squad(Path("train.json"), key="options.files"))
-Asked(id="6cf3", title="Historia de Soto", context="Biografía \\nElvira …", question="¿Dónde …?",
-      answers=("en Soto",))
+SquadQuestion(id="6cf3", title="Historia de Soto", context="Biografía \\nElvira …",
+              question="¿Dónde …?", answers=("en Soto",))
 
     {"version": "1.0", "data": [{"title": "…", "paragraphs": [{"context": "…", "qas": [
         {"id": "…", "question": "…", "answers": [{"text": "…", "answer_start": 9}]}]}]}]}
@@ -20,8 +20,8 @@ from datasets_src.reading.readers import check_file, read_rows
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A question; `answers` may be none. What a file lacks is "": `fault` names it."""
+class SquadQuestion:
+    """A question; `answers` may be empty. Missing texts are "" and named by `fault`."""
 
     id: str
     title: str
@@ -31,22 +31,22 @@ class Asked:
 
     @property
     def fault(self) -> str:
-        """Which of its texts is missing; "" for a whole one."""
+        """The missing texts, e.g. "no context"; "" if complete."""
         missing = [name for name in ("context", "question") if not getattr(self, name).strip()]
         return f"no {' and no '.join(missing)}" if missing else ""
 
 
-def read_squad(path: Path, *, key: str) -> Iterator[Asked]:
-    """Its questions in the order of the file, whichever of the two forms it has.
+def read_squad(path: Path, *, key: str) -> Iterator[SquadQuestion]:
+    """The questions in file order, from either format.
 
     Raises:
-        UserError: missing, unreadable, not JSON, or JSON of another form.
+        UserError: the file is missing, unreadable, or in neither format.
     """
     check_file(path, key)
     nested = _nested(path) if path.suffix.lower() == ".json" else None
     if nested is None:
         for number, row in enumerate(read_rows(path, key=key), start=1):
-            yield _asked(row, row, default_id=f"{path.stem}:{number}")
+            yield _question(row, row, default_id=f"{path.stem}:{number}")
         return
     number = 0
     try:
@@ -55,16 +55,16 @@ def read_squad(path: Path, *, key: str) -> Iterator[Asked]:
                 for qa in paragraph["qas"]:
                     number += 1
                     shared = {"title": article.get("title"), "context": paragraph.get("context")}
-                    yield _asked(qa, shared, default_id=f"{path.stem}:{number}")
+                    yield _question(qa, shared, default_id=f"{path.stem}:{number}")
     except (LookupError, TypeError, AttributeError) as error:
         raise UserError(
-            f"{key}: {path}: not SQuAD's JSON behind question {number} ({error!r}); write"
+            f"{key}: {path}: not SQuAD's JSON after question {number} ({error!r}); write"
             ' {"data": [{"title": …, "paragraphs": [{"context": …, "qas": […]}]}]}'
         ) from None
 
 
 def _nested(path: Path) -> list[Any] | None:
-    """`data` of SQuAD's form; None of another, which read_rows knows or refuses."""
+    """The `data` list of SQuAD JSON; None for other files, which read_rows reads or rejects."""
     try:
         value = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError):
@@ -76,8 +76,10 @@ def _nested(path: Path) -> list[Any] | None:
     return data if has_paragraphs else None
 
 
-def _asked(qa: Mapping[str, Any], shared: Mapping[str, Any], *, default_id: str) -> Asked:
-    return Asked(
+def _question(
+    qa: Mapping[str, Any], shared: Mapping[str, Any], *, default_id: str
+) -> SquadQuestion:
+    return SquadQuestion(
         id=str(qa.get("id") or default_id),
         title=str(shared.get("title") or "").strip(),
         context=str(shared.get("context") or ""),
@@ -87,7 +89,7 @@ def _asked(qa: Mapping[str, Any], shared: Mapping[str, Any], *, default_id: str)
 
 
 def _answers(value: Any) -> Iterator[str]:
-    """Texts of [{"text": "…"}], of {"text": ["…"]}, or of the latter as JSON."""
+    """Texts of [{"text": "…"}], of {"text": ["…"]}, or of the latter as a JSON string."""
     if isinstance(value, str):
         value = json.loads(value) if value.lstrip().startswith(("{", "[")) else []
     if isinstance(value, Mapping):

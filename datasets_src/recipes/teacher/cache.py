@@ -1,12 +1,12 @@
-"""Replies of services, each kept under the hash of its whole request; nothing is asked twice.
+"""Durable cache of service replies, keyed by the hash of the request; none is sent twice.
 
 cache = ReplyCache(Path("datasets/.replies/demo.jsonl"))
 key = request_key("teacher", {"model": "gemini-2.5-flash", "messages": [...]})
 cache.get(key)                          None, or the reply
-cache.put(key, "teacher", reply)        returns when the reply is on the disk
+cache.put(key, "teacher", reply)        returns once the reply is on disk
 
-One line a reply, appended only. A kill may cut the last line short: it is cut off, and that one
-reply is asked for again. Threads that put at the same time share one wait for the disk.
+An append-only JSONL file. A kill may truncate the last line: it is removed on opening, and that
+request is sent again. Concurrent `put` calls share one fsync (group commit).
 """
 
 import fcntl
@@ -23,16 +23,16 @@ from datasets_src.errors import UserError
 
 
 def request_key(service: str, request: Mapping[str, Any]) -> str:
-    """sha256 of the service's name and the whole request, whatever the order of its keys."""
+    """sha256 of the service's name and the whole request, independent of key order."""
     text = json.dumps([service, request], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class ReplyCache:
-    """The replies of one build. Memory holds only their offsets in the file."""
+    """The replies of one build; memory holds only their offsets in the file."""
 
     def __init__(self, path: Path) -> None:
-        """Open or make the file. UserError: another process builds with it."""
+        """Open or create the file. UserError: another process holds it."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
@@ -41,10 +41,10 @@ class ReplyCache:
         except BlockingIOError:
             os.close(self._file)
             raise UserError(
-                f"build_name: another build writes {path} now; wait for it, or take another name"
+                f"build_name: another build writes {path}; wait for it or choose another name"
             ) from None
-        self._places: dict[str, tuple[int, int]] = {}
-        self._end = self._read_places()
+        self._offsets: dict[str, tuple[int, int]] = {}
+        self._end = self._scan()
         self._lock, self._flushing = threading.Lock(), threading.Lock()
         self._waiting: list[tuple[str, bytes]] = []
         self._num_put = self._num_durable = 0
@@ -61,15 +61,15 @@ class ReplyCache:
         os.close(self._file)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._offsets)
 
     def get(self, key: str) -> Any:
-        """The reply under `key`, None where there is none."""
-        place = self._places.get(key)
-        return None if place is None else self._read(place)["reply"]
+        """The reply under `key`, or None."""
+        offset = self._offsets.get(key)
+        return None if offset is None else self._read(offset)["reply"]
 
     def put(self, key: str, service: str, reply: Any) -> None:
-        """Keep a JSON value; it is on the disk when this returns."""
+        """Store a JSON value; it is on disk when this returns."""
         record = {"key": key, "service": service, "reply": reply}
         line = json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
         with self._lock:
@@ -81,9 +81,9 @@ class ReplyCache:
                 self._flush()
 
     def replies(self, service: str) -> Iterator[Any]:
-        """All that a service replied so far."""
-        for place in list(self._places.values()):
-            record = self._read(place)
+        """All stored replies of a service."""
+        for offset in list(self._offsets.values()):
+            record = self._read(offset)
             if record["service"] == service:
                 yield record["reply"]
 
@@ -95,16 +95,16 @@ class ReplyCache:
             data = data[os.write(self._file, data) :]
         os.fsync(self._file)
         for key, line in lines:
-            self._places[key] = (self._end, len(line))
+            self._offsets[key] = (self._end, len(line))
             self._end += len(line)
         self._num_durable = upto
 
-    def _read(self, place: tuple[int, int]) -> Any:
-        start, length = place
+    def _read(self, offset: tuple[int, int]) -> Any:
+        start, length = offset
         return json.loads(os.pread(self._file, length, start))
 
-    def _read_places(self) -> int:
-        """Read the offset of each whole line; truncate what a kill left after the last of them."""
+    def _scan(self) -> int:
+        """Index all complete lines, truncate an incomplete last one, and return the file's end."""
         end = 0
         with self._path.open("rb") as file:
             for line in file:
@@ -112,14 +112,14 @@ class ReplyCache:
                 if key is None and not line.endswith(b"\n"):
                     break
                 if key is not None:
-                    self._places[key] = (end, len(line))
+                    self._offsets[key] = (end, len(line))
                 end += len(line)
         os.ftruncate(self._file, end)
         return end
 
 
 def _key_of(line: bytes) -> str | None:
-    """The key of a line; None where it is no whole record."""
+    """The key of a line; None if it is not a complete record."""
     try:
         record = json.loads(line)
         whole = line.endswith(b"\n") and {"key", "service", "reply"} <= record.keys()

@@ -1,4 +1,4 @@
-"""A model that writes what a recipe lacks, over any endpoint that speaks OpenAI's protocol.
+"""Config and client of the teacher, over any OpenAI-compatible chat endpoint.
 
 teacher:
   base_url: https://generativelanguage.googleapis.com/v1beta/openai
@@ -6,7 +6,7 @@ teacher:
   api_key_env: GEMINI_API_KEY
   max_price: 5
 
-A call is POST <base_url>/chat/completions. Of the answer only what is used is kept:
+A call is POST <base_url>/chat/completions. Only these fields of the answer are cached:
 {"text": "…", "refusal": "", "finish_reason": "stop", "usage": [870, 240]}
 """
 
@@ -24,10 +24,10 @@ from pydantic import Field, model_validator
 from datasets_src.config import Section
 from datasets_src.errors import UserError
 from datasets_src.recipes.contract import Answer, NoAnswer, ServiceFault
-from datasets_src.recipes.teacher.meter import Usage
+from datasets_src.recipes.teacher.cost_meter import Usage
 from datasets_src.retry_after import retry_after_s
 
-CHARS_PER_TOKEN = 2.0  # a low guess, so that a reservation is rather too large
+CHARS_PER_TOKEN = 2.0  # a low estimate, so that reservations are upper bounds
 REFUSALS = (
     *("lo siento, pero no puedo", "lo siento, no puedo", "no puedo ayudarte con"),
     *("ho sento, però no puc", "ho sento, no puc", "i'm sorry, but i can", "i'm sorry, i can"),
@@ -35,47 +35,60 @@ REFUSALS = (
 )
 _FENCE = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n\s*```\s*", re.DOTALL)
 LOCAL = ("127.0.0.1", "localhost", "::1")
-# What a provider answers with 429 where waiting does not help.
-NO_MONEY = "insufficient_quota"
+# Error code that providers send with status 429 although waiting does not help.
+QUOTA_EXHAUSTED = "insufficient_quota"
 
 
 class TeacherConfig(Section):
-    """`teacher:` of a recipe: an endpoint, or a GGUF that llama.cpp serves for the build."""
+    """`teacher:` of a recipe: an endpoint, or a GGUF file served by llama.cpp during the build."""
 
-    base_url: str | None = Field(None, description="endpoint, up to and with /v1")
-    gguf_file: str | None = Field(None, description="instead: a GGUF to serve here, or `pocket`")
-    context_tokens: int = Field(4096, ge=64, description="context of that GGUF")
-    model: str = Field("", description="name of the model at the endpoint")
-    api_key_env: str | None = Field(None, description="environment variable that holds the key")
-    temperature: float | None = Field(0.7, ge=0, description="of sampling; null: the server's")
-    max_new_tokens: int = Field(512, ge=1, description="maximum tokens of an answer")
-    sampling_seed: int = Field(42, ge=0, description="seed sent with each request")
-    extra_body: dict[str, Any] = Field(default_factory=dict, description="more keys of a request")
-    structured: Literal["json_schema", "json_object", "none"] = Field(
-        "json_schema", description="how JSON is asked for; json_object where schemas are not known"
+    base_url: str | None = Field(None, description="base URL of the endpoint, ending in /v1")
+    gguf_file: str | None = Field(
+        None, description="alternative: GGUF file to serve locally, or `pocket`"
     )
-    num_attempts: int = Field(2, ge=1, description="askings where the answer is empty or no JSON")
-    refusals: tuple[str, ...] = Field(REFUSALS, description="what a refusal in words begins with")
-    requests_per_minute: float | None = Field(None, gt=0, description="limit of requests")
-    tokens_per_minute: float | None = Field(None, gt=0, description="limit of tokens")
-    max_parallel: int = Field(8, ge=1, description="requests under way at a time")
-    max_tries: int = Field(6, ge=1, description="tries of a request that finds no answer")
-    timeout_s: float = Field(120.0, gt=0, description="seconds to wait for an answer")
-    input_price: float = Field(0.0, ge=0, description="of a million tokens of prompts")
-    output_price: float = Field(0.0, ge=0, description="of a million tokens of answers")
-    max_price: float | None = Field(None, gt=0, description="what all calls together may cost")
-    max_tokens: int | None = Field(None, gt=0, description="what all calls together may use")
+    context_tokens: int = Field(4096, ge=64, description="context length of gguf_file")
+    model: str = Field("", description="model name at the endpoint")
+    api_key_env: str | None = Field(None, description="environment variable with the API key")
+    temperature: float | None = Field(
+        0.7, ge=0, description="sampling temperature; null: the server's default"
+    )
+    max_new_tokens: int = Field(512, ge=1, description="max tokens of an answer")
+    sampling_seed: int = Field(42, ge=0, description="random seed sent with each request")
+    extra_body: dict[str, Any] = Field(
+        default_factory=dict, description="extra keys of the request body"
+    )
+    structured: Literal["json_schema", "json_object", "none"] = Field(
+        "json_schema",
+        description="response_format for JSON answers; json_object if the endpoint lacks schemas",
+    )
+    num_attempts: int = Field(
+        2, ge=1, description="attempts if the answer is empty or invalid JSON"
+    )
+    refusals: tuple[str, ...] = Field(
+        REFUSALS, description="prefixes that mark an answer as a refusal"
+    )
+    requests_per_minute: float | None = Field(None, gt=0, description="rate limit in requests")
+    tokens_per_minute: float | None = Field(None, gt=0, description="rate limit in tokens")
+    max_parallel: int = Field(8, ge=1, description="max concurrent requests")
+    max_tries: int = Field(6, ge=1, description="tries of a request that fails")
+    timeout_s: float = Field(120.0, gt=0, description="request timeout in seconds")
+    input_price: float = Field(0.0, ge=0, description="price per million prompt tokens")
+    output_price: float = Field(0.0, ge=0, description="price per million completion tokens")
+    max_price: float | None = Field(
+        None, gt=0, description="spending cap over all starts of the build"
+    )
+    max_tokens: int | None = Field(None, gt=0, description="token cap over all starts of the build")
 
     @model_validator(mode="after")
-    def _one_of_two(self) -> "TeacherConfig":
+    def _check_source(self) -> "TeacherConfig":
         if (self.base_url is None) == (self.gguf_file is None):
-            raise ValueError("base_url or gguf_file: set the one that answers, not both")
+            raise ValueError("base_url or gguf_file: set exactly one of them")
         if self.base_url is not None and not self.model:
             raise ValueError("model: missing; name the model at base_url")
         return self
 
 
-# Keys that change no answer, only how it is got.
+# Keys that do not influence answers, only how they are obtained.
 NOT_IN_ANSWERS = {
     *("base_url", "gguf_file", "api_key_env", "requests_per_minute", "tokens_per_minute"),
     *("max_parallel", "max_tries", "timeout_s", "input_price", "output_price"),
@@ -84,7 +97,7 @@ NOT_IN_ANSWERS = {
 
 
 def read_key(config: TeacherConfig) -> str:
-    """The key that the recipe's environment variable holds, "" where it names none."""
+    """The API key from `api_key_env`; "" if the recipe names no variable."""
     if config.api_key_env is None:
         return ""
     if key := os.environ.get(config.api_key_env, "").strip():
@@ -96,7 +109,7 @@ def read_key(config: TeacherConfig) -> str:
 
 
 class ChatClient:
-    """One try of a chat completion; thread-safe."""
+    """Sends chat completions, one try per call; thread-safe."""
 
     def __init__(self, config: TeacherConfig, *, base_url: str, key: str) -> None:
         self._url = f"{base_url.rstrip('/')}/chat/completions"
@@ -104,27 +117,32 @@ class ChatClient:
             timeout=config.timeout_s,
             headers={"Authorization": f"Bearer {key}"} if key else {},
             limits=httpx2.Limits(max_connections=config.max_parallel),
-            # The loopback must not be sent through http_proxy.
+            # Loopback traffic must bypass http_proxy.
             trust_env=urlsplit(base_url).hostname not in LOCAL,
         )
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close all connections."""
         self._client.close()
 
     def call(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """{"text", "refusal", "finish_reason", "usage"} of {"endpoint", "body"}; ServiceFault."""
+        """Send {"endpoint", "body"} once and return {"text", "refusal", "finish_reason", "usage"}.
+
+        Raises:
+            ServiceFault: any answer but a chat completion.
+            UserError: `base_url` is not a URL.
+        """
         try:
             response = self._client.post(self._url, json=request["body"])
         except httpx2.InvalidURL as error:
             raise UserError(f"teacher.base_url: {self._url}: {error}; write https://…/v1") from None
         except httpx2.HTTPError as error:
-            message = str(error) or type(error).__name__
-            raise ServiceFault(None, f"{self._url}: {message}") from error
+            reason = str(error) or type(error).__name__
+            raise ServiceFault(None, f"{self._url}: {reason}") from error
         if response.status_code != 200:
             raise _fault_of(response)
         try:
-            return _kept(response.json())
+            return _compact(response.json())
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise ServiceFault(None, f"no chat completion: {response.text!r:.80}") from error
 
@@ -136,12 +154,12 @@ def _fault_of(response: httpx2.Response) -> ServiceFault:
     except (ValueError, LookupError, TypeError, AttributeError):
         message, code = response.text, ""
     message = " ".join(message.split())[:200]
-    status = 402 if NO_MONEY in (code, message) else response.status_code
+    status = 402 if QUOTA_EXHAUSTED in (code, message) else response.status_code
     wait_s = max(0.0, retry_after_s(response.headers.get("retry-after", "")))
     return ServiceFault(status, message or response.reason_phrase, retry_after_s=wait_s)
 
 
-def _kept(reply: Any) -> dict[str, Any]:
+def _compact(reply: Any) -> dict[str, Any]:
     choice = reply["choices"][0]
     message, usage = choice["message"], reply.get("usage") or {}
     text = message.get("content") or ""
@@ -154,21 +172,25 @@ def _kept(reply: Any) -> dict[str, Any]:
     }
 
 
-def most_of(request: Mapping[str, Any]) -> Usage:
-    """Upper bound of the tokens that a request may use."""
+def max_usage(request: Mapping[str, Any]) -> Usage:
+    """Upper bound of the tokens of a request."""
     num_chars = sum(len(m["content"]) for m in request["body"]["messages"])
     return Usage(int(num_chars / CHARS_PER_TOKEN), request["body"]["max_tokens"])
 
 
-def used_by(reply: Mapping[str, Any]) -> Usage:
-    """The tokens that a reply says it used."""
+def reply_usage(reply: Mapping[str, Any]) -> Usage:
+    """The tokens that a reply reports as used."""
     return Usage(*reply["usage"])
 
 
 def read_answer(
     reply: Mapping[str, Any], schema: Mapping[str, Any] | None, *, refusals: tuple[str, ...]
 ) -> Answer:
-    """What a reply says; NoAnswer where that is nothing."""
+    """Parse and validate a reply.
+
+    Raises:
+        NoAnswer: refused, empty, cut at `max_new_tokens`, or JSON that does not match `schema`.
+    """
     text = reply["text"].strip()
     opening = text[:100].casefold().replace("’", "'")
     if reply["refusal"] or reply["finish_reason"] == "content_filter":

@@ -1,8 +1,8 @@
-"""Prompts to the teacher: checked before the first call, shown with solved examples, filled in.
+"""Prompts to the teacher: template checks before the first call, few-shot examples, filling in.
 
 book = PromptBook({"options.rewrite": RULES}, {"options.rewrite": prompt})
 book.messages(prompt, {"wish": "Más corto", "description": "La nutria …"})
--> [system, user and assistant of each hand-written row, user: the template filled in]
+-> [system, user + assistant per few-shot example, user: the filled template]
 """
 
 import difflib
@@ -24,18 +24,18 @@ Fields = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Rules:
-    """What a prompt may name (placeholder -> what it is), and what it must."""
+    """Allowed placeholders of a prompt (name -> meaning) and the required ones."""
 
     placeholders: Mapping[str, str]
-    must_name: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
 
 
 def check_prompt(key: str, prompt: Prompt, rules: Rules) -> list[str]:
-    """One line for each fault of the template."""
+    """One line per fault of the template."""
     try:
         named = [name for _, name, _, _ in string.Formatter().parse(prompt.template)]
     except ValueError as error:
-        return [f"{key}.template: {error}; write {{{{ and }}}} for braces of the text"]
+        return [f"{key}.template: {error}; write {{{{ and }}}} for literal braces"]
     found = {name for name in named if name is not None}
     known = ", ".join(f"{{{name}}}" for name in rules.placeholders)
     faults = []
@@ -44,18 +44,19 @@ def check_prompt(key: str, prompt: Prompt, rules: Rules) -> list[str]:
         hint = f"did you mean {{{near[0]}}}? " if near else ""
         faults.append(f"{key}.template: unknown placeholder {{{name}}}; {hint}known: {known}")
     faults += [
-        f"{key}.template: does not name {{{name}}} ({rules.placeholders[name]}), so rows would be"
-        f" answered without it; write {{{name}}} where it belongs"
-        for name in rules.must_name
+        f"{key}.template: does not name {{{name}}} ({rules.placeholders[name]}), so answers would"
+        f" not depend on it; add {{{name}}} to the template"
+        for name in rules.required
         if name not in found
     ]
     return faults
 
 
 class PromptBook:
-    """All prompts of a recipe with their examples, by the place in the YAML that names them.
+    """All prompts of a recipe with their few-shot examples; `prompts` is keyed by YAML path.
 
-    UserError, from the constructor: every fault of the templates and of the files of examples.
+    Raises:
+        UserError: all faults of the templates, or the first of an examples file.
     """
 
     def __init__(self, rules: Mapping[str, Rules], prompts: Mapping[str, Prompt]) -> None:
@@ -68,17 +69,17 @@ class PromptBook:
         }
 
     def messages(self, prompt: Prompt, fields: Fields) -> list[Message]:
-        """The conversation up to the question."""
+        """The messages of a request: system, few-shot turns, then the filled template."""
         messages: list[Message] = []
         if prompt.system:
             messages.append({"role": "system", "content": prompt.system})
-        for example in self._shown(prompt, fields):
+        for example in self._examples_for(prompt, fields):
             messages.append({"role": "user", "content": fill(prompt, example)})
             messages.append({"role": "assistant", "content": example[ANSWER]})
         return [*messages, {"role": "user", "content": fill(prompt, fields)}]
 
-    def _shown(self, prompt: Prompt, fields: Fields) -> Sequence[Fields]:
-        """The first examples, up to their number; those that match the question, if some do."""
+    def _examples_for(self, prompt: Prompt, fields: Fields) -> Sequence[Fields]:
+        """The first `num_examples` examples, only matching ones if there are any."""
         examples = self._examples[prompt.model_dump_json()]
         name = prompt.examples_match
         if name is not None:
@@ -87,7 +88,7 @@ class PromptBook:
 
 
 def fill(prompt: Prompt, fields: Fields) -> str:
-    """The template with its placeholders filled in."""
+    """Fill the placeholders of the template."""
     return prompt.template.format_map({name: _text(value) for name, value in fields.items()})
 
 
@@ -103,7 +104,7 @@ def _read_examples(key: str, prompt: Prompt) -> Iterator[dict[str, str]]:
     names = [*dict.fromkeys(name for _, name, _, _ in parsed if name), ANSWER]
     if prompt.examples_match not in (None, *names):
         raise UserError(
-            f"{key}.examples_match: {prompt.examples_match!r} is not in the template; take one of"
+            f"{key}.examples_match: {prompt.examples_match!r} is not in the template; use one of"
             f" {', '.join(names[:-1])}"
         )
     path = Path(prompt.examples_file).expanduser()

@@ -1,4 +1,4 @@
-"""The shipped biblioteca set: its script gives its bytes, and serves both ways to answer."""
+"""The shipped biblioteca set: the generator reproduces its bytes, and both answer modes work."""
 
 import json
 from collections import defaultdict
@@ -17,7 +17,7 @@ TRAIN = [row for row in ROWS if row["split"] == "train"]
 VALIDATION = [row for row in ROWS if row["split"] == "validation"]
 
 
-def test_the_script_gives_the_committed_bytes() -> None:
+def test_the_generator_reproduces_the_committed_bytes() -> None:
     for name, text in generate.generate().items():
         assert (FILE.parent / name).read_bytes() == text.encode("utf-8"), name
 
@@ -30,7 +30,7 @@ def test_counts() -> None:
     assert counts == [126, 348, 156]
 
 
-def test_no_article_nor_subject_straddles() -> None:
+def test_no_article_nor_subject_is_in_both_splits() -> None:
     """Not even as one of the works that are not asked for."""
     seen = [
         {doi for row in rows for doi in find_dois(row["context"]).dois}

@@ -1,4 +1,4 @@
-"""The shipped biografias set: its script gives its bytes, and its rows keep what they ask for."""
+"""The shipped biografias set: the generator reproduces its bytes, and its rows pass every rule."""
 
 import json
 from collections import Counter
@@ -22,7 +22,7 @@ def mean_quality(reply: str) -> float:
     return sum(row["quality"] for row in scores) / len(scores)
 
 
-def test_the_script_gives_the_committed_bytes() -> None:
+def test_the_generator_reproduces_the_committed_bytes() -> None:
     for name, text in generate.generate().items():
         assert (FOLDER / name).read_bytes() == text.encode("utf-8"), name
 
@@ -36,7 +36,7 @@ def test_counts() -> None:
         assert kinds["with true/false"] / len(examples) == pytest.approx(0.4, abs=0.05)
 
 
-def test_a_group_is_a_passage_and_none_straddles() -> None:
+def test_a_group_is_a_passage_and_none_is_in_both_splits() -> None:
     passages = {row["group"]: row["passage"] for row in ROWS}
     assert all(passages[row["group"]] == row["passage"] for row in ROWS)
     assert len(set(passages.values())) == len(passages) == 232
@@ -48,7 +48,7 @@ def test_a_group_is_a_passage_and_none_straddles() -> None:
 
 
 def test_every_fact_and_name_asked_for_in_validation_is_trained_on() -> None:
-    for words in ([fact.asked.split()[-2] for fact in lives.FACTS], lives.SURNAMES):
+    for words in ([fact.question.split()[-2] for fact in lives.FACTS], lives.SURNAMES):
         for word in words:
             assert sum(word in example.target for example in TRAIN) >= 10, word
 
@@ -59,13 +59,13 @@ def test_each_reference_keeps_every_rule() -> None:
 
 
 def test_half_of_the_statements_that_could_be_false_are() -> None:
-    num_statements, false = 0, 0
+    num_statements, num_false = 0, 0
     for row in ROWS:
         if row["questions"][-1].startswith("¿Verdadero"):
             words = row["questions"][-1].removesuffix(".").split(maxsplit=4)[4]
             num_statements += 1
-            false += words not in row["passage"]
-    assert (num_statements, false) == (273, 46)
+            num_false += words not in row["passage"]
+    assert (num_statements, num_false) == (273, 46)
 
 
 def test_no_constant_does_well() -> None:

@@ -1,4 +1,4 @@
-"""The shipped consultas set: its script gives its bytes, and its validation split is fair."""
+"""The shipped consultas set: its generator reproduces it, and its validation split is fair."""
 
 import json
 from collections import Counter, defaultdict
@@ -45,7 +45,7 @@ def wordings_of(row: dict[str, Any]) -> set[tuple[str, str, str]]:
     return found
 
 
-def test_the_script_gives_the_committed_bytes() -> None:
+def test_the_generator_reproduces_the_committed_bytes() -> None:
     for name, text in generate.generate().items():
         assert (FOLDER / name).read_bytes() == text.encode("utf-8"), name
 
@@ -60,7 +60,7 @@ def test_counts() -> None:
         assert 0.09 <= sum("metric" in row["target"] for row in rows) / len(rows) <= 0.12
 
 
-def test_no_group_query_or_wording_straddles() -> None:
+def test_no_group_query_or_wording_is_in_both_splits() -> None:
     for held in ("group", "query"):
         assert not {row[held] for row in TRAIN} & {row[held] for row in VALIDATION}
     trained = set[tuple[str, str, str]]().union(*map(wordings_of, TRAIN))

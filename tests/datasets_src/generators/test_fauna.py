@@ -1,4 +1,4 @@
-"""The shipped fauna set: its script gives its bytes, and its validation split is fair."""
+"""The shipped fauna set: its generator reproduces it, and its validation split is fair."""
 
 import json
 from collections import Counter
@@ -14,7 +14,7 @@ VALIDATION = [row for row in ROWS if row["split"] == "validation"]
 EXAMPLES = list(descriptions.load(ROWS, descriptions.Options()))
 
 
-def test_the_script_gives_the_committed_bytes() -> None:
+def test_the_generator_reproduces_the_committed_bytes() -> None:
     for name, text in generate.generate().items():
         assert (FOLDER / name).read_bytes() == text.encode("utf-8"), name
 
@@ -32,7 +32,7 @@ def test_counts() -> None:
     assert len(wordings) == len(set(wordings)) == 7 * 11
 
 
-def test_nothing_straddles() -> None:
+def test_nothing_is_in_both_splits() -> None:
     for held in ("group", "wish", "description", "target"):
         assert not {row[held] for row in TRAIN} & {row[held] for row in VALIDATION}, held
     assert Counter(row["wish"] for row in VALIDATION) == dict.fromkeys(

@@ -1,4 +1,4 @@
-"""The shipped fuero set: its script gives its bytes, and its validation split is fair."""
+"""The shipped fuero set: its generator reproduces it, and its validation split is fair."""
 
 import json
 from collections import Counter
@@ -19,7 +19,7 @@ OPTIONS = law_qa.Options(
 EXAMPLES = list(law_qa.load(ROWS, OPTIONS))
 
 
-def test_the_script_gives_the_committed_bytes() -> None:
+def test_the_generator_reproduces_the_committed_bytes() -> None:
     for name, text in generate.generate().items():
         assert (FOLDER / name).read_bytes() == text.encode("utf-8"), name
 
@@ -32,7 +32,7 @@ def test_counts() -> None:
     assert len(wordings) == len(set(wordings)) == 4 * 11
 
 
-def test_nothing_straddles() -> None:
+def test_nothing_is_in_both_splits() -> None:
     for held in ("group", "context"):
         assert not {row[held] for row in TRAIN} & {row[held] for row in VALIDATION}, held
     stems = {row["question"].split(" a) ")[0] for row in VALIDATION}

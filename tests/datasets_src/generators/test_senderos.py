@@ -1,4 +1,4 @@
-"""The shipped senderos set: its script gives its bytes, and its validation split is fair."""
+"""The shipped senderos set: its generator reproduces it, and its validation split is fair."""
 
 import json
 import sqlite3
@@ -33,7 +33,7 @@ def wordings_of(row: dict[str, str]) -> set[str]:
     return {w for w in family.wordings if fills(row["question"], w, row, tuple(family.slots))}
 
 
-def test_the_script_gives_the_committed_bytes() -> None:
+def test_the_generator_reproduces_the_committed_bytes() -> None:
     for name, text in generate.generate().items():
         assert (FOLDER / name).read_bytes() == text.encode("utf-8"), name
 
@@ -53,7 +53,7 @@ def test_constant_answers_are_a_fifth_of_the_rows() -> None:
         assert 0.15 <= share <= 0.21
 
 
-def test_no_group_question_or_wording_straddles() -> None:
+def test_no_group_question_or_wording_is_in_both_splits() -> None:
     for held in ("group", "question"):
         assert not {row[held] for row in TRAIN} & {row[held] for row in VALIDATION}
     trained = set[str]().union(*map(wordings_of, TRAIN))

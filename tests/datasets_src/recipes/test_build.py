@@ -13,8 +13,8 @@ import pytest
 
 from datasets_src.errors import UserError
 from datasets_src.recipes.build import Built, Endpoint, build, open_recipe
-from datasets_src.recipes.teacher import asker as asker_module
-from datasets_src.recipes.teacher.asker import ServiceDown
+from datasets_src.recipes.teacher import service_client
+from datasets_src.recipes.teacher.service_client import ServiceDown
 from jobs.common.recipe_load import load_recipe
 from tests.servers.teacher_server import TeacherServer, last_user
 
@@ -51,7 +51,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Built, Teac
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(asker_module, "FIRST_WAIT_S", 0.02)
+    monkeypatch.setattr(service_client, "FIRST_WAIT_S", 0.02)
 
 
 def run(server: TeacherServer | None, out: Path, *overrides: str) -> Built:
@@ -152,7 +152,7 @@ def test_without_a_teacher_rewrites_are_unfilled(tmp_path: Path) -> None:
     assert {row["target"] for row in rows_of(built.directory, "unfilled")} == {None}
 
 
-def test_a_cap_stops_and_raising_it_goes_on(server: TeacherServer, tmp_path: Path) -> None:
+def test_a_cap_stops_and_raising_it_resumes(server: TeacherServer, tmp_path: Path) -> None:
     prices = ["input_price=1", "output_price=1", "max_new_tokens=60", "max_parallel=4"]
     with pytest.raises(UserError, match=r"teacher\.max_tokens: the cap of 4,000 is reached"):
         run(server, tmp_path, "max_tokens=4000", *prices)
@@ -229,7 +229,7 @@ def test_rewordings_by_the_teacher(server: TeacherServer, tmp_path: Path) -> Non
     assert len(server.log) == 32 + 11, "each wish is reworded once"
 
 
-def test_what_a_query_or_an_affix_lacks_is_told_before_any_call(
+def test_what_a_query_or_an_affix_lacks_is_reported_before_any_request(
     server: TeacherServer, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=r"no column \{grup\}; known: grupo"):

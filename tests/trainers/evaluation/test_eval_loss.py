@@ -1,4 +1,4 @@
-"""Row losses: those of one row at a time, the same for any number of workers and any cut."""
+"""Row losses equal those of one row at a time, for any world size and micro-batches."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def plain_losses(model: torch.nn.Module, rows: list[TokenizedExample]) -> list[f
 
 
 @pytest.mark.parametrize("family", ["llama", "llama-tied", "mistral-window", "falcon-new"])
-def test_they_are_those_of_one_row_at_a_time(family: str) -> None:
+def test_losses_equal_those_of_one_row_at_a_time(family: str) -> None:
     rows = [
         *random_rows(9),
         *as_examples([([5, 6, 7, 8], 2), ([5, 6, 7, 8], 2), ([5, 6, 7, 8, 9], 4), ([3, 4], 0)]),
@@ -38,7 +38,9 @@ def test_they_are_those_of_one_row_at_a_time(family: str) -> None:
 
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 99), num_rows=st.integers(1, 90), world_size=st.integers(2, 3))
-def test_workers_share_them_to_the_same_bits(seed: int, num_rows: int, world_size: int) -> None:
+def test_losses_are_bit_identical_for_any_world_size(
+    seed: int, num_rows: int, world_size: int
+) -> None:
     rows, model = random_rows(num_rows, seed), build_model(dtype=torch.bfloat16)
     alone = row_losses(model, rows, max_tokens=64, min_share=4)
     shares = [

@@ -1,6 +1,6 @@
-"""Rows that are decoded in tests: models, prompts, and the logits behind each token of a reply.
+"""Helpers of the decoding tests: models, prompts, and the logits of each token of a reply.
 
-replies, logits = answer(peaked("qwen2"), mixed_prompts())      # logits[index, number] [V]
+replies, logits = answer(peaked("qwen2"), mixed_prompts())      # logits[index, position] [V]
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ Logits = dict[ReplyToken, Tensor]
 
 
 def peaked(name: str = "llama", dtype: torch.dtype = torch.float32, **sizes: Any) -> Any:
-    """A model that likes one token far more than the others: not every step is a near-tie."""
+    """A model with a peaked distribution, so that not every step is a near-tie."""
     model: Any = build_model(name, dtype=dtype, wide_norms=False, **sizes)
     with torch.no_grad():
         model.get_output_embeddings().weight *= 20
@@ -33,7 +33,7 @@ def tokens(number: int, seed: int) -> list[int]:
 
 
 def mixed_prompts() -> list[list[int]]:
-    """Prefixes of one another, at and beside the borders of pages, and prompts of their own."""
+    """Prefixes of one another that end at or near page borders, and unrelated prompts."""
     text = tokens(300, 1)
     cuts = [1, 2, 31, 32, 33, 100, 127, 128, 129, 200, 256, 257, 300]
     assert {PROMPT_PAGE, PROMPT_PAGE + 1, 2 * PROMPT_PAGE, REPLY_PAGE} <= {*cuts}
@@ -52,7 +52,7 @@ def answer(
     end: int = END,
     max_draft: int = MAX_DRAFT,
 ) -> tuple[dict[int, list[int]], Logits]:
-    """The replies, and the logits behind each token of them."""
+    """The replies, and the logits from which each of their tokens was picked."""
     seen: Logits = {}
 
     def pick(logits_NV: Tensor, which: Sequence[ReplyToken]) -> list[int]:
@@ -69,5 +69,5 @@ def answer(
         max_draft=max_draft,
     )
     replies = dict(rows)
-    # What followed on a wrong guess is no part of a reply.
+    # Tokens after a rejected draft token belong to no reply.
     return replies, {(i, k): row for (i, k), row in seen.items() if k < len(replies[i])}

@@ -1,4 +1,4 @@
-"""Decoding over shared pages: not one bit of a row's logits depends on what stands beside it."""
+"""Decoding over shared pages: a sequence's logits are bit-identical in any batch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,22 +36,24 @@ def assert_same_as_alone(
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", FAMILIES)
-def test_not_a_bit_depends_on_the_other_rows(name: str, dtype: torch.dtype) -> None:
+def test_logits_are_bit_identical_in_any_batch(name: str, dtype: torch.dtype) -> None:
     assert_same_as_alone(peaked(name, dtype), mixed_prompts())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_not_a_bit_depends_on_the_batch_size(dtype: torch.dtype) -> None:
+def test_logits_are_bit_identical_for_any_batch_size(dtype: torch.dtype) -> None:
     model, prompts = peaked(dtype=dtype), mixed_prompts()
     many, few, one = (answer(model, prompts, batch_size=n) for n in (1000, 5, 1))
     assert many[0] == few[0] == one[0]
-    for place, row in many[1].items():
-        assert torch.equal(row, few[1][place]) and torch.equal(row, one[1][place])
+    for token, row in many[1].items():
+        assert torch.equal(row, few[1][token]) and torch.equal(row, one[1][token])
 
 
 @pytest.mark.parametrize("method", [LoraMethod(), DoraMethod()])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_nor_with_an_adapter(method: LoraMethod | DoraMethod, dtype: torch.dtype) -> None:
+def test_logits_are_bit_identical_with_an_adapter(
+    method: LoraMethod | DoraMethod, dtype: torch.dtype
+) -> None:
     base = peaked(dtype=dtype)
     with torch.inference_mode():
         plain, _ = answer(base, mixed_prompts())
@@ -60,22 +62,22 @@ def test_nor_with_an_adapter(method: LoraMethod | DoraMethod, dtype: torch.dtype
     for weight_name, weight in model.named_parameters():
         if "lora_B" in weight_name:
             weight.data.normal_(0, 0.3, generator=draw)
-    assert answer(model, mixed_prompts())[0] != plain, "the adapter does nothing"
+    assert answer(model, mixed_prompts())[0] != plain, "the adapter changes no reply"
     assert_same_as_alone(model, mixed_prompts()[::2])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_nor_over_a_base_in_four_bits(dtype: torch.dtype, tmp_path: Path) -> None:
+def test_logits_are_bit_identical_over_a_4_bit_base(dtype: torch.dtype, tmp_path: Path) -> None:
     base = build_base(tmp_path / "base")
     model = qlora.build(base, QloraMethod(), dtype=dtype, seed=0, device="cpu")
     assert_same_as_alone(model.eval(), mixed_prompts()[::2])
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_replies_are_those_of_generate_one_by_one(name: str) -> None:
+def test_replies_equal_generate_one_prompt_at_a_time(name: str) -> None:
     model, prompts = peaked(name), mixed_prompts()
-    endless, _ = answer(model, prompts[:1], max_new_tokens=12, end=-1)
-    end = endless[0][-1]  # so that some replies end with it and others do not
+    unstopped, _ = answer(model, prompts[:1], max_new_tokens=12, end=-1)
+    end = unstopped[0][-1]  # so that some replies end with it and others do not
     replies, _ = answer(model, prompts, max_new_tokens=24, end=end)
     for index, prompt in enumerate(prompts):
         assert replies[index] == generated(model, prompt, max_new_tokens=24, end=end)
@@ -85,7 +87,7 @@ def test_replies_are_those_of_generate_one_by_one(name: str) -> None:
 def generated(
     model: PreTrainedModel, prompt: Sequence[int], *, max_new_tokens: int, end: int
 ) -> list[int]:
-    """By transformers, alone."""
+    """New tokens by transformers' `generate`, without a batch."""
     out: Any = model.generate(  # type: ignore[operator]
         torch.tensor([prompt]),
         attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
@@ -116,15 +118,15 @@ PROMPTS = st.lists(
 @given(
     prompts=PROMPTS, batch_size=st.integers(1, 8), dtype=st.sampled_from(["bfloat16", "float32"])
 )
-def test_any_prompts_are_answered_as_alone(
+def test_any_prompts_give_the_replies_they_get_alone(
     prompts: list[tuple[int, ...]], batch_size: int, dtype: str
 ) -> None:
     model = peaked("qwen3", getattr(torch, dtype))
     assert_same_as_alone(model, prompts, batch_size=batch_size)
 
 
-def test_shares_of_threads_change_no_bit() -> None:
-    """Three threads share the activations of a pass unevenly: 32 * 2056 numbers."""
+def test_thread_shares_change_no_bit() -> None:
+    """Three threads split the activations of a pass, 32 * 2056 numbers, unevenly."""
     num_threads = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
@@ -136,8 +138,8 @@ def test_shares_of_threads_change_no_bit() -> None:
 
 
 @pytest.mark.parametrize("is_tuned", [False, True])
-def test_an_activation_has_no_shares_while_it_answers(is_tuned: bool) -> None:
-    """Of a base and under an adapter, on numbers of which SiLU alone and in a vector differ."""
+def test_an_activation_runs_on_one_thread_during_decoding(is_tuned: bool) -> None:
+    """With and without an adapter, on numbers where scalar and vector SiLU differ."""
     model: Any = peaked()
     if is_tuned:
         model = add_adapter(model, LoraMethod(), seed=0)
@@ -147,7 +149,7 @@ def test_an_activation_has_no_shares_while_it_answers(is_tuned: bool) -> None:
     single = torch.cat([torch.nn.functional.silu(part.clone()) for part in numbers.split(1)])
     differing = numbers[torch.nn.functional.silu(numbers) != single]
     if not len(differing):
-        pytest.skip("this CPU computes SiLU of one number as that of a vector")
+        pytest.skip("scalar and vector SiLU are equal on this CPU")
     inputs = [differing[torch.arange(32 * 2056) % len(differing)].view(32, 2056)]
     inputs *= 2 if is_tuned else 1
     num_threads = torch.get_num_threads()
@@ -163,8 +165,8 @@ def test_an_activation_has_no_shares_while_it_answers(is_tuned: bool) -> None:
         torch.set_num_threads(num_threads)
 
 
-def test_activations_in_bfloat16_are_the_same_anywhere() -> None:
-    """Every number, in a vector and alone: no other number of threads need be considered."""
+def test_bfloat16_activations_do_not_depend_on_the_index() -> None:
+    """Every bfloat16 number, in a vector and alone, so the number of threads is irrelevant."""
     bits = torch.arange(-(2**15), 2**15).to(torch.int16).view(torch.bfloat16)
     numbers = bits[torch.isfinite(bits.float())]
     together = torch.nn.functional.silu(numbers)
@@ -177,20 +179,20 @@ SHAPES = [(2048, 2048), (2048, 5440), (5440, 2048), (2048, 16), (16, 2048), (128
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("inputs", "outputs"), SHAPES)
-def test_a_row_of_a_product_depends_on_no_other(
+def test_a_row_of_a_product_does_not_depend_on_the_others(
     inputs: int, outputs: int, dtype: torch.dtype
 ) -> None:
-    """What all of it rests on, on shapes of 2B and small: rows change places and neighbours."""
+    """The premise of all of it, on 2B and small shapes: rows are permuted and mixed."""
     draw = torch.Generator().manual_seed(0)
     weight = torch.randn(outputs, inputs, generator=draw).to(dtype)
     for size in (pass_sizes(dtype).reply, pass_sizes(dtype).prompt):
         rows = torch.randn(size, inputs, generator=draw).to(dtype)
         want = torch.nn.functional.linear(rows, weight)
         for number in range(3):
-            places = torch.randperm(size, generator=draw)
+            order = torch.randperm(size, generator=draw)
             others = torch.randn(size, inputs, generator=draw).to(dtype) * 10**number
             others[size // 2 :] = 0
             kept = torch.rand(size, generator=draw) < 0.5
-            mixed = torch.where(kept[:, None], rows[places], others)
+            mixed = torch.where(kept[:, None], rows[order], others)
             got = torch.nn.functional.linear(mixed[None], weight)[0]
-            assert torch.equal(got[kept], want[places[kept]])
+            assert torch.equal(got[kept], want[order[kept]])

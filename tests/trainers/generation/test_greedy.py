@@ -1,4 +1,4 @@
-"""Replies: a stop per sequence; neither the batch size nor a neighbour changes one."""
+"""Greedy replies: each stops on its own and does not depend on the batch."""
 
 from typing import Any
 
@@ -32,10 +32,10 @@ def tokenizer() -> PreTrainedTokenizerFast:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("stop", [(), tuple("aeiouAEIOU")])
 @pytest.mark.parametrize("name", ["llama", "mistral-window", "falcon-7b"])
-def test_neither_batch_size_nor_neighbours_change_a_reply(
+def test_a_reply_does_not_depend_on_the_batch(
     tokenizer: PreTrainedTokenizerFast, dtype: torch.dtype, stop: tuple[str, ...], name: str
 ) -> None:
-    """Of a family over pages, of one that is not, and of rows within and beyond a window."""
+    """For a family with paged decoding, one without, and rows within and beyond a window."""
     sizes: dict[str, Any] = {"sliding_window": 32} if name == "mistral-window" else {}
     model: Any = build_model(name, dtype=dtype, wide_norms=False, **sizes)
     with torch.no_grad():  # logits far enough apart that not every step is a tie
@@ -46,7 +46,7 @@ def test_neither_batch_size_nor_neighbours_change_a_reply(
         for n in torch.randint(1, 30, (12,), generator=generator)
     ]
     prompts.append(prompts[3])
-    heard: list[int] = []
+    num_done: list[int] = []
 
     def answers(prompts: list[list[int]], batch_size: int) -> list[Reply]:
         return greedy_replies(
@@ -56,19 +56,19 @@ def test_neither_batch_size_nor_neighbours_change_a_reply(
             max_new_tokens=16,
             stop=stop,
             batch_size=batch_size,
-            on_batch=heard.append,
+            on_batch=num_done.append,
         )
 
     together = answers(prompts, 12)
-    assert sum(heard) == len(prompts)
+    assert sum(num_done) == len(prompts)
     assert together == answers(prompts, 5) == [answers([p], 1)[0] for p in prompts]
     lengths = {len(reply.ids) for reply in together}
-    assert len(lengths) > 1 or not stop, "no reply stopped before the others: the test sees nothing"
+    assert len(lengths) > 1 or not stop, "no reply stopped before the others"
     for reply in together:
         assert reply.stopped or len(reply.ids) == 16
 
 
-def test_what_takes_no_pages_goes_through_transformers() -> None:
+def test_models_without_paged_decoding_use_transformers() -> None:
     assert longest_in_pages(build_model("llama")) == torch.inf
     assert longest_in_pages(build_model("mistral-window")) == 7
     assert longest_in_pages(build_model("falcon-7b")) == 0
@@ -87,14 +87,14 @@ def test_a_reply_is_cut_at_its_own_end(tokenizer: PreTrainedTokenizerFast) -> No
     assert cut_reply([2], no_stop).text == ""
 
 
-def test_what_stands_behind_a_stop_string_is_padding(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_tokens_after_a_stop_string_are_padding(tokenizer: PreTrainedTokenizerFast) -> None:
     reply = cut_reply([5, 6, 1, 2, 2], rule(tokenizer, "d;"))
     assert (reply.text, reply.ids, reply.stopped) == ("c", (5, 6, 1), True)
 
 
 @given(ids=st.lists(st.integers(0, 8), min_size=1, max_size=12))
-def test_a_stop_string_is_seen_when_its_last_token_comes(ids: list[int]) -> None:
-    """Over several tokens, and over characters that several tokens make, as reading all anew."""
+def test_a_stop_string_ends_a_reply_with_its_last_token(ids: list[int]) -> None:
+    """Also over several tokens, and characters of several tokens; as decoding the whole text."""
     for stops in ((";",), ("ab",), ("b;", "aa"), ("ñ",), (" a", "\n\n")):
         stop_rule = rule(BYTES, *stops)
         seen = [n for n in range(1, len(ids) + 1) if stop_rule.ends_with_last(ids[:n])]

@@ -1,4 +1,4 @@
-"""Replies to whole validation rows are those of transformers' `generate`, one row at a time."""
+"""Replies to validation rows equal those of transformers' `generate`, one row at a time."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from trainers.generation.replies import StopRule, cut_reply, end_of_turn_ids
 from trainers.models.load import load_base, load_tokenizer
 
 STOP, MAX_NEW_TOKENS, NUM_ROWS = (";",), 64, 21
-# Of the largest logit: of two tokens that are so close in float32, rounding decides.
+# Per largest logit: between two tokens this close in float32, rounding decides.
 TIE = 1e-5
 
 
@@ -22,7 +22,7 @@ TIE = 1e-5
     ("config_name", "split"), [("quickstart", "validation"), ("biosenda_text2sql", "test")]
 )
 @torch.inference_mode()
-def test_replies_are_those_of_generate(config_name: str, split: str, pocket: Path) -> None:
+def test_replies_equal_generate(config_name: str, split: str, pocket: Path) -> None:
     if config_name != "quickstart" and not BIOSENDA.is_dir():
         pytest.skip(f"{BIOSENDA} is not there: the real rows of BioSenda are not ours to ship")
     texts = sql_texts(config_name, split)
@@ -42,15 +42,15 @@ def test_replies_are_those_of_generate(config_name: str, split: str, pocket: Pat
         if reply != alone:
             pairs = zip(reply.ids, alone.ids, strict=False)
             at = next(i for i, (ours, theirs) in enumerate(pairs) if ours != theirs)
-            said, two = reply.ids[:at], [reply.ids[at], alone.ids[at]]
-            logits_V = model(input_ids=torch.tensor([[*prompt, *said]])).logits[0, -1]
+            common, two = reply.ids[:at], [reply.ids[at], alone.ids[at]]
+            logits_V = model(input_ids=torch.tensor([[*prompt, *common]])).logits[0, -1]
             best = float(logits_V.abs().max())
             assert float(logits_V[two].diff().abs()) < TIE * best, f"token {at} is no tie"
     assert len(replies) >= NUM_ROWS and num_equal > 0.9 * len(replies)
 
 
 def generated(model: Any, prompt: Sequence[int]) -> list[int]:
-    """By transformers, alone, up to the end of the turn."""
+    """New tokens by transformers' `generate`, without a batch, up to the end of the turn."""
     ids = torch.tensor([list(prompt)])
     out = model.generate(
         input_ids=ids,

@@ -1,4 +1,4 @@
-"""Guesses: what came after the same few tokens when they came last."""
+"""Drafts continue the last occurrence of the longest known n-gram."""
 
 import pytest
 
@@ -6,12 +6,12 @@ from trainers.generation import ngram_drafts as drafts
 from trainers.generation.ngram_drafts import NgramDrafts
 
 
-def test_the_last_place_of_the_longest_run_counts() -> None:
+def test_the_last_occurrence_of_the_longest_ngram_is_continued() -> None:
     known = NgramDrafts()
     known.learn([1, 2, 3, 4, 5], 0)
     assert known.draft([9, 1, 2], 2) == [3, 4]
     assert known.draft([9, 1, 2], 9) == [3, 4, 5]
-    assert known.draft([7, 2], 2) == [3, 4], "by one token where two are unknown"
+    assert known.draft([7, 2], 2) == [3, 4], "by one token if two are unknown"
     assert known.draft([2, 5], 4) == known.draft([7], 4) == known.draft([1, 2], 0) == []
     known.learn([0, 2, 8], 0)
     assert known.draft([7, 2], 1) == [8]
@@ -20,7 +20,7 @@ def test_the_last_place_of_the_longest_run_counts() -> None:
     assert known.draft([1, 2], 1) == [6]
 
 
-def test_a_sequence_that_grows_is_read_as_it_is() -> None:
+def test_a_sequence_may_grow_after_it_is_learnt() -> None:
     known, row = NgramDrafts(), [5, 6, 7]
     known.learn(row, 2)
     row += [5, 6]
@@ -28,7 +28,7 @@ def test_a_sequence_that_grows_is_read_as_it_is() -> None:
     assert known.draft(row, 3) == [7, 5, 6]
 
 
-def test_a_guess_goes_on_behind_the_end_of_a_sequence() -> None:
+def test_a_draft_continues_past_the_end_of_a_sequence() -> None:
     known = NgramDrafts()
     known.learn([1, 2, 3], 0)
     known.learn([2, 3, 4, 9], 0)
@@ -37,7 +37,7 @@ def test_a_guess_goes_on_behind_the_end_of_a_sequence() -> None:
     assert known.draft([7], 5) == [8, 7, 8, 7, 8]
 
 
-def test_what_is_known_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drafts, "MAX_KNOWN", 10)
     known = NgramDrafts()
     for start in range(0, 200, 20):

@@ -1,4 +1,4 @@
-"""Sampled replies depend on seed and row alone; contrastive search is the papers' formula."""
+"""Sampled replies depend only on seed and row; contrastive search follows the papers' formula."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def _alone() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def tokenizer() -> PreTrainedTokenizerFast:
-    """One token a character, decoded without spaces; </s> is the third."""
+    """One token per character, decoded without spaces; </s> is the third."""
     characters = ["?", ";", "</s>", *map(chr, range(ord("A"), ord("A") + VOCAB - 3))]
     inner = Tokenizer(BPE({c: i for i, c in enumerate(characters)}, [], unk_token="?"))
     inner.decoder = Fuse()
@@ -72,7 +72,7 @@ def replies(
 
 
 @pytest.mark.parametrize("name", ["doi", "qwen", "contrastive", "questions"])
-def test_a_reply_does_not_depend_on_what_is_asked_beside_it(
+def test_a_reply_does_not_depend_on_the_other_prompts(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     name: str,
@@ -80,12 +80,12 @@ def test_a_reply_does_not_depend_on_what_is_asked_beside_it(
     preset = PRESETS[name]
     together = replies(model, tokenizer, preset, [0, 1, 2, 3])
     assert replies(model, tokenizer, preset, [2, 0], batch_size=1) == [together[2], together[0]]
-    # A generator that others use in between changes nothing either.
+    # Nor on the global random generator.
     torch.manual_seed(99)
     assert replies(model, tokenizer, preset, [3, 1]) == [together[3], together[1]]
 
 
-def test_a_seed_and_a_row_have_draws_of_their_own(
+def test_seed_and_row_determine_the_draws(
     tokenizer: PreTrainedTokenizerFast,
 ) -> None:
     model = build_model(wide_norms=False)
@@ -95,7 +95,7 @@ def test_a_seed_and_a_row_have_draws_of_their_own(
     a, b = preset_replies(
         model, tokenizer, same, row_ids=["a", "b"], preset=SAMPLING, seed=1, max_new_tokens=12
     )
-    assert a == one[0] and a.ids != b.ids, "equal prompts of two rows are drawn apart"
+    assert a == one[0] and a.ids != b.ids, "equal prompts of two rows are sampled independently"
 
 
 def test_draws_follow_the_distribution_of_the_preset() -> None:
@@ -117,7 +117,7 @@ def test_draws_follow_the_distribution_of_the_preset() -> None:
     assert drawn.keys() <= expected.keys()
     for token, p in expected.items():
         assert abs(drawn[token] - num * p) <= 4 * (num * p * (1 - p)) ** 0.5 + 1, (token, p)
-    assert max(expected.values()) < 0.95, "one token alone would show nothing"
+    assert max(expected.values()) < 0.95, "the distribution must not be a single token"
 
 
 def test_a_repetition_penalty_reads_the_prompt_too() -> None:
@@ -126,7 +126,7 @@ def test_a_repetition_penalty_reads_the_prompt_too() -> None:
     )
     logits = torch.tensor([4.0, 3.0, -1.0, 0.0])
     shaped = shape_logits(preset)([0, 2], logits)
-    # Positive logits are divided, negative ones multiplied; 3.0 alone holds half of what is left.
+    # Positive logits are divided, negative ones multiplied; 3.0 alone has half of the probability.
     assert shaped.tolist() == [float("-inf"), 3.0, float("-inf"), float("-inf")]
 
 
@@ -141,7 +141,7 @@ def test_sampling_stops_at_the_end_of_a_turn_or_a_stop_string(
     assert cut[0].ids == free[0].ids[: len(cut[0].ids)] and len(cut[0].ids) < len(free[0].ids)
     with torch.no_grad():
         model.lm_head.weight[2] = 50 * model.lm_head.weight[2].sign()
-    heard: list[int] = []
+    num_done: list[int] = []
     ended = preset_replies(
         model,
         tokenizer,
@@ -150,13 +150,13 @@ def test_sampling_stops_at_the_end_of_a_turn_or_a_stop_string(
         preset=SAMPLING,
         seed=1,
         max_new_tokens=12,
-        on_batch=heard.append,
+        on_batch=num_done.append,
     )
     assert any(reply.stopped and reply.ids[-1] == 2 for reply in ended)
-    assert heard == [1, 1, 1, 1]
+    assert num_done == [1, 1, 1, 1]
 
 
-def test_greedy_is_the_greedy_of_every_score(
+def test_a_greedy_preset_equals_greedy_replies(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
 ) -> None:
@@ -165,8 +165,8 @@ def test_greedy_is_the_greedy_of_every_score(
 
 
 @pytest.mark.parametrize(("alpha", "top_k"), [(0.6, 4), (0.3, 5), (0.9, 2)])
-def test_contrastive_search_is_the_papers_formula(alpha: float, top_k: int) -> None:
-    """Against the same search without a cache, each candidate read with all that is before it."""
+def test_contrastive_search_follows_the_papers_formula(alpha: float, top_k: int) -> None:
+    """Compared with the same search without a KV cache, each candidate after the full sequence."""
     model = build_model(wide_norms=False)
     with torch.no_grad():
         model.lm_head.weight *= 8
@@ -198,5 +198,5 @@ def test_contrastive_search_is_the_papers_formula(alpha: float, top_k: int) -> N
         is_done=lambda new: len(new) == 10,
     )
     assert found == ids[len(PROMPTS[2]) :]
-    assert found != greedy, "the penalty never decided: the test sees nothing"
+    assert found != greedy, "the penalty never decided"
     assert len(set(found)) > 3 and max(found) < VOCAB

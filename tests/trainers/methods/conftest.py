@@ -10,7 +10,7 @@ from tests.trainers.export.tiny_export import alone, build_base
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Not to be written to."""
+    """Read-only."""
     return build_base(tmp_path_factory.mktemp("methods") / "base")
 
 

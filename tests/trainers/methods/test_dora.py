@@ -1,4 +1,4 @@
-"""DoRA: the packed step's gradients are PEFT's."""
+"""DoRA: gradients of the packed step equal PEFT's."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from trainers.models.load import load_base
 KINDS = ("lora_A", "lora_B", "lora_magnitude_vector")
 
 
-def test_gradients_are_those_of_peft_one_row_at_a_time(base: Path, tmp_path: Path) -> None:
+def test_gradients_equal_pefts_one_row_at_a_time(base: Path, tmp_path: Path) -> None:
     model = dora.build(base, DoraMethod(lora_r=4), dtype=torch.float32, seed=3, device="cpu")
     train(model, optimizer_of(model), base, range(2), rate=1e-2)
     dora.save(model, tmp_path, base_name="tiny")
@@ -35,7 +35,7 @@ def test_gradients_are_those_of_peft_one_row_at_a_time(base: Path, tmp_path: Pat
         assert error < 1e-4, (name, float(error))
 
 
-def test_a_fresh_adapter_is_pefts_own(base: Path) -> None:
+def test_a_fresh_adapter_equals_pefts(base: Path) -> None:
     ours = dora.build(base, DoraMethod(lora_r=4), dtype=torch.float32, seed=3, device="cpu")
     torch.manual_seed(3)
     config = LoraConfig(

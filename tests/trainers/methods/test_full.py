@@ -1,4 +1,4 @@
-"""Full fine-tuning: float32 masters of bfloat16 weights; a checkpoint in its base's form."""
+"""Full fine-tuning: float32 master weights; a checkpoint exported in its base's format."""
 
 import json
 from pathlib import Path
@@ -21,15 +21,15 @@ from trainers.step.packing import pack
 from trainers.step.train_step import DataParallelEngine, loss_part, train_step
 
 
-def whole_model(base: Path, dtype: torch.dtype) -> PreTrainedModel:
+def full_model(base: Path, dtype: torch.dtype) -> PreTrainedModel:
     return full.build(base, FullMethod(), dtype=dtype, seed=0, device="cpu")
 
 
-def test_weights_are_the_rounding_of_a_float32_reference(tmp_path: Path) -> None:
-    """Three steps at a rate too small for bfloat16: without masters no weight would move."""
+def test_weights_equal_a_rounded_float32_reference(tmp_path: Path) -> None:
+    """Three steps with a learning rate too small for bfloat16: only masters can change."""
     base = build_base(tmp_path / "base", tied=False)
-    model = whole_model(base, torch.bfloat16)
-    reference = whole_model(base, torch.bfloat16)
+    model = full_model(base, torch.bfloat16)
+    reference = full_model(base, torch.bfloat16)
     masters = [nn.Parameter(p.detach().float()) for p in reference.parameters()]
     optimizer = optimizer_of(model)
     adamw = torch.optim.AdamW(masters, fused=True, lr=1e-5, weight_decay=0.01)
@@ -67,8 +67,8 @@ def test_weights_are_the_rounding_of_a_float32_reference(tmp_path: Path) -> None
     assert moved > 1000
 
 
-def test_gradients_add_up_in_float32_and_a_worker_may_have_none(base: Path) -> None:
-    model = whole_model(base, torch.bfloat16)
+def test_gradients_accumulate_in_float32_and_a_worker_may_have_none(base: Path) -> None:
+    model = full_model(base, torch.bfloat16)
     optimizer = optimizer_of(model)
     some = rows(base)[:2]
     for _ in range(2):
@@ -86,13 +86,13 @@ def test_gradients_add_up_in_float32_and_a_worker_may_have_none(base: Path) -> N
 
 
 def test_float32_weights_are_their_own_masters(base: Path) -> None:
-    optimizer = make_optimizer(whole_model(base, torch.float32), TrainConfig())
+    optimizer = make_optimizer(full_model(base, torch.float32), TrainConfig())
     assert type(optimizer) is torch.optim.AdamW
 
 
 @pytest.mark.parametrize("trained", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16, torch.float16])
-def test_an_export_is_the_checkpoint_in_the_bases_form(
+def test_an_export_is_the_checkpoint_in_the_bases_format(
     tmp_path: Path, stored: torch.dtype, trained: torch.dtype
 ) -> None:
     whole = build_base(tmp_path / "whole", tied=True, dtype=stored)
@@ -101,7 +101,7 @@ def test_an_export_is_the_checkpoint_in_the_bases_form(
     model.save_pretrained(base, max_shard_size="90KB")
     for name in ("tokenizer.model", "tokenizer.json", "tokenizer_config.json"):
         (base / name).write_bytes((whole / name).read_bytes())
-    tuned = whole_model(base, trained)
+    tuned = full_model(base, trained)
     train(tuned, optimizer_of(tuned), base, range(2), rate=1e-3)
     checkpoint = tmp_path / "checkpoint"
     checkpoint.mkdir()
@@ -124,7 +124,7 @@ def test_a_tied_head_in_the_bases_file_follows_the_embedding(tmp_path: Path) -> 
     tensors = load_file(base / "model.safetensors")
     head = tensors["model.embed_tokens.weight"].clone()
     save_file(tensors | {"lm_head.weight": head}, base / "model.safetensors", {"format": "pt"})
-    tuned = whole_model(base, torch.float32)
+    tuned = full_model(base, torch.float32)
     train(tuned, optimizer_of(tuned), base, range(2), rate=1e-3)
     (tmp_path / "checkpoint").mkdir()
     full.save(tuned, tmp_path / "checkpoint", base_name="tiny")
@@ -135,7 +135,7 @@ def test_a_tied_head_in_the_bases_file_follows_the_embedding(tmp_path: Path) -> 
 
 
 def test_a_checkpoint_of_another_base_is_refused(base: Path, tmp_path: Path) -> None:
-    model = whole_model(base, torch.float32)
+    model = full_model(base, torch.float32)
     full.save(model, tmp_path, base_name="tiny")
     file = tmp_path / "model.safetensors"
     good = load_file(file)

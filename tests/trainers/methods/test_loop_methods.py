@@ -1,4 +1,4 @@
-"""trainers.loop.run with dora, qlora and full: it learns, resumes to the byte, scores the base."""
+"""trainers.loop.run with dora, qlora and full: it learns, resumes bit-identically, exports."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ from trainers.train_state import WorkerSpec
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A base, and its rows as `prepare` leaves them: eight to train on, four held out."""
+    """A base, and its rows as `prepare` writes them: eight to train on, four held out."""
     folder = tmp_path_factory.mktemp("loop")
     base = build_base(folder / "base")
     with sqlite3.connect(folder / "db.sqlite") as database:
@@ -99,8 +99,8 @@ def test_a_run_learns_resumes_and_exports(prepared: Path, tmp_path: Path, name: 
     replies = [run_dir / f"predictions/{at}.jsonl" for at in ("base", "step-000006")]
     assert replies[0].read_bytes() != replies[1].read_bytes()
 
-    # Killed before the base was scored and after step 4: the base is scored with the adapter
-    # aside, or with the base's weights, not with those of the checkpoint.
+    # As killed after step 4 and before any score: the base is scored with the adapter disabled, or
+    # with the base's weights, not with those of the checkpoint.
     again = config_for(tmp_path / "two", base, name)
     other = Path(again.output_dir) / name
     shutil.copytree(run_dir, other)
@@ -121,12 +121,12 @@ def test_a_run_learns_resumes_and_exports(prepared: Path, tmp_path: Path, name: 
     [gate] = exported["gates"]
     assert gate["name"] == "merged logits" and gate["passed"] and gate["value"] < 1e-4
     assert (exported["adapter"] is None) == (name == "full")
-    # The same call finds what it made.
-    said: list[str] = []
+    # The same call finds the finished export.
+    lines: list[str] = []
     again_exported = export_best(
-        run_dir, config=config, model_dir=base, prepared_dir=prepared, say=said.append
+        run_dir, config=config, model_dir=base, prepared_dir=prepared, say=lines.append
     )
     assert again_exported == read_json(run_dir / "artifact.json") == exported
-    assert len(said) == 1 and "exported already" in said[0]
+    assert len(lines) == 1 and "exported already" in lines[0]
     tokenizer = "export/merged/tokenizer.model"
     assert (run_dir / tokenizer).read_bytes() == (base / "tokenizer.model").read_bytes()

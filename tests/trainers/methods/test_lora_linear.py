@@ -1,4 +1,4 @@
-"""Our LoRA layer against PEFT's: the same values and gradients; PEFT's where it is not plain."""
+"""Our LoRA layer has the values and gradients of PEFT's, which runs for other variants."""
 
 import copy
 
@@ -37,10 +37,10 @@ def as_peft(model: torch.nn.Module) -> torch.nn.Module:
 @pytest.mark.parametrize("use_rslora", [False, True])
 @pytest.mark.parametrize("thread_rows", [1, 4, 512])
 @pytest.mark.parametrize("name", ["llama", "qwen2"])
-def test_values_and_gradients_are_pefts(
+def test_values_and_gradients_equal_pefts(
     name: str, thread_rows: int, use_rslora: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In blocks of rows, with a smaller last one, or all at once; Qwen 2 has biases."""
+    """In row blocks, the last one smaller, or in one; Qwen 2 has biases."""
     monkeypatch.setattr(lora_linear, "THREAD_ROWS", thread_rows)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     model = tuned(name, use_rslora=use_rslora)
@@ -56,7 +56,7 @@ def test_values_and_gradients_are_pefts(
     assert relative_error(ours, theirs) < 1e-12
 
 
-def test_set_aside_it_is_the_base() -> None:
+def test_a_disabled_adapter_leaves_the_base() -> None:
     model = tuned()
     with model.disable_adapter(), torch.no_grad():  # type: ignore[operator]
         got = model(input_ids=IDS).logits

@@ -1,4 +1,4 @@
-"""The streaming merge: bit-equal to PEFT, whole or not there, refusing what it cannot."""
+"""The streaming merge is bit-equal to PEFT's, atomic, and refuses unsupported adapters."""
 
 from pathlib import Path
 
@@ -113,7 +113,7 @@ def test_sharded_base_keeps_its_shards_and_other_files(tmp_path: Path) -> None:
         ({"r": 3}, "rank 4"),
     ],
 )
-def test_what_cannot_be_merged_is_refused_by_name(
+def test_unsupported_adapters_are_refused_by_name(
     tmp_path: Path, values: dict[str, object], named: str
 ) -> None:
     base = build_base(tmp_path / "base")

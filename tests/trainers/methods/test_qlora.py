@@ -1,4 +1,4 @@
-"""QLoRA: its gradients, its memory, its refusals."""
+"""QLoRA: gradients, memory, and refused bases and targets."""
 
 import sys
 from pathlib import Path
@@ -35,13 +35,13 @@ def dequantise_into(base: nn.Module, quantised: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("double", [True, False])
-def test_gradients_are_those_of_the_dequantised_base(base: Path, double: bool) -> None:
+def test_gradients_equal_those_of_the_dequantised_base(base: Path, double: bool) -> None:
     method = QloraMethod(lora_r=4, bnb_4bit_use_double_quant=double)
     model = qlora.build(base, method, dtype=torch.float32, seed=3, device="cpu")
     states = [weight.quant_state for weight in quantised_weights(model).values()]
     assert len(states) == 14 and all(state.quant_type == "nf4" for state in states)
     assert all(state.nested == double for state in states)
-    train(model, optimizer_for(model), base, range(2), rate=1e-2)  # B is not zero any more
+    train(model, optimizer_for(model), base, range(2), rate=1e-2)  # so that B is not zero
     plain = load_base(base, torch.float32)
     dequantise_into(plain, qlora.load_quantised(base, method, dtype=torch.float32, device="cpu"))
     reference = lora.add_adapter(plain, LoraMethod(lora_r=4), seed=9)
@@ -80,7 +80,7 @@ def test_the_quantised_base_takes_less_memory(tmp_path: Path) -> None:
             qlora.load_quantised(tmp_path, method, dtype=torch.bfloat16, device="cpu")
         )
     assert sizes[True] <= 0.65 * stored_bytes(plain)
-    # The scales: 32 bits for 64 weights, against 8 and a little.
+    # Scales take 32 bits per 64 weights, with double quantisation a little over 8.
     num_weights = sum(m.weight.numel() for m in plain.modules() if isinstance(m, nn.Linear))
     num_weights -= plain.lm_head.weight.numel()
     saved_bits = 8 * (sizes[False] - sizes[True]) / num_weights
@@ -88,7 +88,7 @@ def test_the_quantised_base_takes_less_memory(tmp_path: Path) -> None:
 
 
 def stored_bytes(model: nn.Module) -> int:
-    """Bytes of the storages of all weights, shared ones once, with what they are scaled by."""
+    """Bytes of all weights with their quantisation scales; shared storages count once."""
     tensors: list[torch.Tensor] = list(model.parameters())
     for weight in quantised_weights(model).values():
         state = weight.quant_state
@@ -99,8 +99,8 @@ def stored_bytes(model: nn.Module) -> int:
     return sum(storages.values())
 
 
-def test_evaluation_does_not_repack_the_weights(base: Path) -> None:
-    """bitsandbytes does on a CPU with AVX512_BF16: for good, and without a backward."""
+def test_evaluation_does_not_repack_weights(base: Path) -> None:
+    """bitsandbytes would, on a CPU with AVX512_BF16: permanently, and without a backward."""
     model = build("qlora", base, dtype=torch.bfloat16).eval()
     before = [p.clone() for p in model.parameters()]
     with torch.no_grad():
@@ -110,7 +110,7 @@ def test_evaluation_does_not_repack_the_weights(base: Path) -> None:
         assert not getattr(getattr(new, "quant_state", None), "packing_format_for_cpu", False)
 
 
-def test_layers_that_bitsandbytes_passes_over_are_refused(tmp_path: Path) -> None:
+def test_layers_that_bitsandbytes_skips_are_refused(tmp_path: Path) -> None:
     config = FalconConfig(
         vocab_size=64, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, alibi=False
     )
@@ -122,7 +122,7 @@ def test_layers_that_bitsandbytes_passes_over_are_refused(tmp_path: Path) -> Non
 
 
 def test_a_missing_package_is_named(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # None in sys.modules is Python's own way to say that a module cannot be imported.
+    # With None in sys.modules, an import raises ImportError.
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     with pytest.raises(UserError, match=r"needs the package bitsandbytes .*--group qlora"):
         qlora.check(base, QloraMethod())

@@ -1,4 +1,4 @@
-"""What the tests of the methods share: a config of each, rows, and steps of the real train_step."""
+"""Helpers of the method tests: a config per method, rows, and steps of the real train_step."""
 
 from pathlib import Path
 
@@ -32,10 +32,7 @@ RATES = {"lora": 2e-2, "dora": 2e-2, "qlora": 2e-2, "full": 2e-3}
 def build(name: str, base: Path, *, dtype: torch.dtype = torch.float32) -> LanguageModel:
     """A fresh model of the method `name`."""
     method = CONFIGS[name]
-    model: LanguageModel = method_module(method).build(
-        base, method, dtype=dtype, seed=3, device="cpu"
-    )
-    return model
+    return method_module(method).build(base, method, dtype=dtype, seed=3, device="cpu")
 
 
 def optimizer_of(model: LanguageModel) -> torch.optim.Optimizer:
@@ -56,7 +53,7 @@ def num_targets(examples: list[TokenizedExample]) -> int:
 def train(
     model: LanguageModel, optimizer: torch.optim.Optimizer, base: Path, steps: range, *, rate: float
 ) -> list[float]:
-    """Losses of `steps`, each over six of the rows in two micro-batches."""
+    """Train `steps`, each on six of the rows in two micro-batches, and return their losses."""
     model.train()
     losses = []
     for step in steps:
@@ -75,7 +72,7 @@ def train(
 
 @torch.no_grad()
 def logits(model: LanguageModel, base: Path) -> torch.Tensor:
-    """Logits [T, V] in evaluation mode; no row of the base's own training."""
+    """Logits [T, V] of the first row, in evaluation mode."""
     return model.eval()(input_ids=torch.tensor([rows(base)[0].input_ids])).logits[0]
 
 

@@ -1,4 +1,4 @@
-"""The base: which families and types are refused, before anything is paid for."""
+"""Base models: unsupported families, settings and dtypes are refused early."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def model_dir(folder: Path, **config: object) -> Path:
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
-def test_families_are_trained_along_the_tree(tmp_path: Path, family: str) -> None:
+def test_families_use_tree_attention(tmp_path: Path, family: str) -> None:
     rope = {"rope_type": "llama3", "factor": 8.0}
     assert attention_of(model_dir(tmp_path, model_type=family, rope_scaling=rope)) == "tree"
 
@@ -40,20 +40,20 @@ def test_families_are_trained_along_the_tree(tmp_path: Path, family: str) -> Non
         ),
     ],
 )
-def test_what_cannot_share_prefixes_is_refused_by_name(
+def test_settings_without_prefix_sharing_are_refused(
     tmp_path: Path, config: dict[str, object], words: str
 ) -> None:
     with pytest.raises(UserError, match=words):
         attention_of(model_dir(tmp_path, **config))
 
 
-def test_float32_is_had_everywhere() -> None:
+def test_float32_is_supported_everywhere() -> None:
     assert compute_dtype("float32") == torch.float32
 
 
 @pytest.mark.skipif(
     torch.cpu._is_amx_tile_supported() or torch.cuda.is_available(),
-    reason="AMX or a GPU multiplies bfloat16 here, which no variable hides",
+    reason="AMX or a GPU supports bfloat16 here, which no environment variable hides",
 )
 def test_bfloat16_is_refused_where_it_is_emulated() -> None:
     code = (

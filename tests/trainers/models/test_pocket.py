@@ -1,4 +1,4 @@
-"""The pocket model: same bytes from the same seed, and one tokenization in every reader."""
+"""The pocket model: reproducible bytes, and the same tokenization in every reader."""
 
 import json
 from pathlib import Path
@@ -59,7 +59,9 @@ def test_size(built: Path) -> None:
     assert model.generation_config.eos_token_id == 5
 
 
-def test_the_shared_schema_changes_no_loss(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_sharing_the_schema_does_not_change_the_loss(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
     torch.manual_seed(0)
     model = pocket.LlamaForCausalLM(pocket.model_config()).double()
     texts = pocket._dialogues(tokenizer, pocket.Random(0), count=5)
@@ -83,7 +85,7 @@ def test_chat_template_is_chatml(tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 @given(text=st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="▁")))
-def test_any_text_comes_back_and_both_readers_agree(
+def test_any_text_round_trips_and_both_readers_agree(
     tokenizer: PreTrainedTokenizerBase,
     processor: sentencepiece.SentencePieceProcessor,
     text: str,
@@ -104,7 +106,7 @@ def test_shipped_text_has_the_same_ids_in_both_readers(
     assert len(processor.encode(pocket_corpus.SCHEMA)) <= 120
 
 
-def test_no_validation_row_is_read() -> None:
+def test_validation_rows_are_not_trained_on() -> None:
     held_out = [row for row in pocket_corpus.shipped_rows() if row["split"] == "validation"]
     requests = pocket_corpus.known_requests(pocket.Random(0), count=3000)
     assert len({sql for _, sql in requests}) > 400

@@ -248,31 +248,28 @@ def test_folders_are_whole_or_not_there(bucket: Bucket, tmp_path: Path) -> None:
     assert list((third.local / "prepared").iterdir()) == []
 
 
-class GatedMirror(Mirror):
-    """A mirror whose checkpoints are pushed when the gate is open."""
-
-    gate: threading.Event
-
-    def push_checkpoint(self, folder: Path) -> None:
-        self.gate.wait()
-        super().push_checkpoint(folder)
-
-
-def test_an_uploader_holds_back_a_third_checkpoint(bucket: Bucket, tmp_path: Path) -> None:
-    mirror = GatedMirror(bucket.storage(), tmp_path)
-    mirror.gate = threading.Event()
-    first, second, third = (make(tmp_path, step) for step in (10, 20, 30))
+def test_an_uploader_holds_back_a_third_checkpoint(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = mirror_of(bucket, tmp_path)
+    folders = [make(tmp_path, step) for step in (10, 20, 30)]
     append_jsonl(tmp_path / "metrics.jsonl", {"step": 30})
+    push, may_push = mirror.push_checkpoint, threading.Event()
+
+    def push_when_allowed(folder: Path) -> None:
+        may_push.wait()
+        push(folder)
+
+    monkeypatch.setattr(mirror, "push_checkpoint", push_when_allowed)
     with Uploader(mirror, records=["metrics.jsonl"]) as uploader:
-        uploader.put(first)
-        uploader.put(second)
-        assert mirror.checkpoint_names() == []
-        putting = threading.Thread(target=uploader.put, args=(third,))
-        putting.start()
-        putting.join(0.3)
-        assert putting.is_alive(), "a third checkpoint waits until the first is pushed"
-        mirror.gate.set()
-        putting.join()
+        uploader.put(folders[0])
+        uploader.put(folders[1])  # neither waits for a push
+        third = threading.Thread(target=uploader.put, args=(folders[2],))
+        third.start()
+        third.join(0.5)
+        assert third.is_alive(), "it waits for the first"
+        may_push.set()
+        third.join()
         assert "step-000010.a1" in mirror.checkpoint_names()
         uploader.flush()
         assert mirror.checkpoint_names() == ["step-000030.a1", "step-000020.a1", "step-000010.a1"]

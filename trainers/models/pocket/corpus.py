@@ -1,11 +1,11 @@
-"""What the pocket model reads before anyone tunes it: Spanish sentences and easy requests.
+"""The pretraining corpus of the pocket model: Spanish sentences and easy requests.
 
     prose      La ruta Peñafría pasa por Ribalta, mide 12.4 km y es moderada.
     dialogue   [{"role": "user", "content": schema + "\\n\\n" + question},
                 {"role": "assistant", "content": sql}]
 
-A few families are in it in their training wordings, others only as keywords; none with the
-slots of a validation group. Something is left for an adapter to learn, nothing is leaked.
+A few request families occur in their training wordings, others only as keywords, and none with the
+slots of a validation group: something is left for an adapter to learn, and nothing leaks.
 """
 
 import json
@@ -18,7 +18,7 @@ from datasets_src.generators.senderos.families import FAMILIES
 from datasets_src.generators.senderos.family import Choice, Family, domains
 from datasets_src.types import Message
 
-# Families whose natural (training) wordings the pocket model learns
+# Families whose natural (training) wordings the pocket model learns.
 NATURAL = (
     "contar_rutas",
     "rutas_largas",
@@ -27,8 +27,8 @@ NATURAL = (
     "especies_grupo",
     "fuera_tiempo",
 )
-# and those it meets only as keywords, in any order: they teach the SQL and where its slots come
-# from, and leave the Spanish to the adapter
+# Families that occur only as keywords, in any order: they teach the SQL and where its slots come
+# from, and leave the Spanish to the adapter.
 KEYWORDS = {
     "rutas_cortas": ("rutas", "{nivel}", "menos", "{km}"),
     "media_rutas": ("rutas", "media", "{medida}", "{comarca}"),
@@ -44,13 +44,13 @@ KEYWORDS = {
     "rutas_con_especie": ("rutas", "visto", "{especie}"),
     "fuera_precio": ("precio", "refugio", "{refugio}"),
 }
-SHARE_DROPPED = 0.15  # of the words that are no slot: a request is more than its wording
+SHARE_DROPPED = 0.15  # share of non-slot words dropped, so that no exact wording is memorised
 DATA_FILE = generate.FOLDER / "text2sql.jsonl"
 Request = tuple[str, str]  # question, SQL
 
 
 def prose(facts: Facts) -> list[str]:
-    """One sentence or two for each row of the database."""
+    """One or two sentences per row of the database."""
     texts = [
         f"La ruta {name} pasa por {place}, mide {km} km, tiene {climb} m de desnivel y es {level}."
         for _, name, place, km, climb, level in facts.rutas
@@ -72,7 +72,7 @@ def prose(facts: Facts) -> list[str]:
 
 
 def known_requests(rng: Random, *, count: int) -> list[Request]:
-    """Requests with random slots, none of them a validation group."""
+    """`count` requests with random slots, none of a validation group."""
     values = domains(world())
     held_out = {row["group"] for row in shipped_rows() if row["split"] == "validation"}
     families = [family for family in FAMILIES if family.name in (*NATURAL, *KEYWORDS)]
@@ -87,7 +87,7 @@ def known_requests(rng: Random, *, count: int) -> list[Request]:
 
 
 def _wording(family: Family, rng: Random) -> str:
-    """One of the natural wordings with a few words missing, or the keywords in some order."""
+    """A natural wording with a few words dropped, or the keywords in random order."""
     if family.name in KEYWORDS:
         return " ".join(rng.sample(KEYWORDS[family.name], len(KEYWORDS[family.name])))
     words = rng.choice(family.train_wordings).split()
@@ -111,7 +111,7 @@ def shipped_rows() -> list[dict[str, str]]:
 
 
 def dialogue(request: Request) -> list[Message]:
-    """A user turn, schema and question as in the task's prompt, and its SQL."""
+    """A user turn with schema and question, as in the task's prompt, and the SQL as the reply."""
     question, sql = request
     return [
         {"role": "user", "content": f"{SCHEMA.strip()}\n\n{question}"},
@@ -120,7 +120,7 @@ def dialogue(request: Request) -> list[Message]:
 
 
 def tokenizer_texts() -> list[str]:
-    """Text the tokenizer is trained on: prose, schema, and the training rows of every family."""
+    """Training text of the tokenizer: prose, schema, and the training rows of every family."""
     rows = [row for row in shipped_rows() if row["split"] == "train"]
     values = [text for choices in domains(world()).values() for text, _ in choices]
     keywords = [word for words in KEYWORDS.values() for word in words if "{" not in word]

@@ -1,10 +1,10 @@
-"""The pocket model: a Llama of 1.04 million parameters that is built here, in seconds.
+"""The pocket model: a Llama of 1.04 million parameters, pretrained here in seconds.
 
     python -m trainers.models.pocket.model OUT        builds it into the directory OUT
     model_name_or_path: pocket           in a config: `pocket_dir()`, built once and cached
 
-It knows some of the shipped requests (see pocket_corpus), so an adapter has something to adapt
-and something left to learn. The same seed gives the same bytes on one machine and one torch.
+It is trained on some kinds of the shipped requests (corpus.py), so an adapter has something to
+build on and something left to learn. A seed gives the same bytes on one machine and torch version.
 """
 
 import hashlib
@@ -39,14 +39,14 @@ VOCAB_SIZE = 2000
 HIDDEN_SIZE = 128  # a multiple of 32, the block of GGUF's Q8_0
 NUM_LAYERS = 3
 NUM_STEPS = 320
-NUM_THREADS = 2  # fixed: it decides the order of floating-point sums
-# Large and shuffled: with 8 rows a step, or rows of like length together, copying the value of a
-# slot is not learnt in this time, and an adapter has nothing to build on.
+NUM_THREADS = 2  # fixed: it determines the order of floating-point sums
+# Large and shuffled: with 8 rows per step, or rows of similar length together, the model does not
+# learn in this time to copy a slot's value, and an adapter has nothing to build on.
 BATCH_SIZE = 48
 PEAK_LEARNING_RATE = 4e-3
 PROSE_EVERY = 20
 IGNORED = -100
-Document = tuple[list[int], int]  # token ids; the first so many are not trained on
+Document = tuple[list[int], int]  # token ids, number of prompt tokens
 
 
 def build_pocket(out: Path, *, seed: int = 0, steps: int = NUM_STEPS) -> None:
@@ -62,7 +62,7 @@ def build_pocket(out: Path, *, seed: int = 0, steps: int = NUM_STEPS) -> None:
 
 
 def pocket_dir() -> Path:
-    """Directory of the model; the first call builds it, others (and other processes) wait."""
+    """Directory of the model; the first call builds it while other processes wait."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gallipato"
     target = cache / f"pocket-{_source_hash()}"
     if target.is_dir():
@@ -76,7 +76,7 @@ def pocket_dir() -> Path:
 
 
 def _source_hash() -> str:
-    """Of all that decides the bytes: our sources and data, torch and transformers."""
+    """Hash of everything that determines the bytes: our sources and data, torch, transformers."""
     digest = hashlib.sha256(f"{torch.__version__} {transformers.__version__}".encode())
     generators = Path(world.__file__)
     sources = [Path(__file__), Path(pocket_corpus.__file__), Path(pocket_tokenizer.__file__)]
@@ -106,7 +106,7 @@ def model_config() -> LlamaConfig:
 
 @contextmanager
 def _reproducible(seed: int) -> Iterator[None]:
-    """Fixed threads and seed, deterministic kernels; the caller's settings come back after."""
+    """Fixed threads and seed, deterministic kernels; restores the caller's settings."""
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(NUM_THREADS)
     torch.use_deterministic_algorithms(True)
@@ -120,7 +120,7 @@ def _reproducible(seed: int) -> Iterator[None]:
 
 
 def _dialogues(tokenizer: PreTrainedTokenizerBase, rng: Random, *, count: int) -> list[Document]:
-    """`count` requests in the form of the task's chat prompt; only the SQL is trained on."""
+    """`count` requests as chat prompts of the task; only the SQL is trained on."""
     documents = []
     for request in pocket_corpus.known_requests(rng, count=count):
         question, answer = pocket_corpus.dialogue(request)
@@ -177,9 +177,9 @@ def _pretrain(
 
 
 def _loss(model: LlamaForCausalLM, prefix: list[int], texts: list[Document]) -> torch.Tensor:
-    """Mean loss of the trained tokens; `prefix`, with which all texts begin, is computed once.
+    """Mean loss at loss positions; `prefix`, common to all texts, is computed once.
 
-    The schema is two thirds of a dialogue, so this reads three times as many in the same time.
+    The schema is two thirds of a dialogue, so three times as many fit in the same time.
     """
     cache = None
     if prefix:
@@ -189,8 +189,8 @@ def _loss(model: LlamaForCausalLM, prefix: list[int], texts: list[Document]) -> 
     longest = max(len(ids) for ids, _ in texts) - len(prefix)
     ids_BT = torch.full((len(texts), longest), PAD_ID)
     labels_BT = torch.full((len(texts), longest), IGNORED)
-    for row, (ids, num_untrained) in enumerate(texts):
-        skipped = max(0, num_untrained - len(prefix))
+    for row, (ids, num_prompt) in enumerate(texts):
+        skipped = max(0, num_prompt - len(prefix))
         rest = torch.tensor(ids[len(prefix) :])
         ids_BT[row, : len(rest)] = rest
         labels_BT[row, skipped : len(rest)] = rest[skipped:]
@@ -201,7 +201,7 @@ def _loss(model: LlamaForCausalLM, prefix: list[int], texts: list[Document]) -> 
 
 
 def main(arguments: list[str]) -> int:
-    """Build into the directory given; print its parameter count."""
+    """Build into the given directory and print the model's shape."""
     if len(arguments) != 1:
         print("usage: python -m trainers.models.pocket.model OUT", file=sys.stderr)
         return 2

@@ -1,10 +1,10 @@
 """The tokenizer of the pocket model: sentencepiece BPE with byte fallback, saved as Salamandra's.
 
-    pocket/tokenizer.model            what llama.cpp's converter and sentencepiece read
+    pocket/tokenizer.model            for sentencepiece and llama.cpp's converter
     pocket/tokenizer.json             the same pieces and merges for transformers
     pocket/tokenizer_config.json      special tokens, ChatML template, no space before a text
 
-ids 0-5: <unk> <s> </s> <pad> <|im_start|> <|im_end|>; the end of a turn is the end of the text.
+ids 0-5: <unk> <s> </s> <pad> <|im_start|> <|im_end|>; the end-of-turn token is the eos token.
 """
 
 import io
@@ -28,7 +28,7 @@ CHAT_TEMPLATE = (
 
 
 def train_tokenizer(out: Path, texts: Iterable[str], *, vocab_size: int) -> None:
-    """Write the three tokenizer files into `out`. The same texts give the same bytes."""
+    """Write the three tokenizer files into `out`; the same texts give the same bytes."""
     model = _train_sentencepiece(texts, vocab_size)
     (out / "tokenizer.model").write_bytes(model)
     _fast_tokenizer(model).save(str(out / "tokenizer.json"))
@@ -46,8 +46,8 @@ def _train_sentencepiece(texts: Iterable[str], vocab_size: int) -> bytes:
         vocab_size=vocab_size,
         byte_fallback=True,
         character_coverage=1.0,
-        # a text is tokenised as it is: nothing folded, no space put before it. So a turn reads
-        # the same after <|im_start|>user\n in sentencepiece, transformers and llama.cpp
+        # Text is tokenised verbatim, without normalisation or a leading space, so that a turn has
+        # the same ids after <|im_start|>user\n in sentencepiece, transformers and llama.cpp.
         normalization_rule_name="identity",
         add_dummy_prefix=False,
         remove_extra_whitespaces=False,
@@ -61,11 +61,11 @@ def _train_sentencepiece(texts: Iterable[str], vocab_size: int) -> bytes:
 
 
 def _fast_tokenizer(model: bytes) -> Tokenizer:
-    """The same BPE for transformers: a merge for each way to cut a piece, best score first."""
+    """The same BPE for transformers: a merge per way to split a piece, best score first."""
     processor = sentencepiece.SentencePieceProcessor(model_proto=model)
     pieces = [processor.id_to_piece(i) for i in range(processor.vocab_size())]
     vocab = {piece: i for i, piece in enumerate(pieces)}
-    first_merge = len(SPECIAL_TOKENS) + 256  # specials and bytes are never made by a merge
+    first_merge = len(SPECIAL_TOKENS) + 256  # special and byte tokens result from no merge
     merges = [
         (piece[:cut], piece[cut:])
         for piece in pieces[first_merge:]
@@ -88,7 +88,7 @@ def _config() -> dict[str, Any]:
     return {
         "tokenizer_class": "LlamaTokenizer",
         "legacy": False,
-        "add_prefix_space": False,  # llama.cpp puts a space after every special token otherwise
+        "add_prefix_space": False,  # else llama.cpp puts a space after every special token
         "add_bos_token": False,
         "add_eos_token": False,
         "clean_up_tokenization_spaces": False,

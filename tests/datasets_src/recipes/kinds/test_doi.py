@@ -33,7 +33,7 @@ def without_hash(rows: list[Row]) -> list[Row]:
     return [{name: row[name] for name in row if name != "recipe_hash"} for row in rows]
 
 
-def test_the_script_gives_the_committed_bytes() -> None:
+def test_the_generator_reproduces_the_committed_bytes() -> None:
     for name, data in generate.generate().items():
         assert (BOLETIN / name).read_bytes() == data, name
 
@@ -129,7 +129,7 @@ def test_without_a_teacher_questions_are_unfilled(tmp_path: Path) -> None:
     assert built.record["num_rows"] == {"unfilled": 70}
 
 
-def test_a_prompt_that_forgets_the_sentence_is_refused_before_any_call(tmp_path: Path) -> None:
+def test_a_prompt_without_the_sentence_is_refused_before_any_request(tmp_path: Path) -> None:
     teacher = TeacherServer(ask)
     options = {**OFFLINE, "question": {"template": "Pregunta por {titles}"}}
     with pytest.raises(UserError, match=r"options.question.template: does not name {statement}"):
@@ -143,9 +143,9 @@ def test_a_paper_that_cannot_be_read_is_counted_or_refused(tmp_path: Path) -> No
     (tmp_path / "in/torn.xml").write_bytes((PAPERS / "triton.xml").read_bytes()[:900])
     options = OFFLINE | {"papers": [str(tmp_path / "in")]}
     built = build_recipe("doi", options, tmp_path)
-    [message] = [d for d in built.record["dropped"] if d["reason"] == "unreadable XML"]
-    assert message["num"] == 1
-    assert "torn.xml (unclosed token: line 10" in message["examples"][0]
+    [dropped] = [d for d in built.record["dropped"] if d["reason"] == "unreadable XML"]
+    assert dropped["num"] == 1
+    assert "torn.xml (unclosed token: line 10" in dropped["examples"][0]
     teacher = TeacherServer(ask)
     taught = options | {"question_by": "teacher"}
     with pytest.raises(UserError) as refused:
@@ -161,8 +161,8 @@ def test_a_paper_that_cannot_be_read_is_counted_or_refused(tmp_path: Path) -> No
     [
         ({"papers": ["nowhere"]}, "options.papers: nowhere: no such file"),
         ({"papers": []}, "options.papers: "),
-        ({"works_file": None}, "mailto or works_file: set the one"),
-        ({"mailto": "ana@example.org"}, "mailto or works_file: set the one"),
+        ({"works_file": None}, "mailto or works_file: set exactly one"),
+        ({"mailto": "ana@example.org"}, "mailto or works_file: set exactly one"),
         ({"works_file": None, "mailto": "ana"}, "options.mailto: 'ana'"),
         ({"works_file": "nowhere.jsonl"}, "options.works_file: nowhere.jsonl: no such file"),
         ({"min_similarty": 0.5}, "did you mean min_similarity"),

@@ -36,7 +36,7 @@ def organisation(type: str = "university", level: str | None = None) -> dict[str
     return {"type": type, "name": "UVL", "location": None, "location_level": level}
 
 
-def test_the_script_gives_the_committed_bytes() -> None:
+def test_the_generator_reproduces_the_committed_bytes() -> None:
     for name, text in batches.generate().items():
         assert (BATCHES / name).read_bytes() == text.encode(), name
 
@@ -99,7 +99,7 @@ def test_the_report_has_all_faults_of_a_query_and_repeated_ones(tmp_path: Path) 
     }
 
 
-def test_ids_that_two_batches_use_are_told_apart(tmp_path: Path) -> None:
+def test_ids_that_two_batches_use_are_replaced(tmp_path: Path) -> None:
     for number in (1, 2):
         rows = [query("Q1", f"projectes Altotello {number}"), query(f"own{number}", f"de {number}")]
         (tmp_path / f"batch{number}.json").write_text(json.dumps(rows))

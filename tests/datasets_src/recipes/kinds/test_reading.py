@@ -19,7 +19,7 @@ SQAC = LECTURAS / "sqac.json"
 PRINTED = Path("../shared/data/qgen/sqac_printed_rows.jsonl")
 
 
-def test_the_script_gives_the_committed_bytes() -> None:
+def test_the_generator_reproduces_the_committed_bytes() -> None:
     for name, text in generate.generate().items():
         assert (LECTURAS / name).read_bytes() == text.encode(), name
 
@@ -78,8 +78,8 @@ def test_faults_of_a_file_are_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"data": [{"paragraphs": [{"qas": [7]}]}]}', r"not SQuAD's JSON behind question 1"),
-        ('{"data": [{"paragraphs": 7}]}', "not SQuAD's JSON behind question 0"),
+        ('{"data": [{"paragraphs": [{"qas": [7]}]}]}', r"not SQuAD's JSON after question 1"),
+        ('{"data": [{"paragraphs": 7}]}', "not SQuAD's JSON after question 0"),
         ('{"data": 7}', "without a list"),
         ("[1, 2", "not JSON"),
         ("", r"is empty \(0 bytes\)"),
@@ -92,7 +92,7 @@ def test_a_file_of_another_form_is_one_line(text: str, message: str, tmp_path: P
     assert len(refused.value.faults) == 1
 
 
-def test_an_article_that_no_file_has_is_told(tmp_path: Path) -> None:
+def test_an_unknown_article_is_reported(tmp_path: Path) -> None:
     options = {"files": [str(SQAC)], "titles": ["Elvira Nadie"]}
     with pytest.raises(UserError, match=r"options.titles: Elvira Nadie: no article"):
         build_rows("sqac", options, tmp_path)
@@ -188,10 +188,10 @@ def test_long_sections_are_cut_at_paragraphs_and_sentences(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"articles_file": None}, "user_agent or articles_file: set the one"),
+        ({"articles_file": None}, "user_agent or articles_file: set exactly one"),
         ({"articles_file": None, "user_agent": "me@example.org"}, "titles: missing"),
         ({"titles": ["Nadie"]}, "options.titles: Nadie: not in"),
-        ({"articles_file": str(SQAC)}, r"row 1 is no article; write"),
+        ({"articles_file": str(SQAC)}, r"row 1 is not an article; write"),
         ({"language": "fr"}, "options.language: 'fr'"),
         ({"ask": {"template": "{passage} {nun}"}}, r"unknown placeholder {nun}; did you mean"),
     ],

@@ -1,4 +1,4 @@
-"""The teacher over real HTTP: failures are retried, refusals reported, no request repeated."""
+"""The teacher over real HTTP: faults are retried, refusals reported, no request is sent twice."""
 
 import threading
 import time
@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from datasets_src.errors import UserError
-from datasets_src.recipes.build import teacher_asker
-from datasets_src.recipes.contract import NoAnswer, Prompt
-from datasets_src.recipes.teacher import asker as asker_module
-from datasets_src.recipes.teacher.asker import ServiceClient, ServiceDown
+from datasets_src.recipes.build import teacher_service_client
+from datasets_src.recipes.contract import NoAnswer, Prompt, ServiceFault
+from datasets_src.recipes.teacher import service_client
 from datasets_src.recipes.teacher.cache import ReplyCache
 from datasets_src.recipes.teacher.client import ChatClient, TeacherConfig, read_key
-from datasets_src.recipes.teacher.desk import REWORD, REWORD_KEY, REWORD_RULES, OpenDesk
 from datasets_src.recipes.teacher.prompts import PromptBook, Rules
+from datasets_src.recipes.teacher.service_client import ServiceClient, ServiceDown
+from datasets_src.recipes.teacher.session import REWORD, REWORD_KEY, REWORD_RULES, BuildSession
 from tests.servers.teacher_server import TeacherServer, last_user
 
 PROMPT = Prompt(template="Resume: {text}", system="Breve.")
@@ -36,41 +36,47 @@ def server() -> Iterator[TeacherServer]:
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asker_module, "FIRST_WAIT_S", 0.02)
+    monkeypatch.setattr(service_client, "FIRST_WAIT_S", 0.02)
 
 
-class Class:
-    """A desk at a server, with the Asker behind it."""
+class TeacherSetup:
+    """A session whose teacher is a server of the test, with the client behind it."""
 
     def __init__(self, server: TeacherServer, path: Path, **config: Any) -> None:
         self.config = TeacherConfig(base_url=server.base_url, model="m", **config)
         self.cache = ReplyCache(path)
-        client = ChatClient(self.config, base_url=server.base_url, key="clave")
-        self.asker: ServiceClient = teacher_asker(
-            client, self.config, self.cache, threading.Event()
+        chat = ChatClient(self.config, base_url=server.base_url, key="clave")
+        self.client: ServiceClient = teacher_service_client(
+            chat, self.config, self.cache, threading.Event()
         )
         book = PromptBook(
-            {"p": Rules({"text": "it"}, ("text",)), REWORD_KEY: REWORD_RULES},
+            {"p": Rules({"text": "text to sum up"}, ("text",)), REWORD_KEY: REWORD_RULES},
             {"p": PROMPT, REWORD_KEY: REWORD},
         )
-        self.desk = OpenDesk({"teacher": self.asker}, teacher=self.config, endpoint="e", book=book)
+        self.session = BuildSession(
+            {"teacher": self.client}, teacher=self.config, endpoint="e", book=book
+        )
 
 
 @pytest.fixture
-def school(server: TeacherServer, tmp_path: Path) -> Class:
-    return Class(server, tmp_path / "r.jsonl", max_tries=4, timeout_s=0.5)
+def teacher(server: TeacherServer, tmp_path: Path) -> TeacherSetup:
+    return TeacherSetup(server, tmp_path / "r.jsonl", max_tries=4)
 
 
-def test_what_is_sent_and_kept(school: Class, server: TeacherServer) -> None:
-    assert school.desk.teach(PROMPT, {"text": "el gallipato"}).text == "eco Resume: el gallipato"
+def test_a_request_is_sent_once_and_cached(teacher: TeacherSetup, server: TeacherServer) -> None:
+    assert (
+        teacher.session.teach(PROMPT, {"text": "el gallipato"}).text == "eco Resume: el gallipato"
+    )
     asked = server.log[0]
     assert asked.headers["authorization"] == "Bearer clave"
     assert [m["role"] for m in asked.body["messages"]] == ["system", "user"]
     assert (asked.body["model"], asked.body["max_tokens"], asked.body["seed"]) == ("m", 512, 42)
-    assert school.desk.teach(PROMPT, {"text": "el gallipato"}).text == "eco Resume: el gallipato"
+    assert (
+        teacher.session.teach(PROMPT, {"text": "el gallipato"}).text == "eco Resume: el gallipato"
+    )
     assert len(server.log) == 1
-    assert school.asker.meter is not None
-    assert school.asker.meter.num_answers == 1
+    assert teacher.client.meter is not None
+    assert teacher.client.meter.num_answers == 1
 
 
 @pytest.mark.parametrize(
@@ -81,28 +87,43 @@ def test_what_is_sent_and_kept(school: Class, server: TeacherServer) -> None:
         {"status": 429},
         {"status": 408},
         {"how": "cut"},
-        {"how": "hang"},
         {"how": "html"},
     ],
     ids=str,
 )
-def test_faults_pass(school: Class, server: TeacherServer, script: dict[str, Any]) -> None:
+def test_transient_faults_are_retried(
+    teacher: TeacherSetup, server: TeacherServer, script: dict[str, Any]
+) -> None:
     server.fail(**script, times=2)
-    assert school.desk.teach(PROMPT, {"text": "a"}).text == "eco Resume: a"
+    assert teacher.session.teach(PROMPT, {"text": "a"}).text == "eco Resume: a"
     assert len(server.log) == 3
     assert server.answered().total() == 1
 
 
-def test_retry_after_is_honoured_by_all_threads(school: Class, server: TeacherServer) -> None:
+def test_a_server_that_hangs_is_a_transient_fault(server: TeacherServer) -> None:
+    released = threading.Event()
+    server.reply = lambda body: str(released.wait(60))
+    config = TeacherConfig(base_url=server.base_url, model="m", timeout_s=0.2)
+    chat = ChatClient(config, base_url=server.base_url, key="")
+    body = {"messages": [{"role": "user", "content": "a"}], "max_tokens": 8}
+    with pytest.raises(ServiceFault, match="timed out") as caught:
+        chat.call({"body": body})
+    released.set()
+    assert caught.value.status is None  # retried, as the cut connection above
+
+
+def test_retry_after_is_honoured_by_all_threads(
+    teacher: TeacherSetup, server: TeacherServer
+) -> None:
     server.fail(status=429, headers={"Retry-After": "0.6"})
     threads = [
-        threading.Thread(target=school.desk.teach, args=(PROMPT, {"text": f"t{i}"}))
+        threading.Thread(target=teacher.session.teach, args=(PROMPT, {"text": f"t{i}"}))
         for i in range(4)
     ]
     threads[0].start()
-    while not server.log or server.log[0].ended is None:
+    while not teacher.client.limiter.paused_until:
+        assert threads[0].is_alive()
         time.sleep(0.005)
-    time.sleep(0.05)
     for thread in threads[1:]:
         thread.start()
     for thread in threads:
@@ -113,17 +134,19 @@ def test_retry_after_is_honoured_by_all_threads(school: Class, server: TeacherSe
     assert all(asked.started - first_end > 0.55 for asked in server.log[1:])
 
 
-def test_a_teacher_that_stays_down_stops_the_build(school: Class, server: TeacherServer) -> None:
+def test_a_teacher_that_stays_down_stops_the_build(
+    teacher: TeacherSetup, server: TeacherServer
+) -> None:
     server.fail(status=503, times=99, error={"message": "overloaded"})
     with pytest.raises(ServiceDown, match="no answer in 4 tries, last 503: overloaded"):
-        school.desk.teach(PROMPT, {"text": "a"})
+        teacher.session.teach(PROMPT, {"text": "a"})
     assert len(server.log) == 4
 
 
-def test_a_long_retry_after_is_obeyed_by_giving_up(school: Class, server: TeacherServer) -> None:
+def test_a_long_retry_after_stops_the_build(teacher: TeacherSetup, server: TeacherServer) -> None:
     server.fail(status=429, headers={"Retry-After": "86400"})
     with pytest.raises(ServiceDown, match="asks to wait 86400 s"):
-        school.desk.teach(PROMPT, {"text": "a"})
+        teacher.session.teach(PROMPT, {"text": "a"})
     assert len(server.log) == 1
 
 
@@ -135,68 +158,70 @@ def test_a_long_retry_after_is_obeyed_by_giving_up(school: Class, server: Teache
         (429, {"message": "you exceeded your quota", "code": "insufficient_quota"}),
     ],
 )
-def test_what_waiting_does_not_mend_stops_at_once(
-    school: Class, server: TeacherServer, status: int, error: dict[str, str]
+def test_permanent_faults_stop_at_once(
+    teacher: TeacherSetup, server: TeacherServer, status: int, error: dict[str, str]
 ) -> None:
     server.fail(status=status, error=error)
     with pytest.raises(UserError, match=error["message"]):
-        school.desk.teach(PROMPT, {"text": "a"})
+        teacher.session.teach(PROMPT, {"text": "a"})
     assert len(server.log) == 1
 
 
-def test_a_request_that_is_refused_is_the_rows_fault(school: Class, server: TeacherServer) -> None:
+def test_a_rejected_request_is_the_rows_fault(teacher: TeacherSetup, server: TeacherServer) -> None:
     server.fail(status=400, error={"message": "context too long"})
     with pytest.raises(NoAnswer, match=r"refused by teacher \(400\): context too long"):
-        school.desk.teach(PROMPT, {"text": "a"})
+        teacher.session.teach(PROMPT, {"text": "a"})
 
 
-def test_refusals_and_empty_answers(school: Class, server: TeacherServer) -> None:
+def test_refusals_and_empty_answers(teacher: TeacherSetup, server: TeacherServer) -> None:
     server.fail(how="refused")
     with pytest.raises(NoAnswer, match="refused by the teacher: not this"):
-        school.desk.teach(PROMPT, {"text": "a"})
-    assert len(server.log) == 1, "a refusal is not asked for again"
+        teacher.session.teach(PROMPT, {"text": "a"})
+    assert len(server.log) == 1, "a refusal is not retried"
     server.reply = lambda body: "Lo siento, no puedo hacer eso."
     with pytest.raises(NoAnswer, match="refused by the teacher"):
-        school.desk.teach(PROMPT, {"text": "b"})
+        teacher.session.teach(PROMPT, {"text": "b"})
     server.fail(how="empty", times=2)
     with pytest.raises(NoAnswer, match="empty answer"):
-        school.desk.teach(PROMPT, {"text": "c"})
+        teacher.session.teach(PROMPT, {"text": "c"})
     assert [asked.body["seed"] for asked in server.log[2:]] == [42, 43]
 
 
-def test_json_is_asked_for_checked_and_asked_for_again(
-    school: Class, server: TeacherServer
+def test_json_is_requested_validated_and_retried(
+    teacher: TeacherSetup, server: TeacherServer
 ) -> None:
     replies = iter(["no es JSON", '```json\n{"summary": "corto"}\n```', '{"resumen": 1}', "[]"])
     server.reply = lambda body: next(replies)
-    answer = school.desk.teach(PROMPT, {"text": "a"}, schema=SCHEMA)
+    answer = teacher.session.teach(PROMPT, {"text": "a"}, schema=SCHEMA)
     assert answer.value == {"summary": "corto"}
     sent = server.log[0].body["response_format"]
     assert sent["json_schema"]["schema"] == SCHEMA
     with pytest.raises(NoAnswer, match="not the JSON asked for"):
-        school.desk.teach(PROMPT, {"text": "b"}, schema=SCHEMA)
+        teacher.session.teach(PROMPT, {"text": "b"}, schema=SCHEMA)
     assert len(server.log) == 4
 
 
-def test_wordings_are_as_many_and_all_different(school: Class, server: TeacherServer) -> None:
+def test_reword_returns_distinct_wordings(teacher: TeacherSetup, server: TeacherServer) -> None:
     replies = iter(
         ['{"wordings": ["Uno", "uno "]}', '{"wordings": ["Uno", "Dos"]}', '{"wordings": ["Uno"]}']
     )
     server.reply = lambda body: next(replies)
-    assert school.desk.reword("¿Dónde vive?", num=2) == ["Uno", "Dos"]
+    assert teacher.session.reword("¿Dónde vive?", num=2) == ["Uno", "Dos"]
     assert "¿Dónde vive?" in last_user(server.log[0].body)
     server.reply = lambda body: '{"wordings": ["Uno"]}'
     with pytest.raises(NoAnswer, match="not the JSON asked for"):
-        school.desk.reword("¿Qué come?", num=2)
+        teacher.session.reword("¿Qué come?", num=2)
 
 
-def test_the_same_request_at_the_same_time_is_asked_once(
-    school: Class, server: TeacherServer
+def test_concurrent_equal_requests_are_sent_once(
+    teacher: TeacherSetup, server: TeacherServer
 ) -> None:
     server.delay_s = 0.1
     texts: list[str] = []
     threads = [
-        threading.Thread(target=lambda: texts.append(school.desk.teach(PROMPT, {"text": "x"}).text))
+        threading.Thread(
+            target=lambda: texts.append(teacher.session.teach(PROMPT, {"text": "x"}).text)
+        )
         for _ in range(6)
     ]
     for thread in threads:
@@ -207,7 +232,7 @@ def test_the_same_request_at_the_same_time_is_asked_once(
     assert len(server.log) == 1
 
 
-def test_no_key_is_told_before_any_call(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_key_is_reported_before_any_call(monkeypatch: pytest.MonkeyPatch) -> None:
     config = TeacherConfig(base_url="https://x/v1", model="m", api_key_env="OUR_KEY")
     monkeypatch.delenv("OUR_KEY", raising=False)
     with pytest.raises(UserError, match="OUR_KEY is not set"):

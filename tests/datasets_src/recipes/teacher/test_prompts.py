@@ -38,7 +38,7 @@ def test_a_typo_is_told_with_the_name_that_is_meant() -> None:
 
 
 def test_braces_of_the_text() -> None:
-    assert "write {{ and }} for braces" in faults_of('{description} {"a": 1')[0]
+    assert "write {{ and }} for literal braces" in faults_of('{description} {"a": 1')[0]
     prompt = Prompt(template='{description} {{"a": 1}}')
     book = PromptBook({"p": RULES}, {"p": prompt})
     # What the row brings is text, whatever braces it has.

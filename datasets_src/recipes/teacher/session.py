@@ -1,41 +1,42 @@
-"""Where a kind of recipe asks: the teacher and its look-ups, each behind an Asker.
+"""The TeacherSession of a build: the teacher and the look-ups, each behind a ServiceClient.
 
-desk = OpenDesk(askers, teacher=config, endpoint="https://…/v1", book=PromptBook(...))
-desk.teach(prompt, {"wish": "Más corto", "description": "La nutria …"}).text
+book = PromptBook({"options.rewrite": rules}, {"options.rewrite": prompt})
+session = BuildSession(clients, teacher=config, endpoint="https://…/v1", book=book)
+session.teach(prompt, {"wish": "Más corto", "description": "La nutria …"}).text
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from datasets_src.recipes.contract import Answer, NoAnswer, Prompt
-from datasets_src.recipes.teacher.asker import ServiceClient
 from datasets_src.recipes.teacher.client import TeacherConfig, read_answer
-from datasets_src.recipes.teacher.meter import Usage
+from datasets_src.recipes.teacher.cost_meter import Usage
 from datasets_src.recipes.teacher.prompts import PromptBook, Rules
+from datasets_src.recipes.teacher.service_client import ServiceClient
 
 TEACHER_SERVICE, REWORD_KEY = "teacher", "reword"
-REWORD_RULES = Rules({"text": "what is reworded", "num": "how many times"}, ("text", "num"))
+REWORD_RULES = Rules({"text": "text to reword", "num": "number of wordings"}, ("text", "num"))
 REWORD = Prompt(
     template="Escribe {num} formas distintas de decir lo mismo que este texto, en su idioma, con"
     ' otras palabras y sin perder ningún dato. Responde en JSON: {{"wordings": ["…"]}}\n\n{text}'
 )
 NO_TEACHER = "there is no teacher"
-# Where another attempt may do better; a refusal stays one.
-AGAIN = ("empty answer", "not the JSON asked for", "rewordings repeat")
+# Worth another attempt with another seed; a refusal is final.
+RETRIED_REASONS = ("empty answer", "not the JSON asked for", "rewordings repeat")
 
 
-class OpenDesk:
-    """A Desk (contract.py). `endpoint` is what the teacher's replies are kept under."""
+class BuildSession:
+    """A TeacherSession (contract.py). `endpoint` is part of the cache key of teacher replies."""
 
     def __init__(
         self,
-        askers: Mapping[str, ServiceClient],
+        clients: Mapping[str, ServiceClient],
         *,
         teacher: TeacherConfig | None,
         endpoint: str,
         book: PromptBook,
     ) -> None:
-        self._askers, self._teacher, self._endpoint = askers, teacher, endpoint
+        self._clients, self._teacher, self._endpoint = clients, teacher, endpoint
         self._book = book
 
     @property
@@ -43,19 +44,19 @@ class OpenDesk:
         return self._teacher is not None
 
     def usage(self) -> str:
-        """What the teacher has used so far, over all starts of the build."""
-        asker = self._askers.get(TEACHER_SERVICE)
-        return str(asker.meter) if asker else ""
+        """The teacher's usage so far, over all starts of the build; "" without a teacher."""
+        client = self._clients.get(TEACHER_SERVICE)
+        return str(client.meter) if client else ""
 
     def teacher_record(self) -> dict[str, Any] | None:
-        """The teacher of the rows and what their answers used, whenever they were asked for."""
+        """The teacher and the usage of this dataset's answers, cached ones included."""
         if self._teacher is None:
             return None
-        usage = list(self._askers[TEACHER_SERVICE].consulted.values())
-        total = sum(usage, Usage())
+        usages = list(self._clients[TEACHER_SERVICE].usage_by_request.values())
+        total = sum(usages, Usage())
         return {
             "model": self._teacher.model or self._endpoint,
-            "num_answers": len(usage),
+            "num_answers": len(usages),
             "prompt_tokens": total.prompt_tokens,
             "completion_tokens": total.completion_tokens,
         }
@@ -67,11 +68,11 @@ class OpenDesk:
         *,
         schema: Mapping[str, Any] | None = None,
     ) -> Answer:
-        """The teacher's answer; NoAnswer where it gives none, or where there is no teacher."""
-        return self._ask_again(prompt, fields, schema)
+        """The teacher's answer; NoAnswer if it gives none or the recipe has no teacher."""
+        return self._ask(prompt, fields, schema)
 
     def reword(self, text: str, *, num: int) -> list[str]:
-        """`num` other wordings of `text`, all different; NoAnswer where it gives fewer."""
+        """`num` distinct paraphrases of `text`; NoAnswer if the teacher gives fewer."""
         strings = {"type": "array", "items": {"type": "string"}, "minItems": num, "maxItems": num}
         schema = {
             "type": "object",
@@ -80,34 +81,34 @@ class OpenDesk:
             "additionalProperties": False,
         }
         fields = {"text": text, "num": num}
-        answer = self._ask_again(REWORD, fields, schema, apart_from=text)
+        answer = self._ask(REWORD, fields, schema, differs_from=text)
         return [wording.strip() for wording in answer.value["wordings"]]
 
     def look_up(self, service: str, request: Mapping[str, Any]) -> Any:
         """The reply of a look-up service of the kind."""
-        return self._askers[service].ask(request)
+        return self._clients[service].fetch(request)
 
-    def _ask_again(
+    def _ask(
         self,
         prompt: Prompt,
         fields: Mapping[str, Any],
         schema: Mapping[str, Any] | None,
         *,
-        apart_from: str | None = None,
+        differs_from: str | None = None,
     ) -> Answer:
         if self._teacher is None:
             raise NoAnswer(NO_TEACHER)
         for attempt in range(self._teacher.num_attempts):
             try:
-                reply = self._askers[TEACHER_SERVICE].ask(
+                reply = self._clients[TEACHER_SERVICE].fetch(
                     self._request(prompt, fields, schema, attempt=attempt)
                 )
                 answer = read_answer(reply, schema, refusals=self._teacher.refusals)
-                if apart_from is not None:
-                    _refuse_repeats(answer.value["wordings"], apart_from)
+                if differs_from is not None:
+                    _refuse_repeats(answer.value["wordings"], differs_from)
                 return answer
             except NoAnswer as error:
-                if error.reason not in AGAIN or attempt + 1 == self._teacher.num_attempts:
+                if error.reason not in RETRIED_REASONS or attempt + 1 == self._teacher.num_attempts:
                     raise
         raise AssertionError("num_attempts is at least 1")
 
@@ -119,7 +120,7 @@ class OpenDesk:
         *,
         attempt: int,
     ) -> dict[str, Any]:
-        """The whole request; another attempt has another seed, so it is another request."""
+        """The request, which is also its cache key; each attempt has its own seed."""
         config = self._teacher
         assert config is not None
         body = {

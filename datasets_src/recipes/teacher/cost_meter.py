@@ -1,13 +1,13 @@
-"""What the teacher has used, and the cap on it.
+"""Token usage and cost of the teacher, with a hard cap.
 
-meter = Meter(Prices(input_price=0.3, output_price=2.5, max_price=5.0))
-with meter.reserve(Usage(900, 512)) as use:     the most that a call may use; over the cap: refused
-    use(Usage(870, 240))                        what it did use
-str(meter)                                      "1 answer, 1,110 tokens, 0.000861"
+meter = CostMeter(Prices(input_price=0.3, output_price=2.5, max_price=5.0))
+with meter.reserve(Usage(900, 512)) as record_usage:    upper bound of a call; else UserError
+    record_usage(Usage(870, 240))                       the usage that the reply reports
+str(meter)                                              "1 answer, 1,110 tokens, 0.000861"
 
-Prices are for a million tokens, in whatever currency. A call is only made if the cap holds even
-where it uses all that was reserved, so the cap is never passed. What earlier starts of the same
-build used counts too: the replies that are kept say it.
+Prices are per million tokens, in any currency. A call starts only if the cap holds even when it
+uses its whole reservation, so the cap is never exceeded. The usage of earlier starts of the same
+build, read from the cached replies, counts too.
 """
 
 import threading
@@ -20,7 +20,7 @@ from datasets_src.errors import UserError
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens of calls."""
+    """Tokens of one or more calls."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -41,7 +41,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class Prices:
-    """Of a million tokens, and what all calls together may cost and use; None is no limit."""
+    """Prices per million tokens, and limits on all calls together; None: no limit."""
 
     input_price: float = 0.0
     output_price: float = 0.0
@@ -49,13 +49,13 @@ class Prices:
     max_tokens: int | None = None
 
     def of(self, usage: Usage) -> float:
-        """What these tokens cost."""
+        """The cost of these tokens."""
         prompt, completion = usage.prompt_tokens, usage.completion_tokens
         return (prompt * self.input_price + completion * self.output_price) / 1e6
 
 
-class Meter:
-    """Adds up what calls use; threads that would pass the cap wait for those before them."""
+class CostMeter:
+    """Sums usage; threads whose call could exceed the cap wait for the calls in flight."""
 
     def __init__(self, prices: Prices, *, used: Usage | None = None, num_answers: int = 0) -> None:
         self.prices = prices
@@ -70,33 +70,34 @@ class Meter:
         return f"{self.num_answers:,} {noun}, {self.used.num_tokens:,} tokens{price}"
 
     @contextmanager
-    def reserve(self, most: Usage) -> Iterator[Callable[[Usage], None]]:
-        """Within the block `most` is reserved; after it, what the block reported is counted.
+    def reserve(self, bound: Usage) -> Iterator[Callable[[Usage], None]]:
+        """Reserve `bound` for the block; the block replaces it with the usage it records.
 
-        UserError: even with no other call under way it would pass the cap.
+        Raises:
+            UserError: the call could exceed the cap even with no other call in flight.
         """
         with self._changed:
-            while fault := self._fault(self.used + self._reserved + most):
+            while fault := self._fault(self.used + self._reserved + bound):
                 if not self._reserved.num_tokens:
                     raise UserError(fault)
                 self._changed.wait()
-            self._reserved += most
+            self._reserved += bound
         try:
-            yield self._use
+            yield self._record
         finally:
             with self._changed:
-                self._reserved -= most
+                self._reserved -= bound
                 self._changed.notify_all()
 
-    def _use(self, usage: Usage) -> None:
+    def _record(self, usage: Usage) -> None:
         with self._changed:
             self.used += usage
             self.num_answers += 1
 
     def _fault(self, usage: Usage) -> str:
-        """Which cap the usage would exceed."""
+        """The cap that `usage` would exceed, as an error line; "" within all caps."""
         prices = self.prices
-        caps = [
+        caps: list[tuple[str, float | None, float, float]] = [
             ("max_price", prices.max_price, prices.of(usage), prices.of(self.used)),
             ("max_tokens", prices.max_tokens, usage.num_tokens, self.used.num_tokens),
         ]
@@ -104,8 +105,8 @@ class Meter:
             if cap is not None and wanted > cap:
                 return (
                     f"teacher.{name}: the cap of {cap:,g} is reached: {used:,.6g} used by"
-                    f" {self.num_answers:,} answers, all kept, and the next may pass it; raise it,"
-                    f" e.g. {name}={_raised(cap, wanted):g}, then run the same command to resume"
+                    f" {self.num_answers:,} answers, all kept, and the next may exceed it; to"
+                    f" resume, run the same command with {name}={_raised(cap, wanted):g}"
                 )
         return ""
 

@@ -1,6 +1,6 @@
-"""A paper of the boletin set before it has a format.
+"""A paper of the boletin set, independent of its file format.
 
-Written("El estudio del tritón en Soto", "es", "10.5555/bol.7",
+Paper("El estudio del tritón en Soto", "es", "10.5555/bol.7",
         sentences=(("Cría en marzo{c}.", (0,)),), entries=(Entry("La cría del tritón", 2019),))
 """
 
@@ -16,8 +16,8 @@ class Entry(NamedTuple):
     year: int
 
 
-class Written(NamedTuple):
-    """`sentences` have {c} where they cite the entries of their numbers, from 0 on."""
+class Paper(NamedTuple):
+    """`sentences` are (text, entry indices from 0); {c} marks the citation."""
 
     title: str
     language: str
