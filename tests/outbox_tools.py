@@ -1,4 +1,4 @@
-"""What the tests of the outbox share: a folder to push, enqueue and drain in one line."""
+"""Helpers of the outbox tests: a folder to push, enqueue and drain in one line."""
 
 import threading
 import time
@@ -40,7 +40,7 @@ def paths_of(hub: HubServer, branch: str = "main") -> set[str]:
 
 
 def when_seen(hub: HubServer, pattern: str, act: Callable[[], object]) -> threading.Thread:
-    """Call `act` as soon as a request matches."""
+    """Call `act` once a request has matched."""
 
     def wait() -> None:
         while not hub.count(pattern):

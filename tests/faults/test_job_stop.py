@@ -36,7 +36,7 @@ WAIT = {"RAY_JOB_STOP_WAIT_TIME_S": "120"}
 
 @dataclass(frozen=True)
 class Case:
-    """A job, how its steps are, what it is submitted with, and whether that leaves time to save."""
+    """A job, its steps, its environment variables, and whether these leave time to save."""
 
     name: str
     steps: str
@@ -78,7 +78,7 @@ def test_ray_job_stop(runs: Runs, record_cost: RecordCost, tmp_path: Path, case:
 
 
 def submit(head: Head, runs: Runs, case: Case, *, mark: Path) -> None:
-    """Send the run to the head, again while its job agent is still starting."""
+    """Submit the run, with retries while the head's job agent is starting."""
     variables = {
         "GALLIPATO_FAILPOINTS": case.steps,
         "GALLIPATO_FAILPOINTS_DIR": str(mark),
@@ -102,7 +102,7 @@ def submit(head: Head, runs: Runs, case: Case, *, mark: Path) -> None:
 
 
 def job(head: Head, verb: str, case: Case) -> str:
-    """Run `ray job VERB`; what it prints."""
+    """Run `ray job VERB`; returns its output."""
     done = head.run("job", verb, "--address", head.address, case.name, cwd=ROOT, timeout_s=60)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -115,7 +115,7 @@ def of_job(mark: Path) -> list[psutil.Process]:
 
 
 def wait_for_step(head: Head, case: Case, run_dir: Path) -> None:
-    """Until step 7 is in the metrics, in the middle of an interval between saves."""
+    """Wait until step 7 is in the metrics, in the middle of a save interval."""
     deadline = time.monotonic() + LIMIT_S
     while all(row["step"] < 7 for row in read_jsonl(run_dir / "metrics.jsonl")):
         assert time.monotonic() < deadline, job(head, "logs", case)[-5000:]

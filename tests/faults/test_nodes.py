@@ -1,4 +1,4 @@
-"""What can happen to nodes and clusters, on real ones of several raylets."""
+"""Faults of nodes and clusters, on real clusters of several raylets."""
 
 import signal
 import time
@@ -14,8 +14,8 @@ from trainers.storage.json_files import read_jsonl
 
 RecordCost = Callable[[Cost], None]
 LONG = "resource_wait_s=120"
-# Workers do without the head for a while: they are not to be done before it is missed.
-HELD_UP = "before_step:step=9:rank=0:sleep=60"
+# Workers run without the head for a while: the delay keeps them busy until its loss is detected.
+DELAYED = "before_step:step=9:rank=0:sleep=60"
 
 
 def on(cluster: RayCluster, runs: Runs) -> Runs:
@@ -46,7 +46,7 @@ def test_no_node_comes(runs: Runs, record_cost: RecordCost) -> None:
         driver.wait_for_step(8)
         cluster.remove(cluster.busy()[0])
         driver.wait(2)
-        # The head may still count the node that is gone, but nothing of it is free.
+        # The head may still count the removed node, but none of its resources are free.
         assert "2 workers do not fit the cluster (2 CPUs requested, " in driver.output()
         assert "1 free" in driver.output()
         cluster.add()
@@ -71,7 +71,7 @@ def test_node_drained_with_notice(runs: Runs, record_cost: RecordCost) -> None:
 def test_nodes_that_an_autoscaler_starts(
     runs: Runs, record_cost: RecordCost, tmp_path: Path
 ) -> None:
-    """There is no worker when the run asks; the run is the same as on nodes that were there."""
+    """The cluster starts without workers; the result is that of a run on fixed nodes."""
     with autoscaled_cluster(tmp_path, cpus_per_node=1, max_nodes=2) as address:
         env = {"RAY_ADDRESS": address, "RAY_AUTH_MODE": "disabled"}
         there = Runs(runs.output_dir, env)
@@ -85,7 +85,7 @@ def test_workers_2_1_2(runs: Runs, record_cost: RecordCost, float32: str) -> Non
     workers = ("num_workers={min: 1, max: 2}", "cpus_per_worker=1", "dtype=float32", LONG)
     with ray_cluster(num_nodes=2) as cluster:
         driver = on(cluster, runs).start(
-            "elastic", *workers, failpoints=f"{HELD_UP},before_step:step=13:sleep=12"
+            "elastic", *workers, failpoints=f"{DELAYED},before_step:step=13:sleep=12"
         )
         driver.wait_for_step(7)
         cluster.remove(cluster.busy()[0])
@@ -100,7 +100,7 @@ def test_workers_2_1_2(runs: Runs, record_cost: RecordCost, float32: str) -> Non
 
 def test_whole_cluster_killed(runs: Runs, record_cost: RecordCost) -> None:
     with ray_cluster(num_nodes=2) as cluster:
-        driver = on(cluster, runs).start("cluster", failpoints=HELD_UP)
+        driver = on(cluster, runs).start("cluster", failpoints=DELAYED)
         driver.wait_for_step(8)
         driver.signal(signal.SIGSTOP)  # its machine is gone too
         cluster.kill_head_service()
@@ -114,7 +114,7 @@ def test_whole_cluster_killed(runs: Runs, record_cost: RecordCost) -> None:
 
 def test_GCS_killed(runs: Runs, record_cost: RecordCost) -> None:
     with ray_cluster(num_nodes=2) as cluster:
-        driver = on(cluster, runs).start("gcs", failpoints=HELD_UP)
+        driver = on(cluster, runs).start("gcs", failpoints=DELAYED)
         driver.wait_for_step(8)
         cluster.kill_head_service()
         driver.wait(1, limit_s=90)

@@ -1,4 +1,4 @@
-"""What can happen to the storage of a run on an object store, spoken to over real HTTP."""
+"""Faults of the object store of a run, over real HTTP."""
 
 import threading
 import time
@@ -20,7 +20,7 @@ RecordCost = Callable[[Cost], None]
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """A server that speaks S3."""
+    """An S3 server."""
     with s3_server() as url:
         if not url.startswith("http"):
             pytest.skip(url)
@@ -29,7 +29,7 @@ def server() -> Iterator[str]:
 
 @pytest.fixture
 def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    """An empty bucket behind a proxy that can break its calls."""
+    """An empty bucket behind a fault proxy."""
     made = new_bucket("s3", server)
     for key, value in made.environ.items():
         monkeypatch.setenv(key, value)
@@ -38,12 +38,12 @@ def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
 
 
 def machine(runs: Runs, bucket: Bucket, disk: Path) -> Runs:
-    """The same runs on a machine with this disk; all it shares with others is the bucket."""
+    """The same runs on a machine with this disk, which shares only the bucket with others."""
     return Runs(runs.output_dir, {**bucket.environ, "XDG_CACHE_HOME": str(disk)})
 
 
 def fetch(runs: Runs, bucket: Bucket, name: str) -> None:
-    """Put what the bucket has of a run where `held` looks, and nothing else."""
+    """Pull a run from the bucket to where `verify_recovery` reads it, and nothing else."""
     bucket.proxy.clear()
     mirror = Mirror(bucket.storage(f"runs/{name}"), runs.run_dir(name))
     mirror.pull_records((*DRIVER_FILES, *WORKER_FILES, "ledger/"))
@@ -74,7 +74,7 @@ def test_storage_throws_429_503_reset_then_403(
     bucket.proxy.rules = broken
     machine(runs, bucket, tmp_path / "b").finish("s3", where)
     fetch(runs, bucket, "s3")
-    # Another machine has only what was sent: the interval on its way is redone too.
+    # Another machine has only what was uploaded: the interval in flight is repeated too.
     record_cost(verify_recovery(runs, "s3", kills=2))
 
 
@@ -123,7 +123,7 @@ def test_node_removed_where_no_disk_is_shared(
 
 
 class Reader:
-    """Fetches each checkpoint as soon as it is listed; every one must be whole."""
+    """Pulls each checkpoint as soon as it is listed and checks that it is complete."""
 
     def __init__(self, bucket: Bucket, folder: Path) -> None:
         self._mirror = Mirror(bucket.storage("runs/slow"), folder)
@@ -133,7 +133,7 @@ class Reader:
         self._thread.start()
 
     def stop(self) -> None:
-        """End, and record_cost what was not whole."""
+        """Stop, and return the incomplete checkpoints."""
         self._stop.set()
         self._thread.join()
         assert not self._faults, self._faults
@@ -155,7 +155,7 @@ class Reader:
 
 
 def wait_for_checkpoint(bucket: Bucket, name: str, step: int) -> None:
-    """Until the bucket has a whole checkpoint of a step."""
+    """Wait until the bucket has a complete checkpoint of a step."""
     mirror = Mirror(bucket.storage(f"runs/{name}"), Path("/nowhere"))
     deadline = time.monotonic() + 240
     while not [n for n in mirror.checkpoint_names() if n.startswith(f"step-{step:06d}")]:

@@ -56,7 +56,7 @@ def test_a_job_continues_after_its_time_and_leaves_nothing(tmp_path: Path) -> No
         wait_until(lambda: not slurm.processes(job), limit_s=10, what=str(slurm.processes(job)))
         assert not Path(f"/tmp/ray-{job}").exists()
 
-        # A job that lives on the same nodes while the first one starts again and ends.
+        # A second job on the same nodes, while the first one is requeued and ends.
         neighbour = submit(slurm, other, "--time=10")
         wait_for_starts(other, 1)
         slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")  # else after two minutes
@@ -75,8 +75,8 @@ def test_a_job_continues_after_its_time_and_leaves_nothing(tmp_path: Path) -> No
         assert slurm.processes(neighbour) == [] and not Path(f"/tmp/ray-{neighbour}").exists()
 
 
-def test_a_run_goes_on_after_its_time(runs: Runs, record_cost: RecordCost, tmp_path: Path) -> None:
-    """The real verb: Slurm's notice finds it at step 8, where a worker sleeps."""
+def test_a_run_resumes_after_its_time(runs: Runs, record_cost: RecordCost, tmp_path: Path) -> None:
+    """The real verb: Slurm's notice arrives at step 8, where a worker sleeps."""
     log, mark = tmp_path / "job.log", tmp_path / "fired"
     mark.mkdir()
     with Slurm() as slurm:

@@ -67,7 +67,7 @@ def test_sweep_node_removed(sweeps: Sweeps, record_cost: RecordCost) -> None:
     record_cost(Cost(redone, 1))
 
 
-def test_sweep_signal_saves_and_the_same_command_goes_on(
+def test_sweep_signal_saves_and_the_same_command_resumes(
     sweeps: Sweeps, record_cost: RecordCost
 ) -> None:
     import signal

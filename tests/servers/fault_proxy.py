@@ -1,4 +1,4 @@
-"""A real HTTP server between a client and another one, which breaks calls by a script.
+"""An HTTP proxy that makes scripted calls fail.
 
 proxy = FaultProxy("http://127.0.0.1:5000")
 proxy.rules = [Rule("reset", every=3), Rule(503, every=5, headers={"Retry-After": "1"})]
@@ -11,7 +11,6 @@ import socket
 import struct
 import threading
 import time
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
@@ -44,7 +43,6 @@ class FaultProxy:
     def __init__(self, target: str) -> None:
         self._target = urlsplit(target).netloc
         self._lock = threading.Lock()
-        self._writing = threading.Lock()
         self.clear()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._http.daemon_threads = True
@@ -56,13 +54,13 @@ class FaultProxy:
         self._http.server_close()
 
     def clear(self) -> None:
-        """No rules, no calls."""
+        """Delete the rules and the recorded calls."""
         self.rules: list[Rule] = []
         self.calls: list[str] = []
         self.broken = 0
 
     def count(self, call: str) -> Rule | None:
-        """Note a call; the rule that breaks it."""
+        """Record a call; returns the rule that applies to it."""
         with self._lock:
             self.calls.append(call)
             for rule in self.rules:
@@ -76,17 +74,12 @@ class FaultProxy:
     def forward(
         self, method: str, path: str, headers: dict[str, str], body: bytes
     ) -> tuple[int, list[tuple[str, str]], bytes]:
-        """Status, headers and body of the real server.
-
-        Conditional writes go one at a time: S3 checks and writes atomically, moto in two steps.
-        """
-        conditional = any(name.lower() == "if-none-match" for name in headers)
-        connection = http.client.HTTPConnection(self._target, timeout=300)
+        """Status, headers and body of the real server."""
+        connection = http.client.HTTPConnection(self._target, timeout=30)
         try:
-            with self._writing if conditional else nullcontext():
-                connection.request(method, path, body=body, headers=headers)
-                reply = connection.getresponse()
-                return reply.status, reply.getheaders(), reply.read()
+            connection.request(method, path, body=body, headers=headers)
+            reply = connection.getresponse()
+            return reply.status, reply.getheaders(), reply.read()
         finally:
             connection.close()
 
@@ -114,8 +107,8 @@ def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
             if kind == "reset":
                 return self.reset()
             if rule is not None and isinstance(kind, int):
-                reported = {"Content-Type": "application/xml", **rule.headers}
-                return self.answer(kind, list(reported.items()), SCRIPTED)
+                scripted = {"Content-Type": "application/xml", **rule.headers}
+                return self.answer(kind, list(scripted.items()), SCRIPTED)
             kept = {k: v for k, v in self.headers.items() if k.lower() not in HOP - {"host"}}
             kept["Content-Length"] = str(len(body))
             status, headers, reply = proxy.forward(self.command, self.path, kept, body)
@@ -152,7 +145,7 @@ def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
                 self.reset()
 
         def reset(self) -> None:
-            """Close with RST, as a peer that crashed."""
+            """Close with RST, as a crashed peer does."""
             linger = struct.pack("ii", 1, 0)
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             self.close_connection = True

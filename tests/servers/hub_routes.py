@@ -21,7 +21,7 @@ LFS_BYTES = 10 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Hub:
-    """What the endpoints need: the storage, our own address, rows of a page of a listing."""
+    """The context of the endpoints: storage, own address, rows per page of a listing."""
 
     store: Store
     endpoint: str
@@ -111,7 +111,7 @@ def _repo_info(hub: Hub, request: Request, repo_id: str, revision: str) -> Reply
 
 
 def _tree(hub: Hub, request: Request, repo_id: str, revision: str) -> Reply:
-    """Every file (our client always asks recursively), `page_size` at a time."""
+    """Every file (the client always lists recursively), `page_size` at a time."""
     _, tree = hub.store.at(hub.store.repo(repo_id, request.account), revision)
     start = int(request.query.get("cursor", ["0"])[0])
     stop = start + hub.page_size
@@ -213,7 +213,7 @@ def _resolve(hub: Hub, request: Request, repo_id: str, revision: str, path: str)
     return Reply(data, headers={"ETag": f'"{etag}"', "X-Repo-Commit": sha})
 
 
-# A dataset's repository is stored under datasets/owner/name, as its address has it.
+# A dataset's repository is stored under datasets/owner/name, as in its URL.
 NAME = r"((?:datasets/)?[^/]+/[^/]+)"
 API = rf"/api/(?:models/)?{NAME}"
 ROUTES: list[tuple[str, Callable[..., Reply]]] = [

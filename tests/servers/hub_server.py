@@ -1,4 +1,4 @@
-"""A Hub of our own over real HTTP: what huggingface_hub needs to create, push, read and refuse.
+"""A test Hub over real HTTP, with the endpoints that huggingface_hub uses to create, push and read.
 
     python -m tests.servers.hub_server --port 8099 --root hub/     # token hf_write, user tester
     HF_ENDPOINT=http://127.0.0.1:8099 HF_TOKEN=hf_write python -m jobs.publish runs/demo
@@ -22,7 +22,7 @@ from tests.servers.hub_store import Account, Store
 
 @dataclass
 class Fault:
-    """Answer the next `times` matching requests so; status None cuts the connection.
+    """The response to the next `times` matching requests; status None cuts the connection.
 
     With `after` the request is carried out first: only its response is lost or replaced.
     """

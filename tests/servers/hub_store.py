@@ -1,4 +1,4 @@
-"""What our test Hub holds: accounts, repositories of commits, blobs; kept in files under one root.
+"""The storage of the test Hub: accounts, repositories, commits and blobs, in files below one root.
 
 store = Store(Path("hub")); store.create("tester/demo", private=True); store.history("tester/demo")
 """

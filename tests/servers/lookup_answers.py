@@ -13,7 +13,7 @@ from tests.servers.lookup_server import Answer, Reply, Request
 
 
 def crossref(works: Sequence[Mapping[str, Any]]) -> Answer:
-    """/works: works of the years asked for, the most alike first, with no more than `select`."""
+    """/works: works of the requested years, the most similar first, with the fields of `select`."""
     titles = [" ".join(all_words(f"{w['title'][0]} {_subtitle(w)}")) for w in works]
 
     def answer(request: Request) -> Reply:
@@ -44,7 +44,7 @@ def _year(work: Mapping[str, Any]) -> int:
 
 
 def mediawiki(articles: Mapping[str, tuple[int, str]]) -> Answer:
-    """api.php: the text of an article as TextExtracts writes it, of a title that is known."""
+    """api.php: the text of an article by title, in the format of TextExtracts."""
 
     def answer(request: Request) -> Reply:
         title = request.query["titles"]
@@ -59,7 +59,7 @@ def mediawiki(articles: Mapping[str, tuple[int, str]]) -> Answer:
 
 
 def grobid(tei_of: Mapping[bytes, bytes]) -> Answer:
-    """/api/processFulltextDocument: the TEI of a PDF that is known by its bytes; else 204."""
+    """/api/processFulltextDocument: the TEI of a known PDF; 204 for an unknown one."""
 
     def answer(request: Request) -> Reply:
         if (request.method, request.path) != ("POST", "/api/processFulltextDocument"):

@@ -1,4 +1,4 @@
-"""A real HTTP server for look-ups, with scripted faults; lookup_answers.py has what it answers.
+"""An HTTP server for look-ups with scripted faults; its responses are in lookup_answers.py.
 
 with LookUpServer(crossref(WORKS)) as server:
     server.fail("/works", status=429, headers={"Retry-After": "0.2"}, times=2)
@@ -34,7 +34,7 @@ STALL_S = 3.0
 
 @dataclass(frozen=True)
 class Request:
-    """`query` are the parameters of the address."""
+    """`query` holds the parameters of the URL."""
 
     method: str
     path: str
@@ -56,7 +56,7 @@ class Reply:
 
 @dataclass
 class Fault:
-    """What the next `times` requests that match `pattern` get in place of an answer."""
+    """The fault that the next `times` requests matching `pattern` get."""
 
     pattern: str
     reply: Reply | str
@@ -67,7 +67,7 @@ Answer = Callable[[Request], Reply]
 
 
 class LookUpServer:
-    """Answers on a port of its own, each request in a thread of its own."""
+    """Serves on its own port, each request in its own thread."""
 
     def __init__(
         self, answer: Answer, *, port: int = 0, latency_s: float = 0.0, tls: Path | None = None
@@ -111,7 +111,7 @@ class LookUpServer:
         self.faults.append(Fault(pattern, reply, times))
 
     def take(self, request: Request, line: str) -> Reply | str:
-        """The answer, or the first fault that is scripted for it."""
+        """The response, or the first fault that is scripted for the request."""
         with self.lock:
             self.log.append(line)
             self.requests.append(request)
@@ -153,7 +153,7 @@ def _handler(server: LookUpServer) -> type[BaseHTTPRequestHandler]:
         do_POST = do_GET
 
         def do_CONNECT(self) -> None:
-            """Become the host that is asked for, behind TLS."""
+            """Act as the requested host, with TLS."""
             self.send_response(200)
             self.end_headers()
             self.wfile.flush()
@@ -191,7 +191,7 @@ def _handler(server: LookUpServer) -> type[BaseHTTPRequestHandler]:
 
 
 def _write_certificate(folder: Path) -> Path:
-    """A key and a certificate that signs itself, for every wikipedia.org, as one PEM file."""
+    """A key and a self-signed certificate for every host of wikipedia.org, as one PEM file."""
     import datetime
 
     from cryptography import x509
@@ -238,7 +238,7 @@ def main() -> None:
     rng = Random(0)
 
     def answer(request: Request) -> Reply:
-        """As /works, by the whole title: what is measured is the client."""
+        """/works by exact title, so that the benchmark measures the client."""
         with server.lock:
             draw = rng.random()
         if draw < options.share_of_faults:

@@ -1,4 +1,4 @@
-"""Object stores on this machine, over real HTTP: moto speaks S3, Azurite speaks Azure Blob.
+"""Object stores on this machine, over real HTTP: moto implements S3, Azurite Azure Blob.
 
 with s3_server() as url: bucket = new_bucket("s3", url); RemoteStorage(bucket.url)
 
@@ -26,13 +26,13 @@ from trainers.storage.object_store import RemoteStorage, Retry
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 AZURITE = "azurite-blob"
-# Quick first waits, so that hundreds of broken calls fit in a test.
+# Short first backoff, so that hundreds of failed calls fit in a test.
 QUICK = Retry(total_s=20, first_wait_s=0.02)
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """An empty bucket: where it is, what the environment must hold, and what breaks its calls."""
+    """An empty bucket: its URL, the environment variables to access it, and its fault proxy."""
 
     kind: str
     url: str
@@ -44,7 +44,7 @@ class Bucket:
 
 
 def new_bucket(kind: str, server: str) -> Bucket:
-    """A bucket of its own on a server, behind a proxy of its own."""
+    """A new bucket on a server, behind its own proxy."""
     name, proxy = f"b{uuid.uuid4().hex[:12]}", FaultProxy(server)
     if kind == "s3":
         create = urllib.request.Request(f"{server}/{name}", method="PUT")
@@ -66,7 +66,7 @@ def new_bucket(kind: str, server: str) -> Bucket:
 
 @contextmanager
 def s3_server() -> Iterator[str]:
-    """The URL of an S3 server, or why there is none."""
+    """The URL of an S3 server, or the reason why there is none."""
     missing = [name for name in ("s3fs", "moto") if importlib.util.find_spec(name) is None]
     if missing:
         yield f"S3: {' and '.join(missing)} not installed"
@@ -83,7 +83,7 @@ def s3_server() -> Iterator[str]:
 
 @contextmanager
 def azure_server() -> Iterator[str]:
-    """The URL of an Azure Blob server, or why there is none."""
+    """The URL of an Azure Blob server, or the reason why there is none."""
     program = _azurite()
     if program is None or importlib.util.find_spec("adlfs") is None:
         yield "Azure: adlfs or Azurite not installed (npm install azurite)"

@@ -1,4 +1,4 @@
-"""A real Ray head with token authentication, on ports and a directory of its own.
+"""A real Ray head with token authentication, on its own ports and in its own directory.
 
 with ray_head(tmp_path, num_cpus=2) as head: head.run("job", "submit", ...)
 """
@@ -19,20 +19,20 @@ from pathlib import Path
 
 BIN = Path(sys.executable).parent
 START_LIMIT_S = 90
-# In any order and each but once: a Ray refuses a port that two of its components are given.
+# Each only once: Ray refuses a port that two of its components are given.
 PORTS = iter(secrets.SystemRandom().sample(range(20_000, 32_000), 12_000))
 
 
 @dataclass(frozen=True)
 class Head:
-    """Where it listens, and the environment in which clients find its token."""
+    """Its address, and the environment in which clients find its token."""
 
     address: str
     temp_dir: Path
     env: dict[str, str]
 
     def run(self, *args: str, cwd: Path, timeout_s: float) -> subprocess.CompletedProcess[str]:
-        """Run the `ray` command against it."""
+        """Run the `ray` command against this head."""
         return subprocess.run(
             [BIN / "ray", *args],
             cwd=cwd,
@@ -87,7 +87,7 @@ def ray_head(root: Path, *, num_cpus: int) -> Iterator[Head]:
 
 
 def wait_until_up(address: str, process: subprocess.Popen[bytes]) -> None:
-    """Until the job server answers, even if only to say that a token is missing."""
+    """Wait until the job server answers, even if only that a token is missing."""
     deadline = time.monotonic() + START_LIMIT_S
     while time.monotonic() < deadline:
         assert process.poll() is None, "the head ended at once"
@@ -102,7 +102,7 @@ def wait_until_up(address: str, process: subprocess.Popen[bytes]) -> None:
 
 
 def free_port() -> int:
-    """A port nobody listens on, of those that no outgoing connection is given meanwhile.
+    """A free port outside the range of outgoing connections.
 
     Outgoing ones come from 32768 up, Ray's workers from 10002 to 19999.
     """

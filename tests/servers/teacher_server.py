@@ -1,4 +1,4 @@
-"""A teacher of our own over real HTTP: OpenAI's chat completions, with scripted faults.
+"""A test teacher over real HTTP: OpenAI's chat completions, with scripted faults.
 
     server = TeacherServer(lambda body: "El texto nuevo.")
     server.fail(status=429, times=2, headers={"Retry-After": "1"})
@@ -22,7 +22,7 @@ from typing import Any
 
 @dataclass
 class Asked:
-    """One request. `status` is 0 where the connection was cut, or nothing sent yet."""
+    """One request. `status` is 0 if the connection was cut or nothing is sent yet."""
 
     key: str
     body: dict[str, Any]
@@ -34,7 +34,7 @@ class Asked:
 
 @dataclass
 class Script:
-    """The next `times` requests are answered so."""
+    """The response to the next `times` requests."""
 
     status: int = 200
     how: str = ""
@@ -78,7 +78,7 @@ class TeacherServer:
 
 
 def last_user(body: dict[str, Any]) -> str:
-    """What a request asks."""
+    """The user message of a request."""
     return str(body["messages"][-1]["content"])
 
 
@@ -122,7 +122,7 @@ def _handler(server: TeacherServer) -> type[BaseHTTPRequestHandler]:
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
-            # Counted before it is sent: whoever has read it finds it counted.
+            # Counted before it is sent, so that a client that has read it finds it counted.
             asked.status = -1 if script.how == "html" else script.status
             asked.ended = time.monotonic()
             self.wfile.write(data)

@@ -1,4 +1,4 @@
-"""The model card: front matter a parser accepts, the numbers of the run, the same bytes twice."""
+"""The model card: valid front matter, the numbers of the run, reproducible bytes."""
 
 from pathlib import Path
 from typing import Any
@@ -124,7 +124,7 @@ def test_a_base_that_the_hub_does_not_have_is_no_base_model(run_dir: Path, tmp_p
         assert f"from `{Path(base).name}`" in text
 
 
-def test_scores_stand_beside_the_baselines_and_the_best_is_marked(run_dir: Path) -> None:
+def test_scores_are_listed_with_the_baselines_and_the_best_is_marked(run_dir: Path) -> None:
     lines = card_text(run_dir, config=make_config(), kind="adapter").splitlines()
     start = lines.index("## Scores") + 2
     assert lines[start : start + 7] == [
@@ -148,7 +148,7 @@ def test_the_exported_checkpoint_is_the_chosen_one_and_its_gates_are_shown(run_d
     assert "Checks" not in card_text(run_dir, config=make_config(), kind="adapter")
 
 
-def test_data_and_training_are_told(run_dir: Path) -> None:
+def test_data_and_training_are_described(run_dir: Path) -> None:
     text = card_text(run_dir, config=make_config(), kind="merged")
     assert "| train | 132 | 17 |\n| validation | 21 | 6 |" in text
     assert "4 rows were dropped." in text

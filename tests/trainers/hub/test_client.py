@@ -147,7 +147,7 @@ def test_a_token_file_without_a_token(tmp_path: Path, content: bytes | None) -> 
 
 
 def run_check(env: dict[str, str]) -> str:
-    """The fault of a fresh process: what a client reads at import differs only there."""
+    """The error of a new process, in which the client reads the environment at import."""
     code = (
         "from trainers.config.schema import HubConfig; from trainers.hub.client import check_hub;"
         "check_hub(HubConfig(push='best', hub_model_id='tester/demo'))"

@@ -1,4 +1,4 @@
-"""Pushes over real HTTP with the real client: what arrives, once, whole."""
+"""Pushes over real HTTP with the real client arrive complete and once."""
 
 import os
 import subprocess

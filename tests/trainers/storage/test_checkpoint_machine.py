@@ -32,7 +32,7 @@ KILLED = 9
 HALF = "test.half_written"
 
 keys = st.tuples(st.integers(1, 7), st.sampled_from("ab"))
-# Of an operation that is not killed: None.
+# None: the operation is not killed.
 touches = st.none() | st.integers(0, 15) | st.integers(0, 60)
 
 
@@ -66,12 +66,12 @@ def content(key: Key) -> Bytes:
 
 
 def read_all(folder: Path) -> Bytes:
-    """Without the REASON, which is ours."""
+    """The files without REASON."""
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "REASON"}
 
 
 class Store(RuleBasedStateMachine):
-    """What must be in the store: whole ones, damaged ones by their bytes, those put aside."""
+    """The expected store: complete, damaged and quarantined checkpoints."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class Store(RuleBasedStateMachine):
         return list(folder.iterdir()) if folder.is_dir() else []
 
     def note_shelved(self) -> set[Key]:
-        """Damaged ones that are on a shelf by now, and no longer where they were."""
+        """Damaged checkpoints that are in quarantine by now and no longer in the store."""
         on_shelves = [read_all(shelf) for shelf in self.shelves()]
         moved = set()
         for key, files in list(self.damaged.items()):

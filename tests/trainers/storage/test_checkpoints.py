@@ -1,4 +1,4 @@
-"""The checkpoint store: whole or not there, the newest valid one wins."""
+"""The checkpoint store: each checkpoint complete or absent, the newest valid one wins."""
 
 import errno
 import hashlib
@@ -36,7 +36,7 @@ def save(store: Path, step: int, attempt: str = "a") -> Path:
 
 
 def start(run: Callable[[], object]) -> int:
-    """Run in a process of its own; its id."""
+    """Run in a child process; returns its pid."""
     child = os.fork()
     if child == 0:
         try:
@@ -48,7 +48,7 @@ def start(run: Callable[[], object]) -> int:
 
 
 def in_child(run: Callable[[], object]) -> int:
-    """Run in a process of its own to its end; the exit code, minus the signal that ended it."""
+    """Run in a child process; returns its exit code, or minus the signal that ended it."""
     return os.waitstatus_to_exitcode(os.waitpid(start(run), 0)[1])
 
 
@@ -63,7 +63,7 @@ def test_a_saved_checkpoint_is_whole_and_the_newest_wins(tmp_path: Path) -> None
 
 
 def other_shape(path: Path) -> None:
-    """A manifest that its own sha256 fits, of something else."""
+    """Write a manifest with a correct sha256 of itself, but of another format."""
     content = {"step": 20, "attempt": "a", "files": ["weights.bin"]}
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     text = json.dumps(content | {"sha256": digest}, indent=2, sort_keys=True)
@@ -122,7 +122,7 @@ def test_quarantine_never_overwrites_what_is_there(tmp_path: Path) -> None:
     assert (shelves["step-000020.a.3"] / "weights.bin").read_bytes() == b"third"
 
 
-def test_what_one_attempt_saves_twice_stays_unless_it_is_damaged(tmp_path: Path) -> None:
+def test_a_repeated_save_keeps_the_first_unless_it_is_damaged(tmp_path: Path) -> None:
     store = tmp_path / "checkpoints"
     inode = (save(store, 7) / MANIFEST).stat().st_ino
     assert (save(store, 7) / MANIFEST).stat().st_ino == inode
@@ -203,7 +203,7 @@ def test_a_failed_write_gives_its_space_back(tmp_path: Path, write: Callable[[Pa
     assert os.listdir(store) == []
 
 
-def test_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_as_such(tmp_path: Path) -> None:
     store = tmp_path / "checkpoints"
 
     def write(folder: Path) -> None:
@@ -279,7 +279,7 @@ def test_500_saves_and_restores_grow_neither_memory_nor_descriptors(tmp_path: Pa
         assert restored.keys() == adapter.keys() and moments.keys() == state.keys()
         assert torch.equal(restored["layers.0.lora_A"], adapter["layers.0.lora_A"])
         if step in (100, 500):
-            # What tests before this one left open may close at any time.
+            # Descriptors left open by earlier tests may close at any time.
             opened = [fd.resolve() for fd in Path("/proc/self/fd").iterdir()]
             num_ours = sum(path.is_relative_to(tmp_path) for path in opened)
             seen.append((num_ours, process.memory_info().rss))

@@ -1,4 +1,4 @@
-"""Files of a run, whose writer may have been killed at any byte."""
+"""JSONL files whose writer may have been killed at any byte."""
 
 from pathlib import Path
 

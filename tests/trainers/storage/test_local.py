@@ -1,4 +1,4 @@
-"""Files by name: replaced whole, created once, never seen half."""
+"""Local storage: files are replaced atomically and created exclusively."""
 
 import errno
 import os
@@ -117,7 +117,7 @@ def test_without_hard_links_a_name_is_still_created_once(
     assert os.listdir(storage.root) == ["a"]
 
 
-def test_a_link_made_although_its_answer_was_lost_counts_as_ours(
+def test_a_link_whose_response_was_lost_is_ours(
     storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     link = os.link
@@ -132,7 +132,7 @@ def test_a_link_made_although_its_answer_was_lost_counts_as_ours(
     assert not storage.create("a", b"second")
 
 
-def test_a_full_disk_leaves_no_piece_and_keeps_the_old_file(
+def test_a_full_disk_leaves_no_temporary_and_keeps_the_old_file(
     storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(_: int) -> None:
@@ -148,7 +148,7 @@ def test_a_full_disk_leaves_no_piece_and_keeps_the_old_file(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
-def test_a_folder_that_cannot_be_read_is_a_fault_and_not_empty(storage: LocalStorage) -> None:
+def test_an_unreadable_folder_is_an_error_and_not_empty(storage: LocalStorage) -> None:
     storage.write("a/x", b"")
     folder = Path(storage.root) / "a"
     folder.chmod(0)

@@ -1,4 +1,4 @@
-"""The manifest: any change of any byte that was sealed is noticed, its own bytes included."""
+"""The manifest: any changed byte is detected, its own bytes included."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from trainers.storage.manifest import MANIFEST, DamageError, Manifest, seal, ver
 
 @pytest.fixture(scope="module")
 def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sealed directory; a test that changes a file puts it back."""
+    """A sealed directory; a test that changes a file restores it."""
     folder = tmp_path_factory.mktemp("sealed")
     (folder / "weights.bin").write_bytes(bytes(range(150)))
     (folder / "state.json").write_text('{"step": 3}')

@@ -142,7 +142,7 @@ def test_a_process_killed_while_it_pushes_leaves_the_previous_checkpoint(
 
 
 def _path(bucket: Bucket) -> str:
-    """How the request path of a bucket's objects begins."""
+    """The prefix of the request path of a bucket's objects."""
     name = bucket.url.partition("://")[2].partition("@")[0]
     return f"/{name}/" if bucket.kind == "s3" else f"/devstoreaccount1/{name}/"
 

@@ -86,12 +86,12 @@ def test_one_of_eight_threads_creates_a_name(bucket: Bucket) -> None:
     assert storage.read("lease/1") == str(won[0]).encode()
 
 
-def test_a_name_whose_first_answer_was_lost_is_ours(bucket: Bucket) -> None:
+def test_a_name_whose_first_response_was_lost_is_ours(bucket: Bucket) -> None:
     storage = bucket.storage()
     bucket.proxy.rules = [Rule("lost", every=1000, after=-999)]  # the first call
     assert storage.create("lease/1", b"same") is True
     assert bucket.proxy.broken == 1
-    # The same bytes, but another writer: the mark decides.
+    # The same bytes from another writer: the mark decides.
     assert storage.create("lease/1", b"same") is False
 
 
