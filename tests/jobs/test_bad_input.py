@@ -128,7 +128,7 @@ def test_a_fault_in_a_file_names_its_place(
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        ("./nowhere", ["no directory", "owner/name"]),
+        ("./nowhere", ["neither a local directory", "owner/name"]),
         ("jobs", ["config.json"]),
         ("gallipato/no-such-model", ["gallipato/no-such-model", "offline"]),
     ],

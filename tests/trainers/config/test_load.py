@@ -49,7 +49,7 @@ def faults_of(tmp_path: Path, text: str, overrides: list[str] | None = None) -> 
         (GOOD + "hub: {push: best}", ["hub_model_id=owner/name"]),
         (
             GOOD + "model: {chat_template: lama3}",
-            ["model.chat_template: 'lama3' is none", "did you mean llama3?", "mistral, falcon"],
+            ["model.chat_template: 'lama3' is unknown", "did you mean llama3?", "mistral, falcon"],
         ),
         (
             "run_name: demo\ndata: {train_file: x, template: plain}\nmodel: {chat_template: qwen}",
@@ -57,7 +57,7 @@ def faults_of(tmp_path: Path, text: str, overrides: list[str] | None = None) -> 
         ),
         (
             GOOD + "eval: {generation_preset: sampled}",
-            ["eval.generation_preset: 'sampled' is none", "did you mean sampling?"],
+            ["eval.generation_preset: 'sampled' is unknown", "did you mean sampling?"],
         ),
         (GOOD + "eval: {system_prompt: no/such.txt}", ["eval.system_prompt: no file no/such.txt"]),
         (GOOD + "eval: {num_few_shot: -1}", ["eval.num_few_shot", "-1"]),

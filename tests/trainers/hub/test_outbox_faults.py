@@ -193,4 +193,4 @@ def test_publish_of_no_run_exits_2(tmp_path: Path) -> None:
     out = publish(tmp_path / "nothing")
     assert (out.returncode, out.stdout) == (2, "")
     assert out.stderr.count("\n") == 1
-    assert "no run there" in out.stderr
+    assert "not a run directory" in out.stderr
