@@ -192,7 +192,7 @@ def test_export_without_a_scored_checkpoint_is_refused(tmp_path: Path, base: Pat
     add_score(run_dir, "base", None, 0.4)
     with pytest.raises(UserError, match="no scored checkpoint"):
         main([str(run_dir)])
-    with pytest.raises(UserError, match="no run there"):
+    with pytest.raises(UserError, match="not a run directory"):
         main([str(tmp_path)])
 
 

@@ -59,7 +59,7 @@ def config_for(output_dir: Path, base: Path, name: str) -> Config:
         {
             "run_name": name,
             "output_dir": str(output_dir),
-            "model": {"model_name_or_path": str(base), "dtype": "bfloat16"},
+            "model": {"model_name_or_path": str(base), "dtype": "auto"},
             "data": {"train_file": "rows.jsonl"},
             "method": {"method_type": name} | ({} if name == "full" else {"lora_r": 4}),
             "train": {"train_batch_size": 4, "num_train_epochs": 3, "learning_rate": 5e-3},
