@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 
@@ -42,13 +42,11 @@ def write_atomically(path: Path, *, writer: str = "") -> Iterator[Path]:
     part = part_path(path, writer)
     path.parent.mkdir(parents=True, exist_ok=True)
     _delete(part)
-    try:
+    with ExitStack() as undo:
+        undo.callback(_discard, part)
         yield part
         part.replace(path)
-    except BaseException:
-        with suppress(OSError):  # the first error is the one to report
-            _delete(part)
-        raise
+        undo.pop_all()
 
 
 def fsync_path(path: Path) -> None:
@@ -71,6 +69,11 @@ def visible_files(folder: Path) -> list[str]:
     which are locks and temporaries."""
     found = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     return sorted(p.as_posix() for p in found if not any(n.startswith(".") for n in p.parts))
+
+
+def _discard(path: Path) -> None:
+    with suppress(OSError):  # the error of the block is the one to report
+        _delete(path)
 
 
 def _delete(path: Path) -> None:

@@ -262,12 +262,12 @@ def test_an_uploader_holds_back_a_third_checkpoint(
 
     monkeypatch.setattr(mirror, "push_checkpoint", push_when_allowed)
     with Uploader(mirror, records=["metrics.jsonl"]) as uploader:
-        uploader.put(folders[0])
-        uploader.put(folders[1])  # neither waits for a push
+        for folder in folders[:2]:  # neither waits for a push
+            uploader.put(folder)
         third = threading.Thread(target=uploader.put, args=(folders[2],))
         third.start()
         third.join(0.5)
-        assert third.is_alive(), "it waits for the first"
+        assert third.is_alive()  # it waits for the first
         may_push.set()
         third.join()
         assert "step-000010.a1" in mirror.checkpoint_names()
