@@ -1,0 +1,1 @@
+"""Tests on tokenizers, chat templates and a model that others published."""
