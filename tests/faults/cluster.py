@@ -142,6 +142,7 @@ def autoscaled_cluster(folder: Path, *, cpus_per_node: int, max_nodes: int) -> I
     path.write_text(yaml.safe_dump(config))
     env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {
         "RAY_FAKE_CLUSTER": "1",
+        "RAY_worker_niceness": "0",
         "RAY_AUTH_MODE": "disabled",
         "RAY_OVERRIDE_NODE_ID_FOR_TESTING": head_id,
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",

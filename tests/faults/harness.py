@@ -74,6 +74,8 @@ class Runs:
         env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {
             "PYTHONPATH": str(ROOT),
             "OMP_WAIT_POLICY": "PASSIVE",
+            # Ray starts workers at nice 15: next to busy processes they would starve.
+            "RAY_worker_niceness": "0",
             "GALLIPATO_FAILPOINTS": failpoints,
             "GALLIPATO_FAILPOINTS_DIR": str(fired),
             **self.env,
