@@ -8,6 +8,8 @@ A message states the value, the limit and the remedy, e.g.
 class UserError(ValueError):
     """One or more faults in the user's input, each one line without a traceback."""
 
+    exit_code = 2
+
     def __init__(self, *faults: str) -> None:
         assert faults, "a UserError needs at least one fault"
         self.faults = faults

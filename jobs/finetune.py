@@ -13,6 +13,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
+from datasets_src.errors import UserError
 from datasets_src.pipeline import Prepared
 from datasets_src.prepared.fingerprint import part_digests
 from datasets_src.prepared.store import open_split
@@ -74,13 +75,14 @@ def finetune(config: Config) -> int:
                     from trainers.driver import fit
 
                     fit(config, location=run.location, prepared_dir=prepared.directory, stop=stop)
-            _export(config, run, prepared, model_dir)
-            if run.record["status"] != "finished":
-                run.finish()
+            rejected = _export(config, run, prepared, model_dir)
+            run.finish(rejected)
     finally:  # a failed run gets a report too
         _report(run.run_dir)
         run.location.push()
     run.location.push_folder("export")
+    if rejected is not None:
+        raise rejected
     return 0
 
 
@@ -136,16 +138,24 @@ def _start_ray_during_imports(stop: StopSignal) -> None:
     imports.join()
 
 
-def _export(config: Config, run: RunState, prepared: Prepared, model_dir: Path) -> None:
+def _export(config: Config, run: RunState, prepared: Prepared, model_dir: Path) -> UserError | None:
+    """Export the best checkpoint; the error if a file was rejected, which costs no other."""
     if not config.export.export_best:
-        return
+        return None
     from trainers.export.export import export_best
+    from trainers.export.gates import GateFailed
 
-    started = time.monotonic()
+    started, rejected = time.monotonic(), None
     run.location.fetch_best()
-    export_best(run.run_dir, config=config, model_dir=model_dir, prepared_dir=prepared.directory)
+    try:
+        export_best(
+            run.run_dir, config=config, model_dir=model_dir, prepared_dir=prepared.directory
+        )
+    except GateFailed as error:
+        rejected = error
     if run.record["status"] != "finished":
         run.set_time("export", time.monotonic() - started)
+    return rejected
 
 
 def _report(run_dir: Path) -> None:

@@ -33,8 +33,9 @@ BROKEN_PIPE_EXIT = 128 + 13  # as a process that SIGPIPE ended
 def run_verb(main: Callable[[list[str]], int]) -> None:
     """Run `main` on the command line's arguments and exit with its code.
 
-    A UserError prints one line per error and exits 2; a run that fails otherwise exits 1, a signal
-    130 (ctrl-C) or 143. If the reader of stdout is gone (`| head`), exits 141 without a message.
+    A UserError prints one line per error and exits 2, or 3 if an exported file was rejected; a run
+    that fails otherwise exits 1, a signal 130 (ctrl-C) or 143. If the reader of stdout is gone
+    (`| head`), exits 141 without a message.
     """
     # Renames in the next version of a library do not concern the user of a verb.
     warnings.filterwarnings("ignore", category=FutureWarning)
@@ -50,7 +51,7 @@ def run_verb(main: Callable[[list[str]], int]) -> None:
     except UserError as error:
         for fault in error.faults:
             print(f"error: {fault}", file=sys.stderr)
-        code = 2
+        code = error.exit_code
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

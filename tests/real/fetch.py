@@ -56,7 +56,7 @@ PACKAGES = (
         (
             (r"mistral_common/data/tokenizer\.model\.v1", "mistral/v1/tokenizer.model"),
             (r"mistral_common/data/\w+_240323\.model\.v3", "mistral/v3/tokenizer.model"),
-            (r"mistral_common/data/(tekken_240911\.json)", r"mistral/\1"),
+            (r"mistral_common/data/(tekken_240718\.json)", r"mistral/\1"),
         ),
     ),
     Package(

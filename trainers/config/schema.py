@@ -186,6 +186,9 @@ class ExportConfig(Section):
     gguf_types: tuple[Literal["f16", "q8_0"], ...] = Field(
         ("f16", "q8_0"), description="GGUF files to write"
     )
+    gates: Literal["strict", "warn"] = Field(
+        "strict", description="reject an exported file whose gate fails, or keep it with a warning"
+    )
 
 
 class Config(Section):

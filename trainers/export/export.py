@@ -1,38 +1,41 @@
-"""The best checkpoint as files that others can use, each proven against the one before.
+"""The best checkpoint as files that others can use, each compared with the one before.
 
 export_best(Path("runs/demo"), config=config, model_dir=base, prepared_dir=prepared.directory)
 
-Best adapter (pushed before anything is made of it) -> merged model -> GGUF. All is made under
-export/.making and gets its final name only after every gate has passed. A fully tuned model has
-no adapter: its weights take the place of the base's.
+Best adapter (pushed before anything is made of it) -> merged model -> GGUF files. A part is made
+under export/.making and gets its final name when its gates have passed; a part that is rejected
+costs no other. A fully tuned model has no adapter: its weights take the place of the base's.
 """
 
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from datasets_src.chat.tokenise import TextFormat, read_format
 from datasets_src.errors import UserError
-from datasets_src.prepared.store import open_split
 from datasets_src.types import Score
 from trainers.config.schema import Config
 from trainers.export import gates as g
-from trainers.export.artifact import ARTIFACT, describe_file, describe_folder, still_whole
-from trainers.export.gguf import convert
+from trainers.export.artifact import Artifact, Part, describe_file, describe_folder
+from trainers.export.gguf import GgufType, convert
 from trainers.export.llama_server import LlamaServer
+from trainers.export.prompts import Prompt, probe_prompts, validation_prompts
 from trainers.export.reply_gates import Reference, answer, gate_replies
+from trainers.export.token_gates import token_gates, tokenizer_settings
 from trainers.generation.replies import stop_strings
 from trainers.hub.client import Kind
 from trainers.hub.push import push_exports
 from trainers.methods.choose import method_module
-from trainers.methods.rewrite_weights import MergeReport
 from trainers.models.load import load_base, load_tokenizer
 from trainers.run.scores import best_score
 from trainers.storage.checkpoints import damage
-from trainers.storage.json_files import read_jsonl, write_json
+from trainers.storage.json_files import read_jsonl
 
 NUM_LOGIT_PROMPTS = 16
 CONTEXT_SLACK = 32
@@ -40,12 +43,13 @@ CONTEXT_SLACK = 32
 
 @dataclass(frozen=True)
 class Export:
-    """One export: where it reads, where it makes (`making`), what it tells (`say`)."""
+    """One export: where it reads, where it makes (`making`), where it prints (`say`)."""
 
     run_dir: Path
     config: Config
     model_dir: Path
-    prompts: tuple[tuple[int, ...], ...]
+    prepared_dir: Path
+    checkpoint: Path
     say: Callable[[str], None]
 
     @property
@@ -55,22 +59,47 @@ class Export:
 
     @property
     def making(self) -> Path:
-        """Where all is made and checked."""
+        """Where a part is made and checked."""
         return self.folder / ".making"
 
     @property
-    def chat(self) -> bool:
-        """Whether prompts went through the model's chat template."""
-        return self.config.data.template == "chat"
+    def parts(self) -> tuple[str, ...]:
+        """Names of what is exported, in the order in which it is made."""
+        folders = [kind for kind in export_kinds(self.config) if kind != "gguf"]
+        return (*folders, *self.config.export.gguf_types)
 
     @property
-    def kinds(self) -> tuple[Kind, ...]:
-        """What is exported."""
-        return export_kinds(self.config)
+    def keeps_failed(self) -> bool:
+        """Whether a part whose gate failed gets its name nevertheless."""
+        return self.config.export.gates == "warn"
 
-    def gguf_name(self, outtype: str) -> str:
-        """File name of a GGUF of this run."""
-        return f"{self.config.run_name}-{outtype}.gguf"
+    def file_name(self, part: str) -> str:
+        """Name of a part in its folder."""
+        is_folder = part in ("adapter", "merged")
+        return part if is_folder else f"{self.config.run_name}-{part}.gguf"
+
+    @cached_property
+    def fmt(self) -> TextFormat:
+        """How prompts are tokenised."""
+        return read_format(self.model_dir, self.config.data.template)
+
+    @cached_property
+    def prompts(self) -> tuple[Prompt, ...]:
+        """The prompt of every validation row."""
+        return tuple(validation_prompts(self.config, self.prepared_dir, self.fmt))
+
+    @cached_property
+    def references(self) -> list[Reference]:
+        """The merged model's replies to all prompts; generated once."""
+        self.say(f"replies   of the merged model to {len(self.prompts)} validation prompts ...")
+        return answer(
+            load_base(self.folder / "merged", torch.float32),
+            load_tokenizer(self.model_dir),
+            [prompt.ids for prompt in self.prompts],
+            max_new_tokens=self.config.eval.max_new_tokens,
+            stop=stop_strings(self.config),
+            batch_size=self.config.eval.eval_batch_size,
+        )
 
 
 def export_kinds(config: Config) -> tuple[Kind, ...]:
@@ -87,34 +116,28 @@ def export_best(
     prepared_dir: Path,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Export the checkpoint with the best score and return the artifact.json it wrote.
+    """Export the checkpoint with the best score and return what artifact.json holds.
 
-    The same call again finds the files as they were left and returns at once.
+    The same call again makes only what is missing or was rejected.
 
     Raises:
-        GateFailed: a file is not the model it was made from; nothing has a final name.
+        GateFailed: a part is not the model it was made from; the other parts are there.
         UserError: no scored checkpoint, no room, a model that cannot be merged or converted.
     """
     best, checkpoint = find_best(run_dir)
-    types = config.export.gguf_types
-    export = Export(run_dir, config, model_dir, validation_prompts(prepared_dir), say)
-    if artifact := still_whole(run_dir, checkpoint=best.name, gguf_types=types):
-        say(f"export    {best.name} is exported already ({run_dir / ARTIFACT})")
-        _push(export, best.name, folder=export.folder, kinds=export.kinds)
-        return artifact
-    say(f"export    {best.name}, {best.metric} {best.metrics[best.metric]:.3f}, best of the run")
-    _clear(export)
-    check_room(export)
-    try:
-        if "adapter" in export.kinds:
-            _copy_adapter(export, checkpoint)
-            _push(export, best.name, folder=export.making, kinds=("adapter",))
-        gates, report = _make(export, checkpoint)
-        artifact = _finish(export, best, gates, report)
-    finally:
-        shutil.rmtree(export.making, ignore_errors=True)
-    _push(export, best.name, folder=export.folder, kinds=("merged", "gguf"))
-    return artifact
+    export = Export(run_dir, config, model_dir, prepared_dir, checkpoint, say)
+    artifact = Artifact(run_dir, best, export.parts, keep_failed=export.keeps_failed)
+    if not artifact.missing:
+        say(f"export    {best.name} is exported already ({export.folder})")
+    else:
+        say(
+            f"export    {best.name}, {best.metric} {best.metrics[best.metric]:.3f}, best of the run"
+        )
+        with _making(export, artifact):
+            _make(export, artifact)
+    _push(export, best.name, [part for part in artifact.parts if part != "adapter"])
+    _require(export, artifact)
+    return artifact.content()
 
 
 def find_best(run_dir: Path) -> tuple[Score, Path]:
@@ -139,17 +162,10 @@ def find_best(run_dir: Path) -> tuple[Score, Path]:
     )
 
 
-def validation_prompts(prepared_dir: Path) -> tuple[tuple[int, ...], ...]:
-    """Token ids of the prompt of every validation row."""
-    split = open_split(prepared_dir, "validation")
-    rows = [split.tokens(i) for i in range(len(split))]
-    return tuple(tuple(row.input_ids[: row.prompt_len]) for row in rows)
-
-
-def check_room(export: Export) -> None:
+def check_room(export: Export, missing: Sequence[str]) -> None:
     """Refuse to begin what the storage cannot hold."""
     size = sum(f.stat().st_size for f in export.model_dir.glob("*.safetensors"))
-    need = size * (1 + len(export.config.export.gguf_types))
+    need = size * sum(part != "adapter" for part in missing)
     free = shutil.disk_usage(export.folder).free
     if free < need:
         raise UserError(
@@ -158,128 +174,125 @@ def check_room(export: Export) -> None:
         )
 
 
-def _clear(export: Export) -> None:
-    """What an earlier export left is no longer the best, or not whole."""
-    (export.run_dir / ARTIFACT).unlink(missing_ok=True)
-    for path in (export.making, export.folder / "merged", export.folder / "adapter"):
-        shutil.rmtree(path, ignore_errors=True)
-    for path in export.folder.glob("*.gguf"):
-        path.unlink()
-    export.making.mkdir(parents=True)
+@contextmanager
+def _making(export: Export, artifact: Artifact) -> Iterator[None]:
+    """The folder `making`; what an earlier export left and is not whole is removed."""
+    kept = {export.file_name(part) for part in artifact.parts}
+    export.folder.mkdir(parents=True, exist_ok=True)
+    for path in export.folder.iterdir():
+        if path.name in kept:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.suffix == ".gguf":
+            path.unlink()
+    export.making.mkdir()
+    try:
+        check_room(export, artifact.missing)
+        yield
+    finally:
+        shutil.rmtree(export.making, ignore_errors=True)
 
 
-def _copy_adapter(export: Export, checkpoint: Path) -> None:
-    target = export.making / "adapter"
-    target.mkdir()
-    for name in method_module(export.config.method).FILES:
-        shutil.copyfile(checkpoint / name, target / name)
-
-
-def _make(export: Export, checkpoint: Path) -> tuple[list[g.Gate], MergeReport]:
-    """Merge and convert under `making`; a gate that fails ends it before the next is tried."""
-    say = export.say
-    merged = export.making / "merged"
-    report = method_module(export.config.method).merge(export.model_dir, checkpoint, merged)
-    say(f"merged    {report.num_merged} of {report.num_tensors} tensors in {report.seconds:.1f} s")
-    gate, references = _check_merged(export, checkpoint, merged, report.dtype)
-    gates = [gate]
-    _tell(gates, say)
-    g.require(gates)
-    tokenizer = load_tokenizer(export.model_dir)
-    flags = g.tokenizer_flags(tokenizer, export.model_dir, prompts=export.prompts)
-    for outtype in export.config.export.gguf_types:
-        path = export.making / export.gguf_name(outtype)
-        convert(merged, path, outtype=outtype, tokenizer_flags=flags)
-        say(f"converted {path.name}, {path.stat().st_size / 2**20:.1f} MiB")
-        found = _check_gguf(export, path, outtype, references)
-        _tell(found, say)
-        g.require(found)
-        gates += found
-    return gates, report
-
-
-def _check_merged(
-    export: Export, checkpoint: Path, merged: Path, stored: torch.dtype
-) -> tuple[g.Gate, list[Reference]]:
-    """The gate of the merged weights and, where a GGUF will need them, the replies."""
-    config = export.config
-    some = [export.prompts[i] for i in g.spread(len(export.prompts), NUM_LOGIT_PROMPTS)]
-    method = method_module(config.method)
-    adapted, base = g.adapted_logits(export.model_dir, checkpoint, some, method=method)
-    model = load_base(merged, torch.float32)
-    gate = g.gate_merged_logits(g.last_logits(model, some), adapted, base, stored=stored)
-    if not gate.passed or not config.export.gguf_types:
-        return gate, []
-    export.say(f"replies   of the merged model to {len(export.prompts)} validation prompts ...")
-    references = answer(
-        model,
-        load_tokenizer(export.model_dir),
-        export.prompts,
-        max_new_tokens=config.eval.max_new_tokens,
-        stop=stop_strings(config),
-        batch_size=config.eval.eval_batch_size,
-    )
-    return gate, references
-
-
-def _check_gguf(
-    export: Export, path: Path, outtype: str, references: Sequence[Reference]
-) -> list[g.Gate]:
-    tokenizer = load_tokenizer(export.model_dir)
-    longest = max(len(row.prompt) + len(row.ids) for row in references)
-    with LlamaServer(path, context_tokens=longest + CONTEXT_SLACK) as llama:
-        return [
-            g.gate_token_ids(llama, tokenizer, prompts=export.prompts, chat=export.chat),
-            g.gate_served_prompts(llama, tokenizer, prompts=export.prompts, chat=export.chat),
-            *gate_replies(llama, references, outtype=outtype),
-        ]
-
-
-def _tell(gates: Sequence[g.Gate], say: Callable[[str], None]) -> None:
-    for gate in gates:
-        say(f"gate      {'passed' if gate.passed else 'FAILED'}  {gate.name}: {gate.detail}")
+def _make(export: Export, artifact: Artifact) -> None:
+    """Make what is missing, part by part; GGUF files only of a merged model that was accepted."""
+    for part in artifact.missing:
+        if part == "adapter":
+            _copy_adapter(export)
+            _finish(export, artifact, part, [])
+            _push(export, export.checkpoint.name.partition(".")[0], [part])
+        elif part == "merged":
+            facts, gate = _merge(export)
+            _finish(export, artifact, part, [gate], facts)
+        elif "merged" in artifact.parts:
+            outtype: GgufType = "f16" if part == "f16" else "q8_0"
+            path = export.making / export.file_name(part)
+            settings = tokenizer_settings(export.fmt, export.prompts)
+            convert(export.folder / "merged", path, outtype=outtype, tokenizer_settings=settings)
+            export.say(f"converted {path.name}, {path.stat().st_size / 2**20:.1f} MiB")
+            _finish(export, artifact, part, _check_gguf(export, path, part), {"type": part})
 
 
 def _finish(
-    export: Export, best: Score, gates: Sequence[g.Gate], report: MergeReport
-) -> dict[str, Any]:
-    """Give the final names; artifact.json comes last and says that all is there."""
-    run_dir, folder = export.run_dir, export.folder
-    for kind in export.kinds[:-1]:
-        (export.making / kind).rename(folder / kind)
-    ggufs = []
-    for outtype in export.config.export.gguf_types:
-        name = export.gguf_name(outtype)
-        (export.making / name).rename(folder / name)
-        ggufs.append({"type": outtype, **describe_file(run_dir, folder / name)})
-    merged = describe_folder(run_dir, folder / "merged")
-    artifact = {
-        "checkpoint": best.name,
-        "metric": best.metric,
-        "score": best.metrics[best.metric],
-        "adapter": describe_folder(run_dir, folder / "adapter")
-        if "adapter" in export.kinds
-        else None,
-        "merged": merged | {"num_merged": report.num_merged, "num_tensors": report.num_tensors},
-        "gguf": ggufs,
-        "gates": [asdict(gate) for gate in gates],
-    }
-    write_json(run_dir / ARTIFACT, artifact)
-    return artifact
+    export: Export,
+    artifact: Artifact,
+    part: str,
+    gates: Sequence[g.Gate],
+    facts: Part | None = None,
+) -> None:
+    """Print the gates; give the part its final name if they passed, or export.gates is warn."""
+    for gate in gates:
+        export.say(f"gate      {'passed' if gate.passed else 'FAILED'}  {gate.name}: {gate.detail}")
+    made, final = (f / export.file_name(part) for f in (export.making, export.folder))
+    if export.keeps_failed or all(gate.passed for gate in gates):
+        made.rename(final)
+        describe = describe_folder if final.is_dir() else describe_file
+        artifact.record(part, gates, (facts or {}) | describe(export.run_dir, final))
+    else:
+        artifact.record(part, gates, None)
+        export.say(f"rejected  {final.name}; what passed is kept in {export.folder}")
 
 
-def _push(export: Export, message: str, *, folder: Path, kinds: Sequence[Kind]) -> None:
-    """Push what lies in `folder`, which is `making` or where final names are."""
-    if export.config.hub.push == "none":
+def _copy_adapter(export: Export) -> None:
+    target = export.making / "adapter"
+    target.mkdir()
+    for name in method_module(export.config.method).FILES:
+        shutil.copyfile(export.checkpoint / name, target / name)
+
+
+def _merge(export: Export) -> tuple[Part, g.Gate]:
+    """Merge, and compare the logits with those of what was tuned."""
+    method, merged = method_module(export.config.method), export.making / "merged"
+    report = method.merge(export.model_dir, export.checkpoint, merged)
+    export.say(
+        f"merged    {report.num_merged} of {report.num_tensors} tensors in {report.seconds:.1f} s"
+    )
+    ids = [prompt.ids for prompt in export.prompts]
+    some = [ids[i] for i in g.spread(len(ids), NUM_LOGIT_PROMPTS)]
+    adapted, base = g.adapted_logits(export.model_dir, export.checkpoint, some, method=method)
+    logits = g.last_logits(load_base(merged, torch.float32), some)
+    gate = g.gate_merged_logits(logits, adapted, base, stored=report.dtype)
+    return {"num_merged": report.num_merged, "num_tensors": report.num_tensors}, gate
+
+
+def _check_gguf(export: Export, path: Path, outtype: str) -> list[g.Gate]:
+    prompts = [*probe_prompts(export.fmt), *export.prompts]
+    longest = max(len(row.prompt) + len(row.ids) for row in export.references)
+    longest = max(longest, *(len(prompt.ids) for prompt in prompts))
+    with LlamaServer(path, context_tokens=longest + CONTEXT_SLACK) as llama:
+        return [
+            *token_gates(llama, export.fmt, prompts),
+            *gate_replies(llama, export.references, outtype=outtype),
+        ]
+
+
+def _require(export: Export, artifact: Artifact) -> None:
+    """Return if every gate passed, or export.gates is warn."""
+    if export.keeps_failed or not artifact.failed:
         return
-    ggufs = [export.gguf_name(outtype) for outtype in export.config.export.gguf_types]
+    retry = f"to keep the file nevertheless: python -m jobs.export {export.run_dir} gates=warn"
+    raise g.GateFailed(
+        *(
+            f"export: {export.file_name(gate['part'])} is rejected by the gate {gate['name']}: "
+            f"{gate['detail']}; {retry}"
+            for gate in artifact.content()["gates"]
+            if not gate["passed"]
+        )
+    )
+
+
+def _push(export: Export, message: str, parts: Sequence[str]) -> None:
+    """Push the parts that have their final name."""
+    if export.config.hub.push == "none" or not parts:
+        return
     folders: dict[Kind, tuple[Path, Sequence[str]]] = {}
-    for kind in kinds:
-        if kind != "gguf":
-            names = [path.name for path in (folder / kind).iterdir() if path.is_file()]
-            folders[kind] = (folder / kind, sorted(names))
-        elif ggufs:
-            folders[kind] = (folder, ggufs)
+    for part in parts:
+        if part == "adapter" or part == "merged":
+            root = export.folder / part
+            names = [p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()]
+            folders["adapter" if part == "adapter" else "merged"] = (root, sorted(names))
+    if ggufs := [export.file_name(p) for p in parts if p not in ("adapter", "merged")]:
+        folders["gguf"] = (export.folder, ggufs)
     push_exports(
         export.run_dir, config=export.config, message=message, folders=folders, say=export.say
     )

@@ -20,6 +20,7 @@ from datasets_src.errors import UserError
 from datasets_src.files import fsync_path, write_atomically
 
 CONVERTER = "convert_hf_to_gguf.py"
+GgufType = Literal["f16", "q8_0"]
 
 
 def converter_dir() -> Path:
@@ -42,13 +43,13 @@ def convert(
     model_dir: Path,
     out: Path,
     *,
-    outtype: Literal["f16", "q8_0"],
-    tokenizer_flags: Mapping[str, bool] | None = None,
+    outtype: GgufType,
+    tokenizer_settings: Mapping[str, bool | str] | None = None,
 ) -> None:
     """Write the GGUF file `out` from the Hugging Face directory `model_dir`.
 
-    `tokenizer_flags` replace keys of tokenizer_config.json for the converter alone (llama.cpp
-    reads `add_bos_token` and `add_prefix_space` from there); the directory is not changed.
+    `tokenizer_settings` replace keys of tokenizer_config.json for the converter alone, which reads
+    `add_bos_token`, `add_prefix_space` and `chat_template` there; the directory is not changed.
     `out` appears when whole: a killed conversion leaves only a hidden `.part`.
 
     Raises:
@@ -58,7 +59,7 @@ def convert(
     with write_atomically(out) as part:
         with tempfile.TemporaryDirectory(prefix="gguf-") as folder:
             view = Path(folder) / model_dir.name
-            _link(model_dir, view, tokenizer_flags or {})
+            _link(model_dir, view, tokenizer_settings or {})
             done = subprocess.run(
                 [
                     sys.executable,
@@ -86,19 +87,19 @@ def convert(
         fsync_path(part)
 
 
-def _link(model_dir: Path, view: Path, flags: Mapping[str, bool]) -> None:
-    """A directory of links to `model_dir`, whose tokenizer_config.json has `flags` set."""
+def _link(model_dir: Path, view: Path, settings: Mapping[str, bool | str]) -> None:
+    """A directory of links to `model_dir`, whose tokenizer_config.json has `settings` set."""
     view.mkdir()
     for file in model_dir.iterdir():
         (view / file.name).symlink_to(file.resolve())
-    if not flags:
+    if not settings:
         return
     name = "tokenizer_config.json"
     if not (model_dir / name).is_file():
         raise UserError(f"model: {model_dir} holds no {name}; take the whole model directory")
     config = json.loads((model_dir / name).read_text(encoding="utf-8"))
     (view / name).unlink()
-    text = json.dumps(config | dict(flags), ensure_ascii=False, indent=2)
+    text = json.dumps(config | dict(settings), ensure_ascii=False, indent=2)
     (view / name).write_text(text, encoding="utf-8")
 
 

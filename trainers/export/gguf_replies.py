@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datasets_src.chat.families import PRESETS
+from datasets_src.chat.tokenise import read_format
 from datasets_src.errors import UserError
 from trainers.config.schema import Config
-from trainers.export.gates import gate_token_ids, spread
 from trainers.export.llama_server import LlamaServer
+from trainers.export.prompts import probe_prompts
+from trainers.export.token_gates import gate_token_ids
 from trainers.generation.offline import OnBatch
 from trainers.generation.replies import Reply, stop_strings
-from trainers.models.load import load_tokenizer
 from trainers.process.machine import num_cores
 
 CONTEXT_SLACK = 32
-NUM_PARITY_PROMPTS = 16
 
 
 def answer_with_gguf(
@@ -39,12 +39,12 @@ def answer_with_gguf(
     context = max(map(len, prompts)) + settings.max_new_tokens + CONTEXT_SLACK
     replies = []
     with LlamaServer(gguf, context_tokens=context, num_threads=num_cores()) as llama:
-        some = [prompts[i] for i in spread(len(prompts), NUM_PARITY_PROMPTS)]
-        gate = gate_token_ids(llama, load_tokenizer(model_dir), prompts=some, chat=False)
+        fmt = read_format(model_dir, config.data.template)
+        gate = gate_token_ids(llama, fmt, probe_prompts(fmt))
         if not gate.passed:
             raise UserError(
-                f"--gguf: {gguf} cuts texts otherwise than {model_dir} ({gate.detail}); set "
-                "model_name_or_path to the base that it was made from"
+                f"--gguf: {gguf} tokenises prompts differently from {model_dir} ({gate.detail}); "
+                "set model_name_or_path to the base that it was made from"
             )
         for prompt in prompts:
             done = llama.complete(

@@ -25,6 +25,14 @@ from datasets_src.errors import UserError
 from datasets_src.types import Message
 
 CHILD = Path(__file__).with_name("llama_child.py")
+GREEDY: dict[str, Any] = {
+    "temperature": 0,
+    "samplers": ["top_k"],
+    "top_k": 1,
+    "return_tokens": True,
+    "cache_prompt": False,
+}
+FORCED = 1e6  # bias of a logit that no other reaches
 
 
 @dataclass(frozen=True)
@@ -127,14 +135,9 @@ class LlamaServer:
             "prompt": list(prompt),
             "n_predict": max_new_tokens,
             "stop": list(stop),
-            "temperature": 0,
-            "samplers": ["top_k"],
-            "top_k": 1,
             "n_probs": 1,
-            "return_tokens": True,
-            "cache_prompt": False,
         }
-        reply = self._post("/completion", body)
+        reply = self._post("/completion", GREEDY | body)
         ids = tuple(reply["tokens"])
         rows = reply.get("completion_probabilities", [])
         whole = tuple(row["id"] for row in rows) == ids
@@ -144,6 +147,12 @@ class LlamaServer:
             logprobs=tuple(row["logprob"] for row in rows) if whole else (),
             ended=reply["stop_type"],
         )
+
+    def ends_at(self, prompt: Sequence[int], token: int) -> bool:
+        """Whether a reply to `prompt` ends when the model chooses `token`."""
+        body = {"prompt": list(prompt), "n_predict": 2, "logit_bias": [[token, FORCED]]}
+        reply = self._post("/completion", GREEDY | body)
+        return bool(reply["stop_type"] == "eos" and len(reply["tokens"]) <= 1)
 
     def _post(self, path: str, body: Mapping[str, Any]) -> Any:
         request = urllib.request.Request(

@@ -115,14 +115,16 @@ class RunState:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None and self._lease.lost() is None:
             stopped = isinstance(error, KeyboardInterrupt | SystemExit | StoppedBySignal)
-            code = 2 if isinstance(error, UserError) else 130 if stopped else 1
-            code = error.exit_code if isinstance(error, StoppedBySignal) else code
+            code = 130 if stopped else 1
+            code = error.exit_code if isinstance(error, UserError | StoppedBySignal) else code
             self.end("stopped" if stopped else "failed", code, str(error) or type(error).__name__)
         self._lease.release()
 
-    def finish(self) -> None:
-        """Record success."""
-        self.end("finished", 0, None)
+    def finish(self, rejected: UserError | None = None) -> None:
+        """Record that the run is finished, and what its export rejected."""
+        code, error = (rejected.exit_code, str(rejected)) if rejected else (0, None)
+        if (self.record["status"], self.record["exit_code"]) != ("finished", code):
+            self.end("finished", code, error)
 
     def end(self, status: str, exit_code: int, error: str | None) -> None:
         """Record how the run ended."""
