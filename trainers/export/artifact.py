@@ -65,6 +65,10 @@ class Artifact:
         self._gates[name] = [{"part": name, **asdict(gate)} for gate in gates]
         if part is not None:
             self.parts[name] = part
+        self.write()
+
+    def write(self) -> None:
+        """Write artifact.json."""
         write_json(self._run_dir / ARTIFACT, self.content())
 
     def content(self) -> dict[str, Any]:

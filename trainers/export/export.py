@@ -127,6 +127,7 @@ def export_best(
     best, checkpoint = find_best(run_dir)
     export = Export(run_dir, config, model_dir, prepared_dir, checkpoint, say)
     artifact = Artifact(run_dir, best, export.parts, keep_failed=export.keeps_failed)
+    _remove_all_but(export, artifact)
     if not artifact.missing:
         say(f"export    {best.name} is exported already ({export.folder})")
     else:
@@ -174,18 +175,21 @@ def check_room(export: Export, missing: Sequence[str]) -> None:
         )
 
 
-@contextmanager
-def _making(export: Export, artifact: Artifact) -> Iterator[None]:
-    """The folder `making`; what an earlier export left and is not whole is removed."""
+def _remove_all_but(export: Export, artifact: Artifact) -> None:
+    """Remove what an earlier export left that is of another checkpoint, not whole or not wanted."""
     kept = {export.file_name(part) for part in artifact.parts}
     export.folder.mkdir(parents=True, exist_ok=True)
     for path in export.folder.iterdir():
-        if path.name in kept:
-            continue
-        if path.is_dir():
+        if path.is_dir() and path.name not in kept:
             shutil.rmtree(path)
-        elif path.suffix == ".gguf":
+        elif path.suffix == ".gguf" and path.name not in kept:
             path.unlink()
+    artifact.write()
+
+
+@contextmanager
+def _making(export: Export, artifact: Artifact) -> Iterator[None]:
+    """The folder `making`, removed at the end."""
     export.making.mkdir()
     try:
         check_room(export, artifact.missing)

@@ -43,35 +43,29 @@ def convert(
     model_dir: Path,
     out: Path,
     *,
-    outtype: GgufType,
+    outtype: GgufType | Literal["vocab"],
     tokenizer_settings: Mapping[str, bool | str] | None = None,
 ) -> None:
     """Write the GGUF file `out` from the Hugging Face directory `model_dir`.
 
     `tokenizer_settings` replace keys of tokenizer_config.json for the converter alone, which reads
     `add_bos_token`, `add_prefix_space` and `chat_template` there; the directory is not changed.
+    `outtype="vocab"` reads and writes no weights, only the metadata and the tokenizer.
     `out` appears when whole: a killed conversion leaves only a hidden `.part`.
 
     Raises:
         UserError: the converter failed, with its last lines.
     """
     tree = converter_dir()
+    options = ["--vocab-only"] if outtype == "vocab" else ["--outtype", outtype]
     with write_atomically(out) as part:
         with tempfile.TemporaryDirectory(prefix="gguf-") as folder:
             view = Path(folder) / model_dir.name
             _link(model_dir, view, tokenizer_settings or {})
             done = subprocess.run(
-                [
-                    sys.executable,
-                    CONVERTER,
-                    str(view),
-                    "--outfile",
-                    str(part),
-                    "--outtype",
-                    outtype,
-                ],
+                [sys.executable, CONVERTER, str(view), "--outfile", str(part), *options],
                 cwd=tree,
-                env=_environment(tree),
+                env=converter_environment(tree),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
@@ -103,7 +97,7 @@ def _link(model_dir: Path, view: Path, settings: Mapping[str, bool | str]) -> No
     (view / name).write_text(text, encoding="utf-8")
 
 
-def _environment(tree: Path) -> dict[str, str]:
+def converter_environment(tree: Path) -> dict[str, str]:
     """Ours, with its own gguf-py first; no Hub, no bytecode written into the wheel."""
     return os.environ | {
         "PYTHONPATH": str(tree / "gguf-py"),

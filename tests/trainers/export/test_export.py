@@ -16,6 +16,7 @@ from datasets_src.prepared.store import SplitWriter
 from jobs.export import main
 from tests.servers.hub_server import HubServer
 from tests.trainers.export.tiny_export import (
+    ROWS,
     alone,
     build_adapter,
     build_base,
@@ -24,7 +25,7 @@ from tests.trainers.export.tiny_export import (
     teach,
 )
 from trainers.config.load import dump_config
-from trainers.config.schema import Config
+from trainers.config.schema import Config, ExportConfig
 from trainers.export.export import export_best, find_best
 from trainers.export.gates import GateFailed
 from trainers.hub.outbox import items
@@ -50,6 +51,9 @@ def base(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base
 
 
+REST = {"input": "", "field_order": "authors"}
+
+
 def make_run(folder: Path, base: Path, **sections: object) -> tuple[Path, Config]:
     """A run with three scored checkpoints (the second and third equal) and its prepared rows."""
     run_dir, prepared = folder / "runs" / "demo", folder / "prepared"
@@ -61,7 +65,10 @@ def make_run(folder: Path, base: Path, **sections: object) -> tuple[Path, Config
         "length": [len(ids) for ids, _ in rows],
         "prompt_len": [num_prompt for _, num_prompt in rows],
         "input_ids": [ids for ids, _ in rows],
-        "example": [json.dumps({"inputs": {}, "absent": [], "target": ""}) for _ in rows],
+        "example": [
+            json.dumps({"inputs": {"instruction": question, **REST}, "absent": [], "target": sql})
+            for question, sql in ROWS
+        ],
     }
     writer = SplitWriter(prepared / "validation.parquet", {})
     writer.write(pa.table(table))
@@ -74,7 +81,8 @@ def make_run(folder: Path, base: Path, **sections: object) -> tuple[Path, Config
         save(run_dir, step, write)
         add_score(run_dir, f"step-{step:06d}", step, value)
     add_score(run_dir, "base", None, 0.9)
-    raw = {"run_name": "demo", "output_dir": str(folder / "runs"), "data": {"train_file": "x"}}
+    raw = {"run_name": "demo", "output_dir": str(folder / "runs")}
+    raw |= {"data": {"train_file": "x", "task": "instructions"}}
     config = Config.model_validate(raw | {"eval": {"max_new_tokens": 30}} | sections)
     (run_dir / "config.yaml").write_text(dump_config(config), encoding="utf-8")
     write_json(run_dir / "run.json", {"model_dir": str(base), "prepared_dir": str(prepared)})
@@ -119,11 +127,11 @@ def test_the_whole_export(
     )
     assert [gate["name"] for gate in artifact["gates"]] == [
         "merged logits",
-        *("token ids", "served prompts", "f16 replies", "f16 log-probabilities"),
-        *("token ids", "served prompts", "q8_0 replies", "q8_0 log-probabilities"),
+        *("token ids", "served prompts", "stop", "f16 replies", "f16 log-probabilities"),
+        *("token ids", "served prompts", "stop", "q8_0 replies", "q8_0 log-probabilities"),
     ]
     assert all(gate["passed"] for gate in artifact["gates"])
-    assert artifact["gates"][3]["detail"].startswith("12/12 equal")
+    assert artifact["gates"][4]["detail"].startswith("12/12 equal")
     names = exported(run_dir)
     assert names[:2] == ["adapter/adapter_config.json", "adapter/adapter_model.safetensors"]
     assert names[2:4] == ["demo-f16.gguf", "demo-q8_0.gguf"]
@@ -155,13 +163,17 @@ def reused(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with gguf.open("r+b") as file:
         file.seek(-1, 2)
         file.write(b"\x55")
+    merged_at = (run_dir / "export" / "merged" / "model.safetensors").stat().st_mtime_ns
+    assert main([str(run_dir), "push=none"]) == 0
+    output = capsys.readouterr().out
+    assert "converted demo-q8_0.gguf" in output and "converted demo-f16.gguf" not in output
+    assert (run_dir / "export" / "merged" / "model.safetensors").stat().st_mtime_ns == merged_at
     assert main([str(run_dir), "gguf_types=[]", "push=none"]) == 0
-    assert "exported already" not in capsys.readouterr().out
-    # Made again as asked, without GGUF files: the old ones are gone.
+    # As asked, without GGUF files: the old ones are gone.
     assert not gguf.exists() and read_json(run_dir / "artifact.json")["gguf"] == []
 
 
-def test_a_failed_gate_leaves_no_final_name(tmp_path: Path, base: Path) -> None:
+def test_a_failed_gate_costs_nothing_that_passed(tmp_path: Path, base: Path) -> None:
     """A base whose two tokenizer files disagree: the converter reads one, training the other."""
     wrong = tmp_path / "base"
     shutil.copytree(base, wrong)
@@ -170,20 +182,40 @@ def test_a_failed_gate_leaves_no_final_name(tmp_path: Path, base: Path) -> None:
     model = (wrong / "tokenizer.model").read_bytes()
     (wrong / "tokenizer.model").write_bytes(swap_once(model, a, e))
     run_dir, config = make_run(tmp_path, wrong, export={"gguf_types": ["q8_0"]})
-    output: list[str] = []
     (run_dir / "export" / "merged").mkdir(parents=True)
     (run_dir / "export" / "demo-f16.gguf").write_bytes(b"of an earlier export")
-    with pytest.raises(GateFailed, match=r"gate token ids: .* texts equal; .* differs at token"):
-        export_best(
-            run_dir,
-            config=config,
-            model_dir=wrong,
-            prepared_dir=tmp_path / "prepared",
-            say=output.append,
-        )
-    assert list((run_dir / "export").iterdir()) == []
-    assert not (run_dir / "artifact.json").exists()
-    assert sum("FAILED  token ids" in line for line in output) == 1
+
+    def export(config: Config) -> list[str]:
+        output: list[str] = []
+        folders = {"model_dir": wrong, "prepared_dir": tmp_path / "prepared"}
+        say: Any = output.append
+        rejected = r"demo-q8_0.gguf is rejected by the gate token ids: .* differs at token"
+        if config.export.gates == "warn":
+            export_best(run_dir, config=config, say=say, **folders)
+        else:
+            with pytest.raises(GateFailed, match=rejected) as error:
+                export_best(run_dir, config=config, say=say, **folders)
+            assert error.value.exit_code == 3
+        return output
+
+    first = export(config)
+    assert sum("FAILED  token ids" in line for line in first) == 1
+    kept = exported(run_dir)
+    assert "adapter/adapter_model.safetensors" in kept and "merged/model.safetensors" in kept
+    assert not any(name.endswith(".gguf") for name in kept)
+    artifact = read_json(run_dir / "artifact.json")
+    assert artifact["failed"] == ["q8_0"] and artifact["gguf"] == []
+    assert [g["part"] for g in artifact["gates"] if not g["passed"]] == ["q8_0"] * 2
+    # Again: only the rejected file is made.
+    assert not any(line.startswith("merged") for line in export(config))
+    warned = config.model_copy(update={"export": ExportConfig(gguf_types=("q8_0",), gates="warn")})
+    export(warned)
+    assert "demo-q8_0.gguf" in exported(run_dir)
+    assert read_json(run_dir / "artifact.json")["failed"] == ["q8_0"]
+    assert "exported already" in export(warned)[0]
+    # Strict again: the file that was kept loses its name.
+    export(config)
+    assert "demo-q8_0.gguf" not in exported(run_dir)
 
 
 def test_export_without_a_scored_checkpoint_is_refused(tmp_path: Path, base: Path) -> None:
@@ -224,4 +256,4 @@ def test_adapter_that_is_not_finite_stops_before_any_file(tmp_path: Path, base: 
     seal(file.parent, step=8, attempt="aaaaaa")
     with pytest.raises(UserError, match="not finite"):
         export_best(run_dir, config=config, model_dir=base, prepared_dir=tmp_path / "prepared")
-    assert list((run_dir / "export").iterdir()) == []
+    assert [path.name for path in (run_dir / "export").iterdir()] == ["adapter"]

@@ -15,8 +15,11 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
+from datasets_src.chat.tokenise import TextFormat, read_format
 from datasets_src.errors import UserError
+from datasets_src.types import Message
 from tests.trainers.export.tiny_export import (
+    ROWS,
     alone,
     build_adapter,
     build_base,
@@ -29,7 +32,15 @@ from tests.trainers.export.tiny_export import (
 from trainers.export import gates as g
 from trainers.export.gguf import convert
 from trainers.export.llama_server import Completion, LlamaServer
+from trainers.export.prompts import Prompt, chat_prompts, plain_prompts, probe_prompts
 from trainers.export.reply_gates import Reference, answer, divergence, gate_replies
+from trainers.export.token_gates import (
+    gate_served_prompts,
+    gate_stop,
+    gate_token_ids,
+    token_gates,
+    tokenizer_settings,
+)
 from trainers.methods import lora
 from trainers.methods.merge_adapter import merge_adapter
 from trainers.models.load import load_base, load_tokenizer
@@ -45,7 +56,8 @@ class Made:
     folder: Path
     base: Path
     gguf: Path
-    prompts: list[list[int]]
+    fmt: TextFormat
+    prompts: list[Prompt]
     references: list[Reference]
 
     @property
@@ -64,19 +76,25 @@ def made(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Made:
     model.save_pretrained(base)
     adapter = build_adapter(base, folder / "adapter", steps=40)
     merge_adapter(base, adapter, folder / "merged")
-    prompts, tokenizer = prompts_of(base), load_tokenizer(base)
-    flags = g.tokenizer_flags(tokenizer, base, prompts=prompts)
-    assert flags == {"add_bos_token": False, "add_prefix_space": False}
-    convert(folder / "merged", folder / "m-f16.gguf", outtype="f16", tokenizer_flags=flags)
+    fmt = read_format(base, "chat")
+    prompts = chat_prompts(fmt, [[Message(role="user", content=row[0])] for row in ROWS])
+    assert [list(prompt.ids) for prompt in prompts] == prompts_of(base)
+    settings = tokenizer_settings(fmt, prompts)
+    assert settings == {
+        "chat_template": fmt.chat_template,
+        "add_bos_token": False,
+        "add_prefix_space": False,
+    }
+    convert(folder / "merged", folder / "m-f16.gguf", outtype="f16", tokenizer_settings=settings)
     references = answer(
         load_base(folder / "merged", torch.float32),
-        tokenizer,
-        prompts,
+        load_tokenizer(base),
+        [prompt.ids for prompt in prompts],
         max_new_tokens=40,
         stop=(),
         batch_size=5,
     )
-    return Made(folder, base, folder / "m-f16.gguf", prompts, references)
+    return Made(folder, base, folder / "m-f16.gguf", fmt, prompts, references)
 
 
 @pytest.fixture(scope="module")
@@ -98,12 +116,33 @@ def broken(made: Made, data: bytes) -> Path:
 
 
 def test_tokens_and_served_prompts_pass(made: Made, llama: LlamaServer) -> None:
-    tokenizer = load_tokenizer(made.base)
-    ids = g.gate_token_ids(llama, tokenizer, prompts=made.prompts, chat=True)
-    served = g.gate_served_prompts(llama, tokenizer, prompts=made.prompts, chat=True)
-    # 12 probes bare and as turns, 2 conversations, 12 prompts; 12 prompts and 2 conversations.
-    assert ids.passed and ids.detail == "38/38 texts equal"
-    assert served.passed and served.detail == "14/14 prompts are served as trained"
+    prompts = [*probe_prompts(made.fmt), *made.prompts]
+    ids, served, stop = token_gates(llama, made.fmt, prompts)
+    # 12 probes, a dialogue, a system turn, 12 prompts.
+    assert ids.passed and ids.detail == "26/26 prompts are split as trained"
+    assert served.passed and served.detail == "26/26 prompts are served as trained"
+    assert stop.passed and stop.detail == f"<|im_end|> ({EOS_ID}) ends a reply"
+
+
+def test_gate_stop_fails_on_a_token_that_ends_nothing(made: Made, llama: LlamaServer) -> None:
+    gate = gate_stop(llama, replace(made.fmt, stop_id=EOS_ID + 40), made.prompts[0])
+    assert not gate.passed and "does not end" in gate.detail
+
+
+def test_plain_prompts_need_the_bos_that_chat_prompts_lack(made: Made, llama: LlamaServer) -> None:
+    fmt = read_format(made.base, "plain")
+    prompts = plain_prompts(fmt, [row[0] for row in ROWS])
+    assert tokenizer_settings(fmt, prompts)["add_bos_token"] is True
+    # The file of a chat model adds none.
+    gate = gate_token_ids(llama, fmt, prompts)
+    assert not gate.passed and "differs at token 0" in gate.detail
+    path = made.folder / "plain.gguf"
+    settings = tokenizer_settings(fmt, prompts)
+    convert(made.merged, path, outtype="f16", tokenizer_settings=settings)
+    with LlamaServer(path, context_tokens=CONTEXT) as plain:
+        gates = token_gates(plain, fmt, [*probe_prompts(fmt), *prompts])
+    assert [gate.name for gate in gates] == ["token ids", "stop"]
+    assert all(gate.passed for gate in gates)
 
 
 def test_f16_replies_equal_the_merged_models(made: Made, llama: LlamaServer) -> None:
@@ -120,20 +159,18 @@ def test_q8_0_replies_pass(made: Made) -> None:
     convert(made.merged, path, outtype="q8_0")
     with LlamaServer(path, context_tokens=CONTEXT) as llama:
         replies, logprobs = gate_replies(llama, made.references, outtype="q8_0")
-        # Converted without our flags: the file puts a BOS before chat prompts.
-        served = g.gate_served_prompts(
-            llama, load_tokenizer(made.base), prompts=made.prompts, chat=True
-        )
+        # Converted without our settings: the file puts a BOS before chat prompts.
+        served = gate_served_prompts(llama, made.prompts)
     assert replies.passed and logprobs.passed
     assert 1e-5 < logprobs.value < 0.02
     assert path.stat().st_size < 0.8 * made.gguf.stat().st_size
-    assert not served.passed and "trained with 0 BOS is served with 1" in served.detail
+    assert not served.passed and "differs at token 0" in served.detail
 
 
 def test_completion_is_deterministic_and_stops(made: Made, llama: LlamaServer) -> None:
     reference = made.references[0]
     first = llama.complete(reference.prompt, max_new_tokens=40)
-    llama.complete(made.prompts[5], max_new_tokens=9)
+    llama.complete(made.prompts[5].ids, max_new_tokens=9)
     assert llama.complete(reference.prompt, max_new_tokens=40) == first
     assert len(first.logprobs) in (0, len(first.ids))
     stopped = llama.complete(reference.prompt, max_new_tokens=40, stop=["COUNT"])
@@ -150,18 +187,16 @@ def test_gate_replies_fails_on_a_perturbed_weight(made: Made) -> None:
     )
     path = broken(made, data.replace(raw, noisy.half().numpy().tobytes()))
     with LlamaServer(path, context_tokens=CONTEXT) as llama:
-        replies, logprobs = gate_replies(llama, made.references, outtype="f16")
+        _, logprobs = gate_replies(llama, made.references, outtype="f16")
     assert not logprobs.passed and logprobs.value > 2 * logprobs.limit
-    with pytest.raises(g.GateFailed, match="log-probabilities"):
-        g.require([replies, logprobs])
 
 
 def test_gate_token_ids_fails_on_a_permuted_vocabulary(made: Made) -> None:
     data = swap_once(made.gguf.read_bytes(), gguf_string("á"), gguf_string("é"))
     with LlamaServer(broken(made, data), context_tokens=CONTEXT) as llama:
-        gate = g.gate_token_ids(llama, load_tokenizer(made.base), prompts=made.prompts, chat=True)
+        gate = gate_token_ids(llama, made.fmt, [*probe_prompts(made.fmt), *made.prompts])
         replies, _ = gate_replies(llama, made.references, outtype="f16")
-    assert not gate.passed and gate.value == 3 and "differs at token" in gate.detail
+    assert not gate.passed and gate.value == 2 and "differs at token" in gate.detail
     # Ids in, ids out: only the tokenizer gate can see it.
     assert replies.passed
 
@@ -180,7 +215,7 @@ def test_gate_fails_on_what_transformers_saves_without_the_sentencepiece_file(ma
         assert "failed" in str(refused) and not path.exists()
         return
     with LlamaServer(path, context_tokens=CONTEXT) as llama:
-        gate = g.gate_token_ids(llama, load_tokenizer(made.base), prompts=made.prompts, chat=True)
+        gate = gate_token_ids(llama, made.fmt, made.prompts)
     assert not gate.passed
 
 
@@ -189,10 +224,8 @@ def test_gate_served_prompts_fails_on_another_chat_template(made: Made) -> None:
     assert data.count(b"<|im_start|>assistant") == 1
     path = broken(made, data.replace(b"<|im_start|>assistant", b"<|im_start|>asistente"))
     with LlamaServer(path, context_tokens=CONTEXT) as llama:
-        gate = g.gate_served_prompts(
-            llama, load_tokenizer(made.base), prompts=made.prompts, chat=True
-        )
-    assert not gate.passed and gate.value == 2
+        gate = gate_served_prompts(llama, made.prompts)
+    assert not gate.passed and gate.value == 12
 
 
 def test_gate_served_prompts_fails_on_a_double_bos(made: Made) -> None:
@@ -201,10 +234,8 @@ def test_gate_served_prompts_fails_on_a_double_bos(made: Made) -> None:
     assert data.count(key + b"\0") == 1
     path = broken(made, data.replace(key + b"\0", key + b"\1"))
     with LlamaServer(path, context_tokens=CONTEXT) as llama:
-        gate = g.gate_served_prompts(
-            llama, load_tokenizer(made.base), prompts=made.prompts, chat=True
-        )
-    assert not gate.passed and "served with 1" in gate.detail
+        gate = gate_served_prompts(llama, made.prompts)
+    assert not gate.passed and "differs at token 0" in gate.detail
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
