@@ -6,7 +6,7 @@ export PYTHONUNBUFFERED := 1
 # Idle OpenMP threads must not spin: where cores are shared a step takes a hundred times as long.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: quickstart gpu test lint systems bench bench-gpu faults clean
+.PHONY: quickstart gpu test lint systems bench bench-gpu faults real clean
 
 quickstart: .venv/run.stamp
 	$(BIN)/python -m jobs.quickstart
@@ -38,6 +38,11 @@ bench-gpu: .venv/dev.stamp
 
 faults: .venv/dev.stamp
 	$(BIN)/python -m pytest tests/faults
+
+# Published tokenizers and templates, each exported as after a training: the table of docs/models.md.
+real: .venv/dev.stamp
+	$(BIN)/python -m tests.real.fetch
+	$(BIN)/python -m tests.real.table $(KINDS)
 
 clean:
 	rm -rf .venv runs .mypy_cache .pytest_cache .ruff_cache

@@ -87,11 +87,15 @@ def finetune(config: Config) -> int:
 
 
 def _check_base(config: Config, model_dir: Path) -> None:
-    """Refuse a base or a method that cannot be trained."""
+    """Refuse a base or a method that cannot be trained, or exported afterwards."""
     from trainers.methods.choose import method_module
 
     attention_of(model_dir)
     method_module(config.method).check(model_dir, config.method)
+    if config.export.export_best and config.export.gguf_types:
+        from trainers.export.trial import try_export
+
+        try_export(config, model_dir)
 
 
 @contextmanager

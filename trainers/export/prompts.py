@@ -9,6 +9,7 @@ to NFC), so a gate that decodes refuses files that are right.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -93,7 +94,7 @@ def plain_prompts(fmt: TextFormat, texts: Sequence[str]) -> list[Prompt]:
 def _chat(
     conversations: Sequence[list[Message]], trained: Sequence[tuple[int, ...]], fmt: TextFormat
 ) -> list[Prompt]:
-    tokenizer = Tokenizer.from_str(fmt.tokenizer_json)
+    tokenizer = parsed(fmt.tokenizer_json)
     found = []
     for turns, ids in zip(conversations, trained, strict=True):
         # As a client must send it where the template has no system turn.
@@ -107,12 +108,18 @@ def _chat(
 def _plain(
     texts: Sequence[str], trained: Sequence[tuple[int, ...]], fmt: TextFormat
 ) -> list[Prompt]:
-    tokenizer = Tokenizer.from_str(fmt.tokenizer_json)
+    tokenizer = parsed(fmt.tokenizer_json)
     found = []
     for text, ids in zip(texts, trained, strict=True):
         form = unicode_form(tokenizer, text)
         found.append(Prompt(ids, form, was_normalised=form != text))
     return found
+
+
+@lru_cache(2)
+def parsed(tokenizer_json: str) -> Tokenizer:
+    """The tokenizer; 150,000 tokens take a second to parse."""
+    return Tokenizer.from_str(tokenizer_json)
 
 
 def unicode_form(tokenizer: Tokenizer, text: str) -> str:

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from datasets_src.chat.tokenise import TextFormat
 from trainers.export.gates import Gate
 from trainers.export.llama_server import LlamaServer
-from trainers.export.prompts import Prompt
+from trainers.export.prompts import Prompt, parsed
 
 SPACE = "\u2581"  # SentencePiece's
 SHOWN_IDS = 4
@@ -57,7 +57,7 @@ def gate_served_prompts(llama: LlamaServer, prompts: Sequence[Prompt]) -> Gate:
 def gate_stop(llama: LlamaServer, fmt: TextFormat, prompt: Prompt) -> Gate:
     """llama.cpp ends a reply at the stop token that was trained."""
     ends = llama.ends_at(prompt.ids, fmt.stop_id)
-    token = Tokenizer.from_str(fmt.tokenizer_json).id_to_token(fmt.stop_id)
+    token = parsed(fmt.tokenizer_json).id_to_token(fmt.stop_id)
     how = "ends" if ends else "does not end"
     return Gate("stop", ends, float(not ends), 0, f"{token} ({fmt.stop_id}) {how} a reply")
 
@@ -77,7 +77,7 @@ def tokenizer_settings(fmt: TextFormat, prompts: Sequence[Prompt]) -> dict[str, 
         settings["add_bos_token"] = all(
             prompt.ids[0] == fmt.bos_id and fmt.bos_id not in prompt.ids[1:] for prompt in prompts
         )
-    tokenizer = Tokenizer.from_str(fmt.tokenizer_json)
+    tokenizer = parsed(fmt.tokenizer_json)
     if tokenizer.token_to_id(SPACE) is not None:
         # llama.cpp adds a space after every special token and at the start, or nowhere.
         first = tokenizer.get_added_tokens_decoder().get(prompts[0].ids[0])

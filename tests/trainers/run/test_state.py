@@ -9,6 +9,7 @@ from datasets_src.errors import UserError
 from datasets_src.files import sha256_file
 from datasets_src.prepared.fingerprint import part_digests
 from tests.trainers.small_run import config_for
+from trainers.export.gates import GateFailed
 from trainers.run.state import RunState
 from trainers.storage.json_files import read_json, write_json
 
@@ -36,6 +37,25 @@ def test_a_changed_config_or_a_second_writer_is_refused(
     )
     with RunState.open(scaled, data_hash="d" * 64, model_dir=pocket) as again:
         assert again.record["status"] == "finished"
+
+
+def test_a_rejected_file_leaves_the_run_finished(
+    small_rows: Path, tmp_path: Path, pocket: Path
+) -> None:
+    config = config_for(tmp_path, small_rows)
+    rejected = GateFailed("export: demo-q8_0.gguf is rejected by the gate stop: …")
+    with RunState.open(config, data_hash="d" * 64, model_dir=pocket) as run:
+        run.finish(rejected)
+        ended = run.record["ended_at"]
+    record = read_json(run.run_dir / "run.json")
+    assert (record["status"], record["exit_code"]) == ("finished", 3)
+    assert record["error"] == str(rejected)
+    # The same command again: nothing to train, and the export passes now.
+    with RunState.open(config, data_hash="d" * 64, model_dir=pocket) as run:
+        assert run.record["status"] == "finished" and run.record["ended_at"] == ended
+        run.finish()
+    record = read_json(run.run_dir / "run.json")
+    assert (record["status"], record["exit_code"], record["error"]) == ("finished", 0, None)
 
 
 def test_a_refusal_names_the_part_of_the_data_that_changed_and_both_remedies(
