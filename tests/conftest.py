@@ -19,7 +19,9 @@ def ray_local() -> Iterator[None]:
     """A local Ray of two CPUs, started once."""
     import ray
 
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    from jobs.common.ray_session import start_local_ray
+
+    start_local_ray(num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
 

@@ -25,6 +25,7 @@ OPENMP = "OMP_WAIT_POLICY"
 HOST_PORT = re.compile(r"[\w.-]+:\d+")
 HEAD_LIMIT_S = 10.0
 INIT_LIMIT_S = 90.0
+LOCAL_STARTS, NODE_TIMED_OUT = 4, "node timed out during startup"
 # Metrics for a dashboard, which a local Ray does not have; they take a tenth of a core.
 NO_METRICS = {
     "RAY_enable_metrics_collection": "0",
@@ -64,9 +65,20 @@ def start_ray() -> None:
         if address:
             _join(address, options)
         else:
-            # In this thread: a local Ray's processes are killed with the thread that starts them.
-            ray.init(address="local", **options)
+            start_local_ray(**options)
     _hide_token()
+
+
+def start_local_ray(**options: Any) -> None:
+    """`ray.init` of a local Ray, in this thread: its processes are killed with the one that starts
+    them. Ray allows its node 30 s to start, too few on a busy machine, so it is tried again."""
+    for attempt in range(1, LOCAL_STARTS + 1):
+        try:
+            ray.init(address="local", **options)
+            return
+        except Exception as error:  # Ray raises no subclass
+            if NODE_TIMED_OUT not in str(error) or attempt == LOCAL_STARTS:
+                raise
 
 
 def _join(address: str, options: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """The process in which llama.cpp serves one GGUF file; started by trainers/export/llama_server.py.
 
-Its stdin gives one line of JSON ({"model", "api_key", "context_tokens", "num_threads"}), its
-stdout the address; it ends when its stdin closes, so it never outlives the one who started it.
+It reads one line of JSON ({"model", "api_key", "context_tokens", "num_threads"}) from stdin, writes
+the address to stdout, and exits when stdin closes, so it never outlives its parent.
 """
 
 import json
@@ -16,7 +16,7 @@ def main() -> None:
     """Serve until stdin closes."""
     import xllamacpp
 
-    # llama.cpp logs to stdout as well; the pipe that carries the address is kept apart.
+    # llama.cpp logs to stdout too, so the pipe for the address is kept separate.
     address = os.dup(1)
     os.dup2(2, 1)
     settings = json.loads(sys.stdin.readline())

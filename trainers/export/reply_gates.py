@@ -1,13 +1,13 @@
-"""A GGUF file answers as the merged model does: the same greedy replies, the same probabilities.
+"""Compare a GGUF's greedy replies and their log-probabilities with the merged model's.
 
 references = answer(model, tokenizer, prompts, max_new_tokens=64, stop=(), batch_size=16)
 with LlamaServer(path, context_tokens=2048) as llama:
     gates = gate_replies(llama, references, outtype="q8_0")
 
-f16 and Q8_0 weights are other numbers than float32 ones. Where the merged model hardly prefers
-its first choice, the other choice is no fault of the file: such a reply is counted apart, as a
-tie, when the first token that differs was within TIE_MARGINS of the best. What the rounding
-really does is measured too: the mean difference of the log-probability of every chosen token.
+f16 and Q8_0 weights are rounded. Where the merged model's first two choices are close, the second
+one is not a fault of the file: such a reply is counted separately, as a tie, if the first token
+that differs is within TIE_MARGINS of the best. The effect of the rounding is measured too: the mean
+difference of the log-probability of every chosen token.
 """
 
 import math
@@ -43,7 +43,7 @@ class Reference:
     top_logprobs: np.ndarray
 
     def logprob(self, position: int, token: int) -> float:
-        """Of `token` at `position`; below the TOP best it is taken as impossible."""
+        """Log-probability of `token` at `position`; -inf if it is not among the TOP best."""
         found = np.flatnonzero(self.top_ids[position] == token)
         return float(self.top_logprobs[position, found[0]]) if len(found) else -math.inf
 
@@ -57,7 +57,7 @@ def answer(
     stop: tuple[str, ...],
     batch_size: int,
 ) -> list[Reference]:
-    """Greedy replies of `model` (float32) to `prompts`, with the choices behind every token."""
+    """Greedy replies of `model` (float32) to `prompts`, with the TOP choices at every token."""
     replies = greedy_replies(
         model, tokenizer, prompts, max_new_tokens=max_new_tokens, stop=stop, batch_size=batch_size
     )
@@ -112,9 +112,9 @@ def gate_replies(
 
 
 def divergence(reference: Reference, reply: Completion) -> float | None:
-    """How far below its best the merged model holds the first token that differs, in nats.
+    """How far the first token that differs is below the merged model's best, in nats.
 
-    None where the replies are equal; infinite where llama.cpp just stopped.
+    None if the replies are equal; infinite if llama.cpp stopped earlier.
     """
     both = zip(reference.ids, reply.ids, strict=False)
     at = next((i for i, (a, b) in enumerate(both) if a != b), None)
@@ -124,7 +124,7 @@ def divergence(reference: Reference, reply: Completion) -> float | None:
 
 
 def _errors(reference: Reference, reply: Completion) -> list[float]:
-    """Differences of the log-probability of each token, as long as the contexts are equal."""
+    """Differences of the log-probability of each token, up to the first that differs."""
     errors = []
     # Where a character takes several tokens, llama.cpp gives no log-probabilities.
     for position, (token, logprob) in enumerate(zip(reply.ids, reply.logprobs, strict=False)):

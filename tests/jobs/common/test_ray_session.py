@@ -58,7 +58,10 @@ def test_a_head_node_that_never_answers_is_one_line(silent_server: str) -> None:
 
 
 def test_a_local_ray_that_fails_to_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = []
+
     def fails(**_: object) -> None:
+        tries.append(1)
         raise Exception("The current node timed out during startup.\nThis could happen because")
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
@@ -66,6 +69,23 @@ def test_a_local_ray_that_fails_to_start_is_one_line(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(ray_session.ray, "init", fails)
     with pytest.raises(UserError, match=r"^Ray: the local Ray did not start \(Exception: The"):
         ray_session.start_ray()
+    assert len(tries) == ray_session.LOCAL_STARTS
+
+
+def test_a_local_ray_that_is_slow_to_start_is_tried_again_but_no_other_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    failures = [Exception("The current node timed out during startup. This"), ValueError("port")]
+
+    def init(**_: object) -> None:
+        if failures:
+            raise failures.pop(0)
+
+    monkeypatch.setattr(ray_session.ray, "init", init)
+    with pytest.raises(ValueError, match="port"):
+        ray_session.start_local_ray()
+    ray_session.start_local_ray()
+    assert failures == []
 
 
 def test_workers_of_a_cluster_get_the_openmp_policy_unless_the_job_sets_it(
