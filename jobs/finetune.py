@@ -23,7 +23,7 @@ from jobs.common.ray_session import start_ray
 from jobs.common.summary import gate_lines, summary_table
 from jobs.prepare import prepare_rows, show_example
 from trainers.config.schema import Config
-from trainers.models.resolve import attention_of, resolve_base
+from trainers.models.resolve import resolve_base
 from trainers.process.signals import StopSignal
 from trainers.run.records import run_facts
 from trainers.run.scores import FEW_SHOT, find_score
@@ -89,8 +89,9 @@ def finetune(config: Config) -> int:
 def _check_base(config: Config, model_dir: Path) -> None:
     """Refuse a base or a method that cannot be trained, or exported afterwards."""
     from trainers.methods.choose import method_module
+    from trainers.models.base_checks import check_base
 
-    attention_of(model_dir)
+    check_base(config, model_dir)
     method_module(config.method).check(model_dir, config.method)
     if config.export.export_best and config.export.gguf_types:
         from trainers.export.trial import try_export

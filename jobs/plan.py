@@ -59,12 +59,13 @@ def has_sweep(path: Path) -> bool:
 
 def plan(config: Config, sweep: Sweep | None) -> int:
     """Print what `config` takes on this machine."""
+    from trainers.models.base_checks import check_base
     from trainers.models.memory_estimate import footprint, num_trained
-    from trainers.models.resolve import attention_of, resolve_base
+    from trainers.models.resolve import resolve_base
     from trainers.process.machine import available_bytes, num_cores
 
     model_dir = resolve_base(config)
-    attention_of(model_dir)
+    check_base(config, model_dir)
     needed, free, cores = footprint(config, model_dir), available_bytes(), num_cores()
     print(f"trains    {num_trained(config, model_dir):,} parameters ({config.method.method_type})")
     for name, num_bytes in (

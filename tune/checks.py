@@ -47,9 +47,9 @@ def check_resources(sweep: Sweep, configs: list[Config], model_dir: Path) -> int
 def check_models(configs: list[Config], model_dir: Path) -> None:
     """Refuse a base or a method that cannot be trained."""
     from trainers.methods.choose import method_module
-    from trainers.models.resolve import attention_of
+    from trainers.models.base_checks import check_base
 
-    attention_of(model_dir)
+    check_base(configs[0], model_dir)
     for method in {config.method.model_dump_json(): config.method for config in configs}.values():
         method_module(method).check(model_dir, method)
 

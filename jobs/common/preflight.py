@@ -8,6 +8,7 @@ from pathlib import Path
 from datasets_src.errors import UserError
 from datasets_src.task import EVAL_LOSS, checked_metric, load_task
 from trainers.config.schema import Config
+from trainers.models.weight_files import weight_bytes
 from trainers.run.location import output_directory
 from trainers.storage.object_store import RemoteStorage, is_remote
 
@@ -58,7 +59,7 @@ def check_zero(config: Config) -> None:
 
 def needed_bytes(config: Config, model_dir: Path) -> int:
     """Upper bound of the bytes that a run writes, from the size of the base's weights."""
-    base = sum(path.stat().st_size for path in model_dir.glob("*.safetensors"))
+    base = weight_bytes(model_dir)
     # LoRA at rank 64 on all layers is about 5 % of a 2B base; with AdamW's moments, three times.
     # A full checkpoint in bfloat16 is the base once, and in float32 its copy and two moments.
     save = 7 * base if config.method.method_type == "full" else 3 * base // 20

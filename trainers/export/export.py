@@ -33,6 +33,7 @@ from trainers.hub.client import Kind
 from trainers.hub.push import push_exports
 from trainers.methods.choose import method_module
 from trainers.models.load import load_base, load_tokenizer
+from trainers.models.weight_files import weight_bytes
 from trainers.run.scores import best_score
 from trainers.storage.checkpoints import damage
 from trainers.storage.json_files import read_jsonl
@@ -128,15 +129,15 @@ def export_best(
     export = Export(run_dir, config, model_dir, prepared_dir, checkpoint, say)
     artifact = Artifact(run_dir, best, export.parts, keep_failed=export.keeps_failed)
     _remove_all_but(export, artifact)
-    if not artifact.missing:
+    missing, score = artifact.missing, best.metrics[best.metric]
+    if not missing:
         say(f"export    {best.name} is exported already ({export.folder})")
     else:
-        say(
-            f"export    {best.name}, {best.metric} {best.metrics[best.metric]:.3f}, best of the run"
-        )
-        with _making(export, artifact):
+        say(f"export    {best.name}, {best.metric} {score:.3f}, best of the run")
+        with _making(export, missing):
             _make(export, artifact)
-    _push(export, best.name, [part for part in artifact.parts if part != "adapter"])
+    pushed = {"adapter"}.intersection(missing)
+    _push(export, best.name, [part for part in artifact.parts if part not in pushed])
     _require(export, artifact)
     return artifact.content()
 
@@ -165,8 +166,7 @@ def find_best(run_dir: Path) -> tuple[Score, Path]:
 
 def check_room(export: Export, missing: Sequence[str]) -> None:
     """Refuse to begin what the storage cannot hold."""
-    size = sum(f.stat().st_size for f in export.model_dir.glob("*.safetensors"))
-    need = size * sum(part != "adapter" for part in missing)
+    need = weight_bytes(export.model_dir) * sum(part != "adapter" for part in missing)
     free = shutil.disk_usage(export.folder).free
     if free < need:
         raise UserError(
@@ -179,20 +179,21 @@ def _remove_all_but(export: Export, artifact: Artifact) -> None:
     """Remove what an earlier export left that is of another checkpoint, not whole or not wanted."""
     kept = {export.file_name(part) for part in artifact.parts}
     export.folder.mkdir(parents=True, exist_ok=True)
-    for path in export.folder.iterdir():
-        if path.is_dir() and path.name not in kept:
-            shutil.rmtree(path)
-        elif path.suffix == ".gguf" and path.name not in kept:
+    for path in (export.making, export.folder / "adapter", export.folder / "merged"):
+        if path.name not in kept:
+            shutil.rmtree(path, ignore_errors=True)
+    for path in export.folder.glob("*.gguf"):
+        if path.name not in kept:
             path.unlink()
     artifact.write()
 
 
 @contextmanager
-def _making(export: Export, artifact: Artifact) -> Iterator[None]:
+def _making(export: Export, missing: Sequence[str]) -> Iterator[None]:
     """The folder `making`, removed at the end."""
     export.making.mkdir()
     try:
-        check_room(export, artifact.missing)
+        check_room(export, missing)
         yield
     finally:
         shutil.rmtree(export.making, ignore_errors=True)
@@ -291,10 +292,11 @@ def _push(export: Export, message: str, parts: Sequence[str]) -> None:
         return
     folders: dict[Kind, tuple[Path, Sequence[str]]] = {}
     for part in parts:
-        if part == "adapter" or part == "merged":
+        kind: Kind = "adapter" if part == "adapter" else "merged"
+        if part == kind:
             root = export.folder / part
             names = [p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()]
-            folders["adapter" if part == "adapter" else "merged"] = (root, sorted(names))
+            folders[kind] = (root, sorted(names))
     if ggufs := [export.file_name(p) for p in parts if p not in ("adapter", "merged")]:
         folders["gguf"] = (export.folder, ggufs)
     push_exports(

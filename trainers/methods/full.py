@@ -18,8 +18,9 @@ from transformers import PreTrainedModel
 from trainers.config.schema import FullMethod
 from trainers.kernels.gated_mlp import replace_mlps
 from trainers.methods.merge_full import merge_full
-from trainers.methods.rewrite_weights import MODEL_CONFIG, MODEL_WEIGHTS
+from trainers.methods.rewrite_weights import MODEL_CONFIG
 from trainers.models.load import load_base
+from trainers.models.weight_files import MODEL_WEIGHTS
 
 # Files that a checkpoint must hold to be loaded, exported and pushed.
 FILES = (MODEL_CONFIG, MODEL_WEIGHTS)

@@ -15,11 +15,11 @@ from safetensors import safe_open
 from datasets_src.errors import UserError
 from trainers.methods.rewrite_weights import (
     MODEL_CONFIG,
-    MODEL_WEIGHTS,
     MergeReport,
     rewrite_model,
     weight_names,
 )
+from trainers.models.weight_files import MODEL_WEIGHTS
 
 HEAD = "lm_head.weight"
 EMBEDDINGS = ("embed_tokens.weight", "word_embeddings.weight")

@@ -22,10 +22,9 @@ from safetensors import safe_open
 
 from datasets_src.errors import UserError
 from datasets_src.files import write_atomically
+from trainers.models.weight_files import check_weights, weight_files
 
 MODEL_CONFIG = "config.json"
-MODEL_WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 MERGEABLE = (torch.float32, torch.bfloat16, torch.float16)
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx")
 
@@ -62,11 +61,12 @@ def rewrite_model(base: Path, out: Path, change: Change) -> MergeReport:
     """Write the directory `out`: `base` with `change` applied, created or replaced atomically.
 
     Raises:
-        UserError: the base has no safetensors or lacks a weight, or a weight is not floating
-            point, or is not finite after the change.
+        UserError: the base has no safetensors, lacks a file or a weight, or a weight is not
+            floating point, or is not finite after the change.
     """
     start = time.monotonic()
-    shards = _shards(base)
+    check_weights(base)
+    shards = weight_files(base)
     _refuse_unknown(base, change.names)
     num_tensors = num_bytes = 0
     dtypes: set[torch.dtype] = set()
@@ -83,22 +83,10 @@ def rewrite_model(base: Path, out: Path, change: Change) -> MergeReport:
     return MergeReport(len(change.names), num_tensors, num_bytes, coarsest, seconds)
 
 
-def _shards(base: Path) -> list[Path]:
-    if (base / INDEX).is_file():
-        index = json.loads((base / INDEX).read_text(encoding="utf-8"))
-        return [base / name for name in sorted(set(index["weight_map"].values()))]
-    if (base / MODEL_WEIGHTS).is_file():
-        return [base / MODEL_WEIGHTS]
-    raise UserError(
-        f"model.model_name_or_path: {base} has neither {MODEL_WEIGHTS} nor {INDEX}; "
-        "save the base as safetensors first"
-    )
-
-
 def weight_names(base: Path) -> set[str]:
     """Names of all tensors in the weight files of `base`."""
     names: set[str] = set()
-    for shard in _shards(base):
+    for shard in weight_files(base):
         with safe_open(shard, framework="pt") as file:
             names.update(file.keys())
     return names

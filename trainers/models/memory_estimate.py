@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from trainers.config.schema import AdapterMethod, Config
 from trainers.kernels.head_loss import CHUNK_ROWS
 from trainers.models.load import compute_dtype
+from trainers.models.weight_files import weight_files
 
 # A worker with Python, torch, transformers, Ray and the task imported but nothing loaded; measured.
 IMPORTS_BYTES = 480 * 2**20
@@ -121,7 +122,7 @@ def _kv_width(config: Any) -> int:
 
 def _weights(model_dir: Path) -> tuple[int, int]:
     """(bytes of all weight files, bytes per value by the first safetensors header)."""
-    paths = sorted(model_dir.glob("*.safetensors"))
+    paths = weight_files(model_dir)
     total = sum(path.stat().st_size for path in paths)
     if not paths:
         return 0, 0

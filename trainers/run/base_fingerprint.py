@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from datasets_src.files import sha256_file
+from trainers.models.weight_files import weight_files
 
 # The tokenizer is part of the data's hash instead: prepared rows hold its ids.
-PATTERNS = ("*.safetensors", "config.json")
 THREADS = 4
 Files = dict[str, dict[str, Any]]
 
@@ -25,7 +25,7 @@ def describe_base(model_dir: Path, *, known: Mapping[str, Mapping[str, Any]]) ->
     Args:
         known: an earlier result, whose hashes are reused for unchanged files.
     """
-    paths = sorted(path for pattern in PATTERNS for path in model_dir.glob(pattern))
+    paths = sorted([*weight_files(model_dir), model_dir / "config.json"])
     with ThreadPoolExecutor(THREADS) as pool:
         described = pool.map(lambda path: _describe(path, known.get(path.name, {})), paths)
         return dict(zip((path.name for path in paths), described, strict=True))
