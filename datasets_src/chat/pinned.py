@@ -29,6 +29,7 @@ THINKING = ("enable_thinking", "thinking")
 STRFTIME = re.compile(r"""strftime_now\(\s*(['"])(.*?)\1\s*\)""")
 OWN_DATE = re.compile(r"""date_string\s*=\s*(['"])(.+?)\1""")
 PIN = re.compile(rf"{{%- set ({'|'.join(THINKING)}|date_string) = (true|false|\"[^\"]*\") %}}")
+PROMPT_END = re.compile(r'\{%- if add_generation_prompt %\}\{\{- (".*") \}\}\{%- endif %\}\Z')
 QUESTION = Message(role="user", content="Hola")
 PROBES = ([QUESTION], [Message(role="system", content="Breve"), QUESTION])
 REPLY = "Doce"
@@ -63,12 +64,17 @@ def pin_template(template: str, special_tokens: Mapping[str, Any], *, enable_thi
 
 
 def pins_of(template: str) -> dict[str, Any]:
-    """What `pin_template` wrote at the start of a template, e.g. {"enable_thinking": False}."""
-    found, at = {}, 0
+    """What `pin_template` wrote into a template, e.g. {"enable_thinking": False}.
+
+    "prompt_end" is the text that it put at the end of the generation prompt.
+    """
+    found: dict[str, Any] = {}
+    at = 0
     while pin := PIN.match(template, at):
         found[pin[1]] = json.loads(pin[2])
         at = pin.end()
-    return found
+    end = PROMPT_END.search(template)
+    return found if end is None else found | {"prompt_end": json.loads(end[1])}
 
 
 def _pin(name: str, value: bool | str) -> str:

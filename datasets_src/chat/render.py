@@ -16,15 +16,11 @@ from typing import Any
 
 import jinja2
 
+from datasets_src.chat.thinking import TAG, closing
 from datasets_src.types import Message
 
 # What Python's operators and methods raise inside a template, in addition to jinja's own errors.
 PYTHON_ERRORS = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
-OPEN = re.compile(
-    r"(?:<(?P<xml>[\w:]*think[\w:]*)>|\[(?P<square>think)\]|<\|START_(?P<upper>thinking)\|>)\s*$",
-    re.IGNORECASE,
-)
-TAG = re.compile(r"[<\[][^<>\[\]]*think[^<>\[\]]*[>\]]", re.IGNORECASE)
 THOUGHT = re.compile("think|thought", re.IGNORECASE)
 # Longer than any tag.
 MAX_TAG = 40
@@ -145,17 +141,6 @@ def join(seam: Seam, prompt: str, full: str) -> str | None:
     if not kept or seam == NO_SEAM:
         return None
     return prompt + seam.bridge + full[at + len(seam.left_out) :]
-
-
-def closing(prompt: str) -> str:
-    """What ends the thinking block that `prompt` opens at its end, as DeepSeek-R1 leaves one empty;
-    "" if it opens none."""
-    found = OPEN.search(prompt)
-    if found is None:
-        return ""
-    xml, square, upper = found["xml"], found["square"], found["upper"]
-    tag = f"</{xml}>" if xml else f"[/{square}]" if square else f"<|END_{upper}|>"
-    return f"\n{tag}\n\n" if prompt.endswith("\n") else tag
 
 
 def _tails(prompt: str, full: str, reply: str) -> tuple[str, str]:

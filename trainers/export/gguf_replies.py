@@ -9,7 +9,7 @@ from trainers.config.schema import Config
 from trainers.export.gates import gate_token_ids, spread
 from trainers.export.llama_server import LlamaServer
 from trainers.generation.offline import OnBatch
-from trainers.generation.replies import Reply, stop_strings
+from trainers.generation.replies import Reply, stop_strings, with_prompt_s_thinking
 from trainers.models.load import load_tokenizer
 from trainers.process.machine import num_cores
 
@@ -40,7 +40,8 @@ def answer_with_gguf(
     replies = []
     with LlamaServer(gguf, context_tokens=context, num_threads=num_cores()) as llama:
         some = [prompts[i] for i in spread(len(prompts), NUM_PARITY_PROMPTS)]
-        gate = gate_token_ids(llama, load_tokenizer(model_dir), prompts=some, chat=False)
+        tokenizer = load_tokenizer(model_dir)
+        gate = gate_token_ids(llama, tokenizer, prompts=some, chat=False)
         if not gate.passed:
             raise UserError(
                 f"--gguf: {gguf} cuts texts otherwise than {model_dir} ({gate.detail}); set "
@@ -52,4 +53,4 @@ def answer_with_gguf(
             )
             replies.append(Reply(done.text.strip(), done.ids, stopped=done.ended != "limit"))
             on_batch(1)
-    return replies
+    return with_prompt_s_thinking(tokenizer, prompts, replies)
