@@ -26,7 +26,7 @@ from datasets_src.types import Message
 # The default of Llama 3.1's template.
 PINNED = date(2024, 7, 26)
 THINKING = ("enable_thinking", "thinking")
-STRFTIME = re.compile(r"""strftime_now\(\s*(['"])(.*?)\1\s*\)""")
+STRFTIME = re.compile(r"""strftime_now\(\s*(['"])((?:(?!\1).)*)\1\s*\)""")
 OWN_DATE = re.compile(r"""date_string\s*=\s*(['"])(.+?)\1""")
 PIN = re.compile(rf"{{%- set ({'|'.join(THINKING)}|date_string) = (true|false|\"[^\"]*\") %}}")
 PROMPT_END = re.compile(r'\{%- if add_generation_prompt %\}\{\{- (".*") \}\}\{%- endif %\}\Z')
