@@ -29,6 +29,9 @@ class ModelConfig(Section):
     chat_template: str | None = Field(
         None, description=f"one of {', '.join(FAMILIES)}; default: the tokenizer's own"
     )
+    enable_thinking: bool = Field(
+        False, description="let replies start with a thinking block, if the chat template has one"
+    )
 
     @field_validator("chat_template")
     @classmethod

@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
+from datasets_src.chat.pinned import pins_of
 from datasets_src.chat.tokenise import (
     MIN_TRAINED,
     TextFormat,
@@ -114,7 +115,8 @@ def prepare(data: DataConfig, *, model_dir: Path, output_dir: Path) -> Prepared:
             _progress(blocks, len(index.ids)), part, loaded, assignment, data.max_length
         )
         leaks = find_leaks(part, sketches, varying=sorted(loaded.varying))
-        report = _report(data, digest, loaded, assignment, lengths) | {"leaks": leaks}
+        report = _report(data, digest, loaded, assignment, lengths)
+        report |= {"leaks": leaks, "pinned": pins_of(text_format.chat_template)}
         text = json.dumps(report, ensure_ascii=False, indent=2)
         (part / "data.json").write_text(text + "\n", encoding="utf-8")
     kept.unlink(missing_ok=True)  # from a try with a lower limit; `final` lists the same rows
@@ -219,8 +221,7 @@ def _write_splits(
     limit: int,
 ) -> tuple[Lengths, dict[str, list[pa.Table]]]:
     """Write both Parquet files from blocks in row order; returns lengths and sketches per side."""
-    num_rows = len(assignment.sides)
-    side = np.array([s or "" for s in assignment.sides])
+    num_rows, side = len(assignment.sides), np.array([s or "" for s in assignment.sides])
     length, prompt_len = np.zeros(num_rows, np.int32), np.zeros(num_rows, np.int32)
     faults: dict[str, list[str]] = {}
     sketches: dict[str, list[pa.Table]] = {TRAIN: [], VALIDATION: []}

@@ -81,7 +81,8 @@ class Score:
     `metrics` are means over the `num_rows[metric]` rows to which each applies, `intervals` their
     95 % intervals (low, high). `slices` maps e.g. "language=ca" to the chosen metric on that slice.
     `predictions` is the file of replies, relative to the run directory. `greater_is_better` refers
-    to the chosen metric.
+    to the chosen metric. `num_thinking` replies started with a thinking block, which is not scored;
+    `num_unclosed` of these blocks do not end, so no answer follows.
     """
 
     name: str
@@ -97,6 +98,8 @@ class Score:
     num_rows: dict[str, int] = field(default_factory=dict)
     slices: dict[str, Slice] = field(default_factory=dict)
     greater_is_better: bool = True
+    num_thinking: int = 0
+    num_unclosed: int = 0
 
     @property
     def merit(self) -> float:

@@ -20,9 +20,18 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from datasets_src.chat.families import ALL_PADS, FAMILIES, choose_pad, fitting_families
-from datasets_src.chat.tokenise import TextFormat, auto_tokenizer, read_format
+from datasets_src.chat.pinned import THINKING, pin_template, pins_of
+from datasets_src.chat.render import with_reply
+from datasets_src.chat.tokenise import (
+    PROBE,
+    TextFormat,
+    auto_tokenizer,
+    read_format,
+    render_turns,
+)
 from datasets_src.errors import UserError
 from datasets_src.files import write_atomically
+from datasets_src.types import Message
 
 if TYPE_CHECKING:
     from transformers.tokenization_utils_base import PreTrainedTokenizerBase
@@ -62,23 +71,28 @@ def with_chat_template(model_dir: Path, name: str) -> Path:
     return _link_with_format(model_dir, ChatFormat(name, family.chat_template, stops, pad), ids)
 
 
-def with_turn_stop(model_dir: Path) -> Path:
-    """`model_dir`, if generation stops at the end of a turn of its own chat template.
+def with_own_template(model_dir: Path, *, enable_thinking: bool = False) -> Path:
+    """A cached directory of links to `model_dir` in which its own chat template is fixed.
 
-    Otherwise (a base that carries the template of its instruction-tuned sibling, like Qwen's) a
-    cached directory of links to it with that stop token added.
+    Thinking and the date are written into it (pinned.py), and generation stops where it ends a
+    turn: a base that carries the template of its instruction-tuned sibling, like Qwen's, gets that
+    stop token. `model_dir` itself, if nothing of that changes it.
+
+    Raises:
+        UserError: no usable chat template.
     """
     fmt = read_format(model_dir, "chat")
+    template = pin_template(fmt.chat_template, fmt.special_tokens, enable_thinking=enable_thinking)
     old = stop_ids(model_dir, fmt)
-    if fmt.stop_id in old:
+    if fmt.stop_id in old and template == fmt.chat_template:
         return model_dir
     tokenizer = auto_tokenizer(model_dir)
     ids = special_ids(tokenizer)
-    others = tuple(text for text, id in ids.items() if id in old)
+    others = (text for text, id in ids.items() if id in old and text != fmt.stop_text)
     stops = (fmt.stop_text, *others)
     reserve_pad(tokenizer)
     pad = choose_pad(ids.keys() - {*stops}, pads=(tokenizer.pad_token, *ALL_PADS))
-    return _link_with_format(model_dir, ChatFormat("stop", fmt.chat_template, stops, pad), ids)
+    return _link_with_format(model_dir, ChatFormat("own", template, stops, pad), ids)
 
 
 def special_ids(tokenizer: "PreTrainedTokenizerBase") -> dict[str, int]:
@@ -120,13 +134,27 @@ def describe_tokens(model_dir: Path, template: str, *, family: str | None) -> st
     else:
         parts.append(f"padding {named([int(tokenizer.pad_token_id)])}")
     if template == "chat":
-        parts.append(f"system turn {'merged' if _merges_system(fmt, family) else 'kept'}")
+        parts.append(f"system turn {_system_turn(fmt, family)}")
+        parts += _pinned_parts(fmt)
         parts.insert(0, f"chat template {family or 'of the tokenizer'}")
     return f"model     {model_dir.name}: {'; '.join(parts)}"
 
 
-def _merges_system(fmt: TextFormat, family: str | None) -> bool:
-    return fmt.merges_system or (family is not None and FAMILIES[family].system == "merged")
+def _system_turn(fmt: TextFormat, family: str | None) -> str:
+    if fmt.merges_system or (family is not None and FAMILIES[family].system == "merged"):
+        return "merged"
+    first, system, last = (f"{PROBE[0]} {name}" for name in ("first", "system", "last"))
+    turns = [Message(role="system", content=system), Message(role="user", content=first)]
+    turns = [*with_reply(turns, PROBE[1]), Message(role="user", content=last)]
+    [text] = render_turns(fmt, [turns], True)
+    return "in the last user turn" if text.find(system) > text.find(first) else "kept"
+
+
+def _pinned_parts(fmt: TextFormat) -> list[str]:
+    """What pin_template fixed, for the log line."""
+    pins = pins_of(fmt.chat_template)
+    parts = [f"thinking {'on' if pins[name] else 'off'}" for name in THINKING if name in pins]
+    return [*parts[:1], *(f"date {pins[name]}" for name in ("date_string",) if name in pins)]
 
 
 def _link_with_format(model_dir: Path, chat_format: ChatFormat, ids: Mapping[str, int]) -> Path:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from datasets_src.chat.tokenise import TextFormat, chat_tokens, merge_system, plain_tokens
+from datasets_src.chat.render import merge_system
+from datasets_src.chat.tokenise import TextFormat, chat_tokens, plain_tokens
 from datasets_src.chat.word_encoder import Encode
 from datasets_src.errors import UserError
 from datasets_src.split import share_of

@@ -10,7 +10,7 @@ position, not a token id, so a padding or stop token inside the prompt has no ef
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,15 @@ import jinja2
 from tokenizers import AddedToken, Tokenizer
 
 from datasets_src.chat.families import fitting_families
+from datasets_src.chat.render import (
+    NO_SEAM,
+    Seam,
+    find_seam,
+    merge_system,
+    render,
+    render_pairs,
+    with_reply,
+)
 from datasets_src.chat.word_encoder import Encode, open_encoder
 from datasets_src.errors import UserError
 from datasets_src.types import Example, ExampleRenderer, Message
@@ -36,7 +45,8 @@ class TextFormat:
     `tokenizer_json` is the serialised fast tokenizer. `cue` is the constant end of every chat
     prompt, from its last special token on ("<|im_start|>assistant⏎"); "" if it has none. `stop_id`
     ends a reply, `eos_id` is the tokenizer's end of text. `merges_system`: the template has no
-    system turn, so its text is merged into the first user turn.
+    system turn, so its text is merged into the first user turn. `seam`: see render.py.
+    `num_later_stops` more stops follow the one that ends a reply.
     """
 
     template: str
@@ -49,6 +59,8 @@ class TextFormat:
     stop_text: str = ""
     cue: str = ""
     merges_system: bool = False
+    seam: Seam = NO_SEAM
+    num_later_stops: int = 0
 
 
 @dataclass(frozen=True)
@@ -120,9 +132,11 @@ def _probe_chat(fmt: TextFormat, backend: Tokenizer, key: str) -> TextFormat:
         raise UserError(f"{key}: no chat template; {remedy}, or name an instruction-tuned model")
     conversations = [[Message(role="user", content=text)] for text in PROBE]
     try:
-        prompts, full = render_pairs(fmt, conversations, [REPLY, REPLY])
+        prompts = render_turns(fmt, conversations, True)
+        full = render_turns(fmt, [with_reply(turns, REPLY) for turns in conversations], False)
     except jinja2.TemplateError as error:
-        raise UserError(f"{key}: its chat template fails ({error}); fix it, or {remedy}") from None
+        why = " ".join(str(error).split())
+        raise UserError(f"{key}: its chat template fails ({why}); fix it, or {remedy}") from None
     ids = backend.encode(full[0].rpartition(REPLY)[2], add_special_tokens=False)
     ends = [pair for pair in zip(ids.ids, ids.tokens, strict=True) if pair[1] in special]
     if not ends:
@@ -137,6 +151,8 @@ def _probe_chat(fmt: TextFormat, backend: Tokenizer, key: str) -> TextFormat:
         stop_text=stop_text,
         cue=_find_cue(prompts, added),
         merges_system=not _has_system_turn(fmt),
+        seam=find_seam(prompts[0], full[0], REPLY),
+        num_later_stops=ids.ids.count(stop_id) - 1,
     )
 
 
@@ -144,18 +160,10 @@ def _has_system_turn(fmt: TextFormat) -> bool:
     """Whether a system turn is rendered: some templates reject it (Gemma's), others drop it."""
     system, user = Message(role="system", content=PROBE[1]), Message(role="user", content=PROBE[0])
     try:
-        [prompt], _ = render_pairs(fmt, [[system, user]], [REPLY])
+        [prompt] = render_turns(fmt, [[system, user]], True)
     except jinja2.TemplateError:
         return False
     return PROBE[1] in prompt
-
-
-def merge_system(turns: Sequence[Message]) -> list[Message]:
-    """Prepend a system turn to the user turn that follows it, as is usual for Gemma."""
-    if not turns or turns[0]["role"] != "system" or len(turns) < 2:
-        return list(turns)
-    system, first, *rest = turns
-    return [Message(role="user", content=f"{system['content']}\n\n{first['content']}"), *rest]
 
 
 def _find_cue(prompts: Sequence[str], added: Sequence[AddedToken]) -> str:
@@ -174,25 +182,11 @@ def _find_cue(prompts: Sequence[str], added: Sequence[AddedToken]) -> str:
     return end[at:] if at >= 0 else ""
 
 
-def render_pairs(
-    fmt: TextFormat, conversations: Sequence[list[Message]], targets: Sequence[str]
-) -> tuple[list[str], list[str]]:
-    """Rendered prompts, up to where the reply starts, and rendered prompts with their replies."""
-    from transformers.utils.chat_template_utils import render_jinja_template
-
-    def render(turns: list[list[Message]], cue: bool) -> list[str]:
-        arguments: dict[str, Any] = {"conversations": turns, "add_generation_prompt": cue}
-        # The return type is annotated as str, but the function returns (texts, indices).
-        rendered: Any = render_jinja_template(
-            chat_template=fmt.chat_template, **arguments, **fmt.special_tokens
-        )
-        return list(rendered[0])
-
+def render_turns(fmt: TextFormat, conversations: Sequence[list[Message]], cue: bool) -> list[str]:
+    """The text of each conversation, with the generation prompt if `cue`."""
     if fmt.merges_system:
         conversations = [merge_system(turns) for turns in conversations]
-    pairs = zip(conversations, targets, strict=True)
-    replied = [[*turns, Message(role="assistant", content=target)] for turns, target in pairs]
-    return render(list(conversations), True), render(replied, False)
+    return render(fmt.chat_template, fmt.special_tokens, conversations, cue=cue)
 
 
 def open_tokenizer(fmt: TextFormat) -> Encode:
@@ -257,22 +251,29 @@ def chat_tokens(
     `conversations` are the turns of the prompts, `targets` the replies.
     """
     try:
-        prompts, full = render_pairs(fmt, conversations, targets)
+        prompts, full = render_pairs(partial(render_turns, fmt), fmt.seam, conversations, targets)
     except jinja2.TemplateError as error:
-        return [Tokens([], 0, f"the chat template rejects it ({error})")] * len(targets)
+        if len(targets) == 1:
+            why = " ".join(str(error).split())
+            return [Tokens([], 0, f"the chat template rejects it ({why})")]
+        rows = zip(conversations, targets, strict=True)
+        return [
+            row for turns, target in rows for row in chat_tokens(fmt, encode, [turns], [target])
+        ]
     cuts = [len(p) - len(fmt.cue) if p.endswith(fmt.cue) else len(p) for p in prompts]
-    pieces = [(text[:at], text[at:]) for text, at in zip(full, cuts, strict=True)]
+    texts = [text or "" for text in full]
+    pieces = [(text[:at], text[at:]) for text, at in zip(texts, cuts, strict=True)]
     ids = encode([fmt.cue, *(piece for pair in pieces for piece in pair)])
     cue, heads, tails = ids[0], ids[1::2], ids[2::2]
-    rows = []
-    for prompt, text, head, tail in zip(prompts, full, heads, tails, strict=True):
-        if not text.startswith(prompt):
-            rows.append(Tokens([], 0, "the chat template rewrites the prompt before a reply"))
+    found = []
+    for prompt, text, head, tail in zip(prompts, texts, heads, tails, strict=True):
+        if not text:
+            found.append(Tokens([], 0, "the chat template rewrites the prompt before a reply"))
         elif fmt.cue and prompt.endswith(fmt.cue) and tail[: len(cue)] == cue:
-            rows.append(_cut_after_stop(fmt, head + tail, len(head) + len(cue)))
+            found.append(_cut_after_stop(fmt, head + tail, len(head) + len(cue)))
         else:
-            rows.append(_by_definition(fmt, encode, prompt, text))
-    return rows
+            found.append(_by_definition(fmt, encode, prompt, text))
+    return found
 
 
 def _by_definition(fmt: TextFormat, encode: Encode, prompt: str, text: str) -> Tokens:
@@ -288,7 +289,7 @@ def _by_definition(fmt: TextFormat, encode: Encode, prompt: str, text: str) -> T
 
 def _cut_after_stop(fmt: TextFormat, ids: list[int], prompt_len: int) -> Tokens:
     # Many templates put a line break after the stop token; it is never generated.
-    for last in range(len(ids) - 1, prompt_len - 1, -1):
-        if ids[last] == fmt.stop_id:
-            return Tokens(ids[: last + 1], prompt_len)
-    return Tokens([], 0, "the reply has no stop token")
+    stops = [at for at in range(prompt_len, len(ids)) if ids[at] == fmt.stop_id]
+    if len(stops) <= fmt.num_later_stops:
+        return Tokens([], 0, "the reply has no stop token")
+    return Tokens(ids[: stops[-1 - fmt.num_later_stops] + 1], prompt_len)

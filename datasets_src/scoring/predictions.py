@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from datasets_src.chat.thinking import count_thinking
 from datasets_src.config import DataConfig, Section
 from datasets_src.errors import UserError
 from datasets_src.examples import TaskRows, load_rows, mapped_rows
@@ -214,6 +215,7 @@ def score_file(task: Task, replies: Replies, examples: list[Example], metric: st
         rows=rows,
         predictions=str(replies.path),
         seconds=seconds,
+        thinking=count_thinking(texts),
     )
     return ScoredReplies(examples, texts, rows, explain_replies(task, examples, texts, rows), score)
 

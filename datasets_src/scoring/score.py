@@ -9,12 +9,14 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from datasets_src.chat.thinking import NO_THINKING, Thinking, answer_of
 from datasets_src.errors import UserError
 from datasets_src.scoring.intervals import Interval, mean_interval
 from datasets_src.task import EVAL_LOSS, BatchScorer, Sliced, Task
 from datasets_src.types import Example, Score, Slice
 
 NUM_CONSTANT_CANDIDATES = 8
+UNCLOSED = "the thinking block does not end, so there is no answer"
 
 
 def score_replies(
@@ -22,13 +24,15 @@ def score_replies(
 ) -> list[dict[str, float]]:
     """One dict per pair, in order: METRIC and the other `task.METRICS` that apply to the row.
 
-    A task that scores many pairs faster at once defines `score_all(examples, replies)`.
+    A thinking block at the start of a reply is not a part of the answer that is scored. A task
+    that scores many pairs faster at once defines `score_all(examples, replies)`.
     """
     assert len(examples) == len(replies), (len(examples), len(replies))
+    answers = [answer_of(reply) for reply in replies]
     if isinstance(task, BatchScorer):
-        rows = task.score_all(examples, replies)
+        rows = task.score_all(examples, answers)
     else:
-        rows = [task.score(e, reply) for e, reply in zip(examples, replies, strict=True)]
+        rows = [task.score(e, answer) for e, answer in zip(examples, answers, strict=True)]
     for row in rows:
         assert task.METRIC in row and set(row) <= set(task.METRICS), (sorted(row), task.METRICS)
         assert all(math.isfinite(value) and 0 <= value <= 1 for value in row.values()), row
@@ -42,9 +46,13 @@ def explain_replies(
     rows: Sequence[Mapping[str, float]],
 ) -> list[str]:
     """Why each reply is wrong, in a few words; "" for a right one."""
-    whys = [task.why(*triple) for triple in zip(examples, replies, rows, strict=True)]
+    answers = [answer_of(reply) for reply in replies]
+    whys = [task.why(*triple) for triple in zip(examples, answers, rows, strict=True)]
     assert all(isinstance(why, str) for why in whys), task.__name__
-    return whys
+    pairs = zip(whys, replies, answers, strict=True)
+    return [
+        UNCLOSED if why and reply.strip() and not answer else why for why, reply, answer in pairs
+    ]
 
 
 def summarise(
@@ -59,6 +67,7 @@ def summarise(
     step: int | None = None,
     constant_reply: str | None = None,
     greater_is_better: bool = True,
+    thinking: Thinking = NO_THINKING,
 ) -> Score:
     """One line of scores.jsonl from the scores of at least one row.
 
@@ -90,6 +99,8 @@ def summarise(
         num_rows={key: len(values) for key, (values, _) in columns.items()},
         slices=_slices(task, metric, examples, rows),
         greater_is_better=greater_is_better,
+        num_thinking=thinking.num_replies,
+        num_unclosed=thinking.num_unclosed,
     )
 
 

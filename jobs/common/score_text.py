@@ -12,10 +12,12 @@ from datasets_src.scoring.intervals import Interval
 from datasets_src.scoring.paired import Comparison
 from datasets_src.scoring.predictions import ScoredReplies
 from datasets_src.types import Score
+from jobs.common.summary import thinking_text
 
 Against = tuple[ScoredReplies, Comparison]
 Measured = Mapping[str, tuple[float, Interval, int]]
 KEYS = ("n", "num_groups", "metrics", "intervals", "num_rows", "slices")
+THINKING = ("num_thinking", "num_unclosed")
 
 
 def score_lines(own: Score, constant: Score | None) -> list[str]:
@@ -29,6 +31,8 @@ def score_lines(own: Score, constant: Score | None) -> list[str]:
         line = f"{name:{width}}  {_cell(value, interval)} {n:5d}"
         lines.append(f"{line}  {_cell(*baseline[name][:2])}" if name in baseline else line)
     lines.append(f"{own.n:,} rows in {own.num_groups:,} groups, by which the intervals are")
+    if own.num_thinking:
+        lines.append(f"{thinking_text(own)}; such a block is not scored")
     if constant is not None:
         lines.append(f"best constant: {constant.constant_reply!r}")
     return lines
@@ -63,7 +67,8 @@ def _measured(score: Score | None) -> Measured:
 
 def _json(score: Score) -> dict[str, Any]:
     record = asdict(score)
-    return {key: record[key] for key in KEYS}
+    thinking = THINKING if score.num_thinking else ()
+    return {key: record[key] for key in (*KEYS, *thinking)}
 
 
 def _cell(value: float, interval: Interval) -> str:

@@ -41,10 +41,18 @@ def _line(score: Score, widths: dict[str, int], *, is_best: bool) -> str:
     note = "  <- best" if is_best else ""
     if score.constant_reply is not None:
         note = f"  always {score.constant_reply!r}"
+    if score.num_thinking:
+        note += f"  {thinking_text(score)}"
     return (
         f"{score.name:14} {score.metrics[score.metric]:>18.3f} {f'[{low:.3f}, {high:.3f}]':>16} "
         f"{score.n:>5} {score.num_groups:>6}  {rest}{note}"
     )
+
+
+def thinking_text(score: Score) -> str:
+    """How many replies started with a thinking block."""
+    text = f"{score.num_thinking} of {score.n} replies start with a thinking block"
+    return f"{text}, {score.num_unclosed} of which do not end" if score.num_unclosed else text
 
 
 def gate_lines(run_dir: Path) -> list[str]:

@@ -236,6 +236,11 @@ class Config(Section):
                 f"model.chat_template: {self.model.chat_template}, but data.template=plain "
                 "uses none; set template=chat, or remove chat_template"
             )
+        if self.model.enable_thinking and self.data.template == "plain":
+            raise ValueError(
+                "model.enable_thinking: true, but data.template=plain uses no chat template; set "
+                "template=chat, or enable_thinking=false"
+            )
         return self
 
     @model_validator(mode="before")

@@ -17,6 +17,7 @@ import torch.distributed as dist
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from datasets_src.chat.families import PRESETS, Preset
+from datasets_src.chat.thinking import count_thinking
 from datasets_src.prepared.store import Split
 from datasets_src.scoring.score import (
     best_constant,
@@ -218,6 +219,7 @@ def _record(
         seconds=seconds,
         constant_reply=constant_reply,
         greater_is_better=spec.greater_is_better,
+        thinking=count_thinking([reply.text for reply in replies]),
     )
 
 

@@ -11,7 +11,8 @@ from trainers.export.llama_server import LlamaServer
 from trainers.export.prompts import probe_prompts
 from trainers.export.token_gates import gate_token_ids
 from trainers.generation.offline import OnBatch
-from trainers.generation.replies import Reply, stop_strings
+from trainers.generation.replies import Reply, stop_strings, with_opened_thinking
+from trainers.models.load import load_tokenizer
 from trainers.process.machine import num_cores
 
 CONTEXT_SLACK = 32
@@ -41,6 +42,7 @@ def answer_with_gguf(
     with LlamaServer(gguf, context_tokens=context, num_threads=num_cores()) as llama:
         fmt = read_format(model_dir, config.data.template)
         gate = gate_token_ids(llama, fmt, probe_prompts(fmt))
+        tokenizer = load_tokenizer(model_dir)
         if not gate.passed:
             raise UserError(
                 f"--gguf: {gguf} tokenises prompts differently from {model_dir} ({gate.detail}); "
@@ -52,4 +54,4 @@ def answer_with_gguf(
             )
             replies.append(Reply(done.text.strip(), done.ids, stopped=done.ended != "limit"))
             on_batch(1)
-    return replies
+    return with_opened_thinking(tokenizer, prompts, replies)

@@ -14,14 +14,14 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from datasets_src.chat.render import merge_system
 from datasets_src.chat.tokenise import (
     REPLY,
     TextFormat,
     chat_tokens,
-    merge_system,
     open_tokenizer,
     plain_tokens,
-    render_pairs,
+    render_turns,
 )
 from datasets_src.prepared.store import open_split
 from datasets_src.task import load_task
@@ -100,7 +100,7 @@ def _chat(
         # As a client must send it where the template has no system turn.
         sent = merge_system(turns) if fmt.merges_system else list(turns)
         form = [_turn(turn["role"], unicode_form(tokenizer, turn["content"])) for turn in sent]
-        [text], _ = render_pairs(fmt, [form], [REPLY])
+        [text] = render_turns(fmt, [form], True)
         found.append(Prompt(ids, text, tuple(form), was_normalised=form != sent))
     return found
 

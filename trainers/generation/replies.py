@@ -2,13 +2,17 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
+from datasets_src.chat.thinking import opened_block
 from datasets_src.task import load_task
 from trainers.config.schema import Config
 from trainers.models.load import LanguageModel
+
+# More than a start of a thinking block has.
+THINKING_TOKENS = 16
 
 
 def stop_strings(config: Config) -> tuple[str, ...]:
@@ -29,6 +33,18 @@ class Reply:
     text: str
     ids: tuple[int, ...]
     stopped: bool
+
+
+def with_opened_thinking(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Sequence[int]], replies: Sequence[Reply]
+) -> list[Reply]:
+    """The replies, each with the start of the thinking block that its prompt opens, if it does."""
+    found = []
+    for prompt, reply in zip(prompts, replies, strict=True):
+        end = tokenizer.decode(list(prompt[-THINKING_TOKENS:]), skip_special_tokens=False)
+        start = opened_block(str(end))
+        found.append(replace(reply, text=start + reply.text) if start else reply)
+    return found
 
 
 class StopRule:

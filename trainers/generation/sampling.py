@@ -27,7 +27,13 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from datasets_src.chat.families import Preset
 from trainers.generation.contrastive import contrastive_ids
 from trainers.generation.greedy import greedy_replies
-from trainers.generation.replies import Reply, StopRule, cut_reply, end_of_turn_ids
+from trainers.generation.replies import (
+    Reply,
+    StopRule,
+    cut_reply,
+    end_of_turn_ids,
+    with_opened_thinking,
+)
 from trainers.models.load import LanguageModel
 
 Logits = Callable[[Sequence[int], torch.Tensor], torch.Tensor]
@@ -55,7 +61,7 @@ def preset_replies(
         on_batch: called with the number of prompts just answered.
     """
     if preset.strategy == "greedy":
-        return greedy_replies(
+        replies = greedy_replies(
             model,
             tokenizer,
             prompts,
@@ -64,6 +70,7 @@ def preset_replies(
             batch_size=batch_size,
             on_batch=on_batch,
         )
+        return with_opened_thinking(tokenizer, prompts, replies)
     rule = StopRule(tokenizer, ends=end_of_turn_ids(model, tokenizer), stop=stop)
 
     def is_done(ids: Sequence[int]) -> bool:
@@ -74,7 +81,7 @@ def preset_replies(
         ids = _new_ids(model, prompt, preset, is_done, torch_seed(seed, row_id))
         replies.append(cut_reply(ids, rule))
         on_batch(1)
-    return replies
+    return with_opened_thinking(tokenizer, prompts, replies)
 
 
 def torch_seed(seed: int, row_id: str) -> int:

@@ -65,9 +65,9 @@ def card_text(run_dir: Path, *, config: Config, kind: Kind) -> str:
         _opening(config, kind),
         _scores(run_dir),
         _data(read_json(run_dir / "data.json")),
-        _training(config, read_json(run_dir / "run.json")),
+        _training(config, read_json(run_dir / "run.json"), _pinned(run_dir)),
         _gates(read_json(run_dir / "artifact.json")) if kind in ("merged", "gguf") else "",
-        _loading(config, kind),
+        _loading(config, kind, _pinned(run_dir)),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -194,9 +194,16 @@ def _straddling(groups: Sequence[Any]) -> str:
     return f", except {len(groups)} of the split as given: {names}." if groups else "."
 
 
-def _training(config: Config, run: dict[str, Any]) -> str:
+def _pinned(run_dir: Path) -> dict[str, Any]:
+    """Arguments of the base's chat template with which the prompts were rendered."""
+    pinned: dict[str, Any] = read_json(run_dir / "data.json").get("pinned", {})
+    return pinned
+
+
+def _training(config: Config, run: dict[str, Any], pinned: dict[str, Any]) -> str:
     settings: dict[str, Any] = {"template": config.data.template}
     settings |= {"chat_template": config.model.chat_template} if config.model.chat_template else {}
+    settings |= {key: value for key, value in pinned.items() if key != "prompt_end"}
     settings |= {"max_length": config.data.max_length}
     settings |= config.method.model_dump(mode="json")
     settings |= config.train.model_dump(mode="json", exclude={"max_tokens_per_micro_batch"})
@@ -233,7 +240,7 @@ def _escape(cell: str) -> str:
     return " ".join(cell.split()).replace("|", "\\|")
 
 
-def _loading(config: Config, kind: Kind) -> str:
+def _loading(config: Config, kind: Kind, pinned: dict[str, Any]) -> str:
     """Code to load the model; a base that is not on the Hub is left as a placeholder."""
     repo = repo_id_for(config.hub, kind) if config.hub.hub_model_id else "OWNER/NAME"
     base = hub_base(config) or "PATH_OF_THE_BASE_MODEL"
@@ -250,4 +257,17 @@ def _loading(config: Config, kind: Kind) -> str:
         lines += [f'tokenizer = AutoTokenizer.from_pretrained("{base}")']
         lines += [f'model = AutoModelForCausalLM.from_pretrained("{base}")']
         lines += [f'model = PeftModel.from_pretrained(model, "{repo}")']
+    if pinned and kind != "merged":
+        lines += _prompt_lines(pinned)
     return "## Use\n\n```python\n" + "\n".join(lines) + "\n```"
+
+
+def _prompt_lines(pinned: dict[str, Any]) -> list[str]:
+    """Code that renders a prompt as in training; a merged model's own template does."""
+    end = f" + {pinned['prompt_end']!r}" if "prompt_end" in pinned else ""
+    named = {"tokenize": False, "add_generation_prompt": True} | pinned
+    given = [f"{name}={value!r}" for name, value in named.items() if name != "prompt_end"]
+    return [
+        'messages = [{"role": "user", "content": "…"}]',
+        f"prompt = tokenizer.apply_chat_template(messages, {', '.join(given)}){end}",
+    ]

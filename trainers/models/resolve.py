@@ -6,7 +6,7 @@ model_dir = resolve_base(config); attention_of(model_dir)
 import json
 from pathlib import Path
 
-from datasets_src.chat.base_template import with_chat_template, with_turn_stop
+from datasets_src.chat.base_template import with_chat_template, with_own_template
 from datasets_src.errors import UserError
 from trainers.config.schema import Config
 
@@ -19,13 +19,17 @@ FAMILIES = {"llama": "tree", "mistral": "tree", "qwen2": "tree", "qwen3": "tree"
 def resolve_base(config: Config) -> Path:
     """Local directory of the config's base, with the config's chat template and its stop token.
 
+    A base's own template has thinking and the date fixed (chat/pinned.py).
+
     Raises:
         UserError: as `resolve_model`, or the tokenizer lacks special tokens of the chat template.
     """
     found = resolve_model(config.model.model_name_or_path, config.model.model_revision)
     if config.model.chat_template is not None:
         return with_chat_template(found, config.model.chat_template)
-    return with_turn_stop(found) if config.data.template == "chat" else found
+    if config.data.template == "plain":
+        return found
+    return with_own_template(found, enable_thinking=config.model.enable_thinking)
 
 
 def resolve_model(name_or_path: str, revision: str | None = None) -> Path:

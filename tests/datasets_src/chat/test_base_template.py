@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from datasets_src.chat.base_template import describe_tokens, with_chat_template, with_turn_stop
+from datasets_src.chat.base_template import describe_tokens, with_chat_template, with_own_template
 from datasets_src.chat.families import FAMILIES
 from datasets_src.chat.tokenise import (
     auto_tokenizer,
@@ -123,7 +123,7 @@ def test_generation_stops_where_the_model_s_own_template_ends_a_turn(tmp_path: P
     """Like Qwen's bases: the template of the instruction-tuned sibling, but eos ends a text."""
     folder = build_tokenizer("qwen", tmp_path / "base")
     edit_json(folder / "tokenizer_config.json", chat_template=FAMILIES["qwen"].chat_template)
-    found = with_turn_stop(folder)
+    found = with_own_template(folder)
     assert found != folder
     assert load_tokenizer(found).eos_token == "<|im_end|>"
     line = describe_tokens(found, "chat", family=None)
@@ -131,10 +131,10 @@ def test_generation_stops_where_the_model_s_own_template_ends_a_turn(tmp_path: P
         "chat template of the tokenizer; replies end with <|im_end|> (2) or <|endoftext|> (0)"
         in line
     )
-    assert with_turn_stop(found) == found, "it has the stop already"
+    assert with_own_template(found) == found, "it has the stop already"
     listed = {"eos_token_id": [0, 2]}
     (folder / "generation_config.json").write_text(json.dumps(listed), encoding="utf-8")
-    assert with_turn_stop(folder) == folder, "it had the stop from the start"
+    assert with_own_template(folder) == folder, "it had the stop from the start"
 
 
 def test_every_step_of_a_run_takes_the_base_with_its_template(tmp_path: Path) -> None:

@@ -56,6 +56,11 @@ def faults_of(tmp_path: Path, text: str, overrides: list[str] | None = None) -> 
             ["model.chat_template: qwen, but data.template=plain", "set template=chat"],
         ),
         (
+            "run_name: demo\ndata: {train_file: x, template: plain}\n"
+            "model: {enable_thinking: true}",
+            ["model.enable_thinking: true, but data.template=plain", "or enable_thinking=false"],
+        ),
+        (
             GOOD + "eval: {generation_preset: sampled}",
             ["eval.generation_preset: 'sampled' is unknown", "did you mean sampling?"],
         ),

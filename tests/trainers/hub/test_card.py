@@ -1,5 +1,6 @@
 """The model card: valid front matter, the numbers of the run, reproducible bytes."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,23 @@ def test_the_lines_to_load_it_are_python(run_dir: Path) -> None:
         compile(code, kind, "exec")
         assert "tester/demo" in code
     assert "-hf tester/demo-GGUF:Q8_0" in card_text(run_dir, config=make_config(), kind="gguf")
+
+
+@pytest.mark.parametrize("prompt_end", [None, "\n</think>\n\n"])
+def test_prompts_for_the_base_s_tokenizer_are_rendered_as_in_training(
+    run_dir: Path, prompt_end: str | None
+) -> None:
+    pinned: dict[str, Any] = {"enable_thinking": False, "date_string": "26 Jul 2024"}
+    pinned |= {} if prompt_end is None else {"prompt_end": prompt_end}
+    data = json.loads((run_dir / "data.json").read_text("utf-8"))
+    write_json(run_dir / "data.json", data | {"pinned": pinned})
+    text = card_text(run_dir, config=make_config(), kind="adapter")
+    assert "| `enable_thinking` | `False` |\n| `date_string` | `26 Jul 2024` |" in text
+    code = text.split("```python\n")[1].split("```")[0]
+    compile(code, "card", "exec")
+    assert "enable_thinking=False, date_string='26 Jul 2024')" in code
+    assert code.rstrip().endswith(")" if prompt_end is None else f") + {prompt_end!r}")
+    assert "apply_chat_template" not in card_text(run_dir, config=make_config(), kind="merged")
 
 
 def test_a_run_without_records_still_has_a_card(tmp_path: Path) -> None:
