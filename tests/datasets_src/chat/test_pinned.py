@@ -133,6 +133,18 @@ def test_a_date_in_a_computed_format_is_refused(byte_model: Path, tmp_path: Path
     assert "\n" not in str(why.value)
 
 
+def test_a_template_that_cannot_do_without_thinking_is_refused(
+    byte_model: Path, tmp_path: Path
+) -> None:
+    always = "{%- if enable_thinking is defined and not enable_thinking %}"
+    always += "{{- raise_exception('think!') }}{%- endif %}" + HEAD + TAIL + CUE
+    folder = retemplated(byte_model, tmp_path / "model", always)
+    with pytest.raises(UserError, match=r"without thinking \(think!\); set enable_thinking=true"):
+        with_own_template(folder)
+    found = with_own_template(folder, enable_thinking=True)
+    assert tokenised(found, turns("hola"), "adiós")[1] == "adiós<|im_end|>"
+
+
 def test_a_system_turn_in_the_last_user_turn_is_trained_as_it_is_served(
     byte_model: Path, tmp_path: Path
 ) -> None:
@@ -146,6 +158,12 @@ def test_a_system_turn_in_the_last_user_turn_is_trained_as_it_is_served(
     assert "user\nuno<" in prompt and "user\nEres útil.\n\ndos<" in prompt
     assert (reply, served) == ("2<|im_end|>", prompt)
     assert "system turn in the last user turn" in describe_tokens(folder, "chat", family=None)
+
+
+def test_a_template_of_one_question_has_a_model_line(byte_model: Path, tmp_path: Path) -> None:
+    once = "{%- if messages | length > 3 %}{{- raise_exception('one') }}{%- endif %}"
+    folder = retemplated(byte_model, tmp_path / "model", once + HEAD + TAIL + CUE)
+    assert "system turn kept" in describe_tokens(folder, "chat", family=None)
 
 
 def test_one_row_that_a_template_rejects_leaves_the_others(
