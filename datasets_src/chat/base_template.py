@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jinja2
 from filelock import FileLock
 
 from datasets_src.chat.families import ALL_PADS, FAMILIES, choose_pad, fitting_families
@@ -146,7 +147,10 @@ def _system_turn(fmt: TextFormat, family: str | None) -> str:
     first, system, last = (f"{PROBE[0]} {name}" for name in ("first", "system", "last"))
     turns = [Message(role="system", content=system), Message(role="user", content=first)]
     turns = [*with_reply(turns, PROBE[1]), Message(role="user", content=last)]
-    [text] = render_turns(fmt, [turns], True)
+    try:
+        [text] = render_turns(fmt, [turns], True)
+    except jinja2.TemplateError:  # of one question only
+        return "kept"
     return "in the last user turn" if text.find(system) > text.find(first) else "kept"
 
 

@@ -42,8 +42,8 @@ def pin_template(template: str, special_tokens: Mapping[str, Any], *, enable_thi
     the generation prompt. The result is a fixed point.
 
     Raises:
-        UserError: a date is formatted in a way that cannot be fixed.
-        jinja2.TemplateError: the template rejects a user turn.
+        UserError: a date is formatted in a way that cannot be fixed, or the template rejects a user
+            turn.
     """
     pinned, num_dates = STRFTIME.subn(lambda call: json.dumps(PINNED.strftime(call[2])), template)
     if "strftime_now(" in pinned:
@@ -60,7 +60,15 @@ def pin_template(template: str, special_tokens: Mapping[str, Any], *, enable_thi
     if num_dates or len({*_renderings(pinned, special_tokens, "date_string", (day, "x"))}) > 1:
         pins.append(_pin("date_string", day))
     pinned = "".join(pins) + pinned
-    return pinned if enable_thinking else _with_empty_thinking(pinned, special_tokens)
+    if enable_thinking:
+        return pinned
+    try:
+        return _with_empty_thinking(pinned, special_tokens)
+    except jinja2.TemplateError as error:
+        raise UserError(
+            "model.enable_thinking: false, but the chat template of model.model_name_or_path fails "
+            f"without thinking ({' '.join(str(error).split())}); set enable_thinking=true"
+        ) from None
 
 
 def pins_of(template: str) -> dict[str, Any]:

@@ -141,7 +141,7 @@ def test_a_gguf_replies_as_the_model_it_was_made_from(
     from trainers.export.gguf import convert
 
     gguf = tmp_path / "small-f16.gguf"
-    convert(made.merged, gguf, outtype="f16", tokenizer_flags={"add_bos_token": False})
+    convert(made.merged, gguf, outtype="f16", tokenizer_settings={"add_bos_token": False})
     replies, _, _ = evaluate(made, tmp_path / "out", "--gguf", str(gguf), capsys=capsys)
     best = best_score(made.run_dir)
     assert best is not None
@@ -153,7 +153,7 @@ def test_a_gguf_replies_as_the_model_it_was_made_from(
         evaluate(made, tmp_path, "--gguf", str(gguf), "--preset", "doi", capsys=capsys)
     # Prompts that are tokenised for another base would be read as other words.
     other = build_base(tmp_path / "other")
-    with pytest.raises(UserError, match=r"cuts texts otherwise than .*; set model_name_or_path"):
+    with pytest.raises(UserError, match=r"tokenises prompts differently from .*; set model_n"):
         named = f"model_name_or_path={other}"
         evaluate(made, tmp_path, "--gguf", str(gguf), named, capsys=capsys)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from gguf import GGUFReader
-from sentencepiece import sentencepiece_model_pb2 as sp
+from sentencepiece import sentencepiece_model_pb2
 from tokenizers import Tokenizer, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.convert_slow_tokenizer import generate_merges
@@ -24,6 +24,7 @@ from transformers.integrations.mistral.tokenizer import MistralConverter
 
 from tests.real.fetch import real_file
 
+sp: Any = sentencepiece_model_pb2  # made by protobuf, without types
 TEMPLATES = Path(__file__).with_name("templates")
 HIDDEN, CONTEXT = 64, 512
 NEMO_SPECIALS = (
@@ -160,7 +161,10 @@ def _sentencepiece(
 
 
 def _copy(name: str) -> Callable[[Path], None]:
-    return lambda out: shutil.copyfile(real_file(name), out) and None
+    def write(out: Path) -> None:
+        shutil.copyfile(real_file(name), out)
+
+    return write
 
 
 def _llama_spm(out: Path) -> None:

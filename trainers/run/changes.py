@@ -50,6 +50,10 @@ def check_unchanged(
         return
     old = settings_that_count(yaml.safe_load(path.read_text(encoding="utf-8")))
     new = settings_that_count(config.model_dump(mode="json"))
+    # A run of an earlier version lacks later keys: it was made with what is their default.
+    least = Config.model_validate({"run_name": "x", "data": {"train_file": "x"}})
+    defaults = settings_that_count(least.model_dump(mode="json"))
+    old |= {key: defaults[key] for key in new.keys() & defaults.keys() if key not in old}
     changes = [
         f"{key}: {old.get(key)!r} -> {new.get(key)!r}"
         for key in sorted(old.keys() | new.keys())

@@ -162,20 +162,20 @@ def test_every_step_of_a_run_takes_the_base_with_its_template(tmp_path: Path) ->
 
 def test_a_gguf_is_served_with_the_template_it_was_trained_with(tmp_path: Path) -> None:
     pytest.importorskip("xllamacpp", reason="llama.cpp is not installed")
-    from trainers.export.gates import gate_served_prompts, tokenizer_flags
     from trainers.export.gguf import convert
     from trainers.export.llama_server import LlamaServer
+    from trainers.export.prompts import chat_prompts
+    from trainers.export.token_gates import gate_served_prompts, tokenizer_settings
 
     base = build_base(tmp_path / "base")
     edit_json(base / "tokenizer_config.json", chat_template=None, eos_token="</s>")
     found = with_chat_template(base, "mistral")
-    fmt, tokenizer = read_format(found, "chat"), load_tokenizer(found)
-    [row] = chat_tokens(fmt, open_tokenizer(fmt), [TURNS], ["Doce"])
-    prompts = [row.input_ids[: row.prompt_len]]
-    flags = tokenizer_flags(tokenizer, found, prompts=prompts)
-    convert(found, tmp_path / "x.gguf", outtype="f16", tokenizer_flags=flags)
+    fmt = read_format(found, "chat")
+    prompts = chat_prompts(fmt, [TURNS])
+    settings = tokenizer_settings(fmt, prompts)
+    convert(found, tmp_path / "x.gguf", outtype="f16", tokenizer_settings=settings)
     with LlamaServer(tmp_path / "x.gguf", context_tokens=256) as llama:
-        gate = gate_served_prompts(llama, tokenizer, prompts=prompts, chat=True)
+        gate = gate_served_prompts(llama, prompts)
         assert gate.passed, gate.detail
         prompt = llama.render_chat(TURNS)
     assert prompt == "[INST] Sé breve.\n\n¿Cuántas rutas hay? [/INST]"

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import pytest
-from transformers import AutoTokenizer
 
 from datasets_src.chat.base_template import describe_tokens, with_own_template
 from datasets_src.chat.pinned import pin_template, pins_of
-from datasets_src.chat.tokenise import chat_tokens, open_tokenizer, read_format
+from datasets_src.chat.tokenise import auto_tokenizer, chat_tokens, open_tokenizer, read_format
 from datasets_src.errors import UserError
 from datasets_src.types import Message
 from tests.datasets_src.chat.test_tokenise import retemplated, turns
@@ -47,7 +46,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def tokenised(folder: Path, conversation: list[Message], target: str) -> tuple[str, str, str]:
     """The prompt, the trained text, and the prompt as transformers renders it by default."""
-    fmt, tokenizer = read_format(folder, "chat"), AutoTokenizer.from_pretrained(folder)
+    fmt, tokenizer = read_format(folder, "chat"), auto_tokenizer(folder)
     [row] = chat_tokens(fmt, open_tokenizer(fmt), [conversation], [target])
     assert row.fault == ""
     ids, plain = row.input_ids, [dict(turn) for turn in conversation]
@@ -113,7 +112,7 @@ def test_a_date_is_fixed_to_the_template_s_own_or_a_recorded_one(
     folder = with_own_template(retemplated(byte_model, tmp_path / "model", template))
     prompt, _, served = tokenised(folder, turns("¿Cuántas?"), "Doce")
     assert prompt.startswith(f"Hoy es {written}\n") and served == prompt
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = auto_tokenizer(folder)
     assert pins_of(tokenizer.chat_template) == {"date_string": day}
     # llama.cpp passes today's date and thinking to every template.
     passed = {"date_string": "01 Dec 2031", "enable_thinking": True}
@@ -133,6 +132,18 @@ def test_a_date_in_a_computed_format_is_refused(byte_model: Path, tmp_path: Path
     assert "\n" not in str(why.value)
 
 
+def test_a_template_that_cannot_do_without_thinking_is_refused(
+    byte_model: Path, tmp_path: Path
+) -> None:
+    always = "{%- if enable_thinking is defined and not enable_thinking %}"
+    always += "{{- raise_exception('think!') }}{%- endif %}" + HEAD + TAIL + CUE
+    folder = retemplated(byte_model, tmp_path / "model", always)
+    with pytest.raises(UserError, match=r"without thinking \(think!\); set enable_thinking=true"):
+        with_own_template(folder)
+    found = with_own_template(folder, enable_thinking=True)
+    assert tokenised(found, turns("hola"), "adiós")[1] == "adiós<|im_end|>"
+
+
 def test_a_system_turn_in_the_last_user_turn_is_trained_as_it_is_served(
     byte_model: Path, tmp_path: Path
 ) -> None:
@@ -146,6 +157,12 @@ def test_a_system_turn_in_the_last_user_turn_is_trained_as_it_is_served(
     assert "user\nuno<" in prompt and "user\nEres útil.\n\ndos<" in prompt
     assert (reply, served) == ("2<|im_end|>", prompt)
     assert "system turn in the last user turn" in describe_tokens(folder, "chat", family=None)
+
+
+def test_a_template_of_one_question_has_a_model_line(byte_model: Path, tmp_path: Path) -> None:
+    once = "{%- if messages | length > 3 %}{{- raise_exception('one') }}{%- endif %}"
+    folder = retemplated(byte_model, tmp_path / "model", once + HEAD + TAIL + CUE)
+    assert "system turn kept" in describe_tokens(folder, "chat", family=None)
 
 
 def test_one_row_that_a_template_rejects_leaves_the_others(

@@ -66,7 +66,7 @@ def make_run(folder: Path, base: Path, **sections: object) -> tuple[Path, Config
         "prompt_len": [num_prompt for _, num_prompt in rows],
         "input_ids": [ids for ids, _ in rows],
         "example": [
-            json.dumps({"inputs": {"instruction": question, **REST}, "absent": [], "target": sql})
+            json.dumps({"inputs": REST | {"instruction": question}, "absent": [], "target": sql})
             for question, sql in ROWS
         ],
     }
@@ -187,14 +187,14 @@ def test_a_failed_gate_costs_nothing_that_passed(tmp_path: Path, base: Path) -> 
 
     def export(config: Config) -> list[str]:
         output: list[str] = []
-        folders = {"model_dir": wrong, "prepared_dir": tmp_path / "prepared"}
-        say: Any = output.append
+        places: dict[str, Any] = {"model_dir": wrong, "prepared_dir": tmp_path / "prepared"}
+        places["say"] = output.append
         rejected = r"demo-q8_0.gguf is rejected by the gate token ids: .* differs at token"
         if config.export.gates == "warn":
-            export_best(run_dir, config=config, say=say, **folders)
+            export_best(run_dir, config=config, **places)
         else:
             with pytest.raises(GateFailed, match=rejected) as error:
-                export_best(run_dir, config=config, say=say, **folders)
+                export_best(run_dir, config=config, **places)
             assert error.value.exit_code == 3
         return output
 

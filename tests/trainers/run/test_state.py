@@ -58,6 +58,24 @@ def test_a_rejected_file_leaves_the_run_finished(
     assert (record["status"], record["exit_code"], record["error"]) == ("finished", 0, None)
 
 
+def test_a_run_of_an_earlier_version_was_made_with_the_default_of_a_later_key(
+    small_rows: Path, tmp_path: Path, pocket: Path
+) -> None:
+    config = config_for(tmp_path, small_rows)
+    with RunState.open(config, data_hash="d" * 64, model_dir=pocket) as first:
+        path = first.run_dir / "config.yaml"
+    written = path.read_text("utf-8")
+    assert "  enable_thinking: false\n" in written
+    path.write_text(written.replace("  enable_thinking: false\n", ""), encoding="utf-8")
+    thinking = config.model_copy(
+        update={"model": config.model.model_copy(update={"enable_thinking": True})}
+    )
+    with pytest.raises(UserError, match=r"model.enable_thinking: False -> True"):
+        RunState.open(thinking, data_hash="d" * 64, model_dir=pocket)
+    with RunState.open(config, data_hash="d" * 64, model_dir=pocket) as again:
+        again.finish()
+
+
 def test_a_refusal_names_the_part_of_the_data_that_changed_and_both_remedies(
     small_rows: Path, tmp_path: Path, pocket: Path
 ) -> None:
