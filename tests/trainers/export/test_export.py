@@ -81,7 +81,7 @@ def make_run(folder: Path, base: Path, **sections: object) -> tuple[Path, Config
         save(run_dir, step, write)
         add_score(run_dir, f"step-{step:06d}", step, value)
     add_score(run_dir, "base", None, 0.9)
-    raw = {"run_name": "demo", "output_dir": str(folder / "runs")}
+    raw: dict[str, Any] = {"run_name": "demo", "output_dir": str(folder / "runs")}
     raw |= {"data": {"train_file": "x", "task": "instructions"}}
     config = Config.model_validate(raw | {"eval": {"max_new_tokens": 30}} | sections)
     (run_dir / "config.yaml").write_text(dump_config(config), encoding="utf-8")
