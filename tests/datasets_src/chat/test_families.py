@@ -1,5 +1,6 @@
 """families.yaml: every chat format is the published one, every preset the authors'."""
 
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from datasets_src.chat.families import (
     choose_pad,
     fitting_families,
 )
-from datasets_src.chat.tokenise import TextFormat, render_pairs
+from datasets_src.chat.render import render_pairs
+from datasets_src.chat.tokenise import TextFormat, render_turns
 from datasets_src.types import Message
 
 SYSTEM = Message(role="system", content="Sé breve.")
@@ -57,8 +59,8 @@ PUBLISHED = {
 def rendered(template: str, turns: list[Message], **special: str) -> tuple[str, str]:
     """The prompt, and what the reply "Doce" adds to it."""
     fmt = TextFormat("chat", "", template, special, bos_id=None, stop_id=-1)
-    [prompt], [full] = render_pairs(fmt, [turns], ["Doce"])
-    assert full.startswith(prompt)
+    [prompt], [full] = render_pairs(partial(render_turns, fmt), fmt.seam, [turns], ["Doce"])
+    assert full is not None and full.startswith(prompt)
     return prompt, full[len(prompt) :]
 
 
