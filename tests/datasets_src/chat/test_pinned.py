@@ -1,6 +1,7 @@
 """A template with its choices written into it: thinking, what it writes before an answer, date."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,18 +50,25 @@ def tokenised(folder: Path, conversation: list[Message], target: str) -> tuple[s
     fmt, tokenizer = read_format(folder, "chat"), auto_tokenizer(folder)
     [row] = chat_tokens(fmt, open_tokenizer(fmt), [conversation], [target])
     assert row.fault == ""
-    ids, plain = row.input_ids, [dict(turn) for turn in conversation]
-    served = tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=True)
-    return tokenizer.decode(ids[: row.prompt_len]), tokenizer.decode(ids[row.prompt_len :]), served
+    prompt, reply = row.input_ids[: row.prompt_len], row.input_ids[row.prompt_len :]
+    return tokenizer.decode(prompt), tokenizer.decode(reply), served_by(tokenizer, conversation)
+
+
+def served_by(tokenizer: Any, conversation: list[Message], **passed: Any) -> str:
+    """The prompt that transformers renders with default arguments, but for those `passed`."""
+    text = tokenizer.apply_chat_template(
+        conversation, tokenize=False, add_generation_prompt=True, **passed
+    )
+    return str(text)
 
 
 @pytest.mark.parametrize(
     ("template", "enable_thinking", "prompt_end", "trained"),
     [
-        (QWEN, False, EMPTY, "Doce<|im_end|>"),
+        (QWEN, False, f"assistant\n{EMPTY}", "Doce<|im_end|>"),
         (QWEN, True, "assistant\n", f"{EMPTY}Doce<|im_end|>"),
-        (OPENS, False, EMPTY, "Doce<|im_end|>"),
-        (OPENS, True, "<think>\n", "\n</think>\n\nDoce<|im_end|>"),
+        (OPENS, False, f"assistant\n{EMPTY}", "Doce<|im_end|>"),
+        (OPENS, True, "assistant\n<think>\n", "\n</think>\n\nDoce<|im_end|>"),
         (CHANNEL, False, "assistant\nfinal:\n", "Doce<|im_end|>"),
         (CHANNEL, True, "assistant\n", "final:\nDoce<|im_end|>"),
     ],
@@ -76,9 +84,7 @@ def test_text_before_an_answer_belongs_to_the_prompt_without_thinking(
     folder = retemplated(byte_model, tmp_path / "model", template)
     found = with_own_template(folder, enable_thinking=enable_thinking)
     prompt, reply, served = tokenised(found, turns("¿Cuántas?"), "Doce")
-    assert prompt.endswith(f"<|im_start|>{prompt_end}".replace(EMPTY, f"assistant\n{EMPTY}")) or (
-        prompt.endswith(prompt_end)
-    )
+    assert prompt.endswith(f"<|im_start|>{prompt_end}")
     assert (reply, served) == (trained, prompt)
     assert with_own_template(found, enable_thinking=enable_thinking) == found
 
@@ -116,11 +122,7 @@ def test_a_date_is_fixed_to_the_template_s_own_or_a_recorded_one(
     assert pins_of(tokenizer.chat_template) == {"date_string": day}
     # llama.cpp passes today's date and thinking to every template.
     passed = {"date_string": "01 Dec 2031", "enable_thinking": True}
-    plain = [dict(turn) for turn in turns("¿Cuántas?")]
-    given = tokenizer.apply_chat_template(
-        plain, tokenize=False, add_generation_prompt=True, **passed
-    )
-    assert given == prompt
+    assert served_by(tokenizer, turns("¿Cuántas?"), **passed) == prompt
     assert f"date {day}" in describe_tokens(folder, "chat", family=None)
 
 

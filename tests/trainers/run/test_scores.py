@@ -103,6 +103,16 @@ def test_the_summary_ends_with_the_tests(run_dir: Path) -> None:
     assert summary_table(run_dir / "predictions") == "no scores yet"
 
 
+def test_replies_with_a_thinking_block_are_counted_in_the_summary(run_dir: Path) -> None:
+    assert "thinking" not in summary_table(run_dir)
+    score = find_score(run_dir, "base")
+    assert score is not None
+    thinking = asdict(score) | {"num_thinking": 30, "num_unclosed": 4}
+    append_jsonl(run_dir / "scores.jsonl", thinking)
+    line = summary_table(run_dir).splitlines()[1]
+    assert line.endswith("30 of 40 replies start with a thinking block, 4 of which do not end")
+
+
 def test_of_a_metric_that_is_to_be_low_the_lowest_is_the_best(run_dir: Path) -> None:
     rows = [row | {"greater_is_better": False} for row in read_jsonl(run_dir / "scores.jsonl")]
     write_jsonl(run_dir / "scores.jsonl", rows)
