@@ -77,17 +77,17 @@ def with_own_template(model_dir: Path, *, enable_thinking: bool = False) -> Path
 
     Thinking and the date are written into it (pinned.py), and generation stops where it ends a
     turn: a base that carries the template of its instruction-tuned sibling, like Qwen's, gets that
-    stop token. `model_dir` itself, if nothing of that changes it.
+    stop token. Padding is a token that ends no reply. `model_dir` itself, if nothing changes it.
 
     Raises:
         UserError: no usable chat template.
     """
     fmt = read_format(model_dir, "chat")
     template = pin_template(fmt.chat_template, fmt.special_tokens, enable_thinking=enable_thinking)
-    old = stop_ids(model_dir, fmt)
-    if fmt.stop_id in old and template == fmt.chat_template:
+    old, tokenizer = stop_ids(model_dir, fmt), auto_tokenizer(model_dir)
+    stops_with_pad = tokenizer.pad_token_id in {fmt.stop_id, *old}
+    if fmt.stop_id in old and template == fmt.chat_template and not stops_with_pad:
         return model_dir
-    tokenizer = auto_tokenizer(model_dir)
     ids = special_ids(tokenizer)
     others = (text for text, id in ids.items() if id in old and text != fmt.stop_text)
     stops = (fmt.stop_text, *others)

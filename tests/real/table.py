@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
+from datasets_src.chat.base_template import with_own_template
 from datasets_src.chat.tokenise import REPLY, TextFormat, chat_tokens, open_tokenizer, read_format
 from datasets_src.errors import UserError
 from datasets_src.types import Message
@@ -43,11 +44,13 @@ def row_of(name: str) -> list[str]:
     """The cells of one kind."""
     print(name, file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix="real-") as folder:
-        base = build_model(name, Path(folder) / "base")
+        out = Path(folder)
+        base = build_model(name, out / "base")
         try:
+            base = with_own_template(base)
             fmt = read_format(base, "chat")
             labels = label_cells(fmt)
-            gates = [gate_cell(export_gates(base, fmt, outtype)) for outtype in OUTTYPES]
+            gates = [gate_cell(export_gates(base, fmt, outtype, out)) for outtype in OUTTYPES]
         except UserError as refused:
             return [name, f"refused: {refused.faults[0]}", *[""] * (len(HEAD) - 2)]
     return [name, *labels, *gates]
@@ -71,10 +74,10 @@ def label_cells(fmt: TextFormat) -> list[str]:
     return [labels, str(num_bos), f"`{stop}`", "merged" if fmt.merges_system else "kept"]
 
 
-def export_gates(base: Path, fmt: TextFormat, outtype: GgufType) -> list[Gate]:
-    """All gates of a GGUF of `base`."""
+def export_gates(base: Path, fmt: TextFormat, outtype: GgufType, out: Path) -> list[Gate]:
+    """All gates of a GGUF of `base`, written to the folder `out`."""
     prompts = probe_prompts(fmt)
-    path = base.parent / f"{outtype}.gguf"
+    path = out / f"{outtype}.gguf"
     convert(base, path, outtype=outtype, tokenizer_settings=tokenizer_settings(fmt, prompts))
     references = answer(
         load_base(base, torch.float32),

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from datasets_src.chat.base_template import with_own_template
 from datasets_src.errors import UserError
 from tests.real.models import build_model, edit_json
 from trainers.config.schema import Config
 from trainers.export.trial import trial_gates, try_export
+from trainers.models.load import load_tokenizer
 
 # Each is a fault of its own: NFC, a BOS that begins every turn, spaces after special tokens, tokens
 # in added_tokens_decoder alone, SentencePiece without a space after <s>.
@@ -25,8 +27,9 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def base_of(bases: Path, kind: str) -> Path:
+    """The base as a run resolves it."""
     folder = bases / kind
-    return folder if folder.is_dir() else build_model(kind, folder)
+    return with_own_template(folder if folder.is_dir() else build_model(kind, folder))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -36,6 +39,19 @@ def test_a_published_tokenizer_passes_the_gates(bases: Path, kind: str) -> None:
     assert [gate.detail for gate in gates if not gate.passed] == []
     normalised = "1 normalised to the tokenizer's Unicode form" in gates[0].detail
     assert normalised == (kind == "qwen3")
+
+
+def test_padding_never_ends_a_reply(tmp_path: Path) -> None:
+    """Qwen's own padding, <|endoftext|>, is in its generation_config.json as an end of replies."""
+    base = build_model("qwen2.5", tmp_path / "base")
+    edit_json(base / "generation_config.json", eos_token_id=[151645, 151643])
+    assert load_tokenizer(base).pad_token == "<|endoftext|>"
+    found = with_own_template(base)
+    assert load_tokenizer(found).pad_token == "<|vision_pad|>"
+    generation = json.loads((found / "generation_config.json").read_text())
+    assert generation["eos_token_id"] == [151645, 151643]
+    assert generation["pad_token_id"] not in generation["eos_token_id"]
+    assert with_own_template(found) == found
 
 
 def test_embeddings_with_more_rows_than_tokens_change_nothing(tmp_path: Path) -> None:
