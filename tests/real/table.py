@@ -14,11 +14,10 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
-from datasets_src.chat.base_template import with_own_template
 from datasets_src.chat.tokenise import REPLY, TextFormat, chat_tokens, open_tokenizer, read_format
 from datasets_src.errors import UserError
 from datasets_src.types import Message
-from tests.real.models import KINDS, build_model
+from tests.real.models import KINDS, build_model, resolved
 from trainers.export.gates import Gate
 from trainers.export.gguf import GgufType, convert
 from trainers.export.llama_server import LlamaServer
@@ -47,7 +46,7 @@ def row_of(name: str) -> list[str]:
         out = Path(folder)
         base = build_model(name, out / "base")
         try:
-            base = with_own_template(base)
+            base = resolved(name, base)
             fmt = read_format(base, "chat")
             labels = label_cells(fmt)
             gates = [gate_cell(export_gates(base, fmt, outtype, out)) for outtype in OUTTYPES]

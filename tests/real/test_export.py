@@ -11,14 +11,14 @@ import pytest
 
 from datasets_src.chat.base_template import with_own_template
 from datasets_src.errors import UserError
-from tests.real.models import build_model, edit_json
+from tests.real.models import build_model, edit_json, resolved
 from trainers.config.schema import Config
 from trainers.export.trial import trial_gates, try_export
 from trainers.models.load import load_tokenizer
 
 # Each is a fault of its own: NFC, a BOS that begins every turn, spaces after special tokens, tokens
-# in added_tokens_decoder alone, SentencePiece without a space after <s>.
-KINDS = ("qwen3", "smollm2", "chatml-legacy-unlisted", "llama2")
+# in added_tokens_decoder alone, SentencePiece without a space after <s>, a template of ours.
+KINDS = ("qwen3", "smollm2", "chatml-legacy-unlisted", "llama2", "falcon")
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def base_of(bases: Path, kind: str) -> Path:
     """The base as a run resolves it."""
     folder = bases / kind
-    return with_own_template(folder if folder.is_dir() else build_model(kind, folder))
+    return resolved(kind, folder if folder.is_dir() else build_model(kind, folder))
 
 
 @pytest.mark.parametrize("kind", KINDS)

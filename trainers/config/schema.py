@@ -6,14 +6,14 @@ train: {learning_rate: 1e-3, num_train_epochs: 4}
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from datasets_src.config import DataConfig, ModelConfig, Section
 from trainers.config.eval_section import EvalConfig
 from trainers.config.scaling_section import ScalingConfig
 from trainers.config.step_rules import parse_rules
 
-LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+ALL_LINEAR = "all-linear"
 METHOD = "what is trained, and how"
 
 
@@ -26,12 +26,22 @@ class AdapterMethod(Section):
         32, ge=1, description="adapter scaling; the update is multiplied by lora_alpha / lora_r"
     )
     lora_dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the adapter's input")
-    lora_target_modules: tuple[str, ...] = Field(
-        LORA_TARGETS, min_length=1, description="names of the linear layers that get an adapter"
+    lora_target_modules: str | tuple[str, ...] = Field(
+        ALL_LINEAR,
+        min_length=1,
+        description="linear layers that get an adapter: a list of names, or all-linear, which "
+        "leaves out the output head",
     )
     use_rslora: bool = Field(
         False, description="rank-stabilised LoRA: scale by lora_alpha / sqrt(lora_r)"
     )
+
+    @field_validator("lora_target_modules")
+    @classmethod
+    def _all_linear_or_a_list(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if isinstance(value, str) and value != ALL_LINEAR:
+            raise ValueError(f"{value!r} is not a list; set lora_target_modules=[{value}]")
+        return value
 
 
 class LoraMethod(AdapterMethod):

@@ -20,6 +20,7 @@ from datasets_src.errors import UserError
 from datasets_src.files import fsync_path, write_atomically
 
 CONVERTER = "convert_hf_to_gguf.py"
+TOKENIZER, CONFIG = "tokenizer_config.json", "config.json"
 GgufType = Literal["f16", "q8_0"]
 
 
@@ -82,19 +83,26 @@ def convert(
 
 
 def _link(model_dir: Path, view: Path, settings: Mapping[str, bool | str]) -> None:
-    """A directory of links to `model_dir`, whose tokenizer_config.json has `settings` set."""
+    """A directory of links to `model_dir`; its tokenizer_config.json has `settings` set, and its
+    config.json is as the converter reads it."""
     view.mkdir()
     for file in model_dir.iterdir():
         (view / file.name).symlink_to(file.resolve())
-    if not settings:
-        return
-    name = "tokenizer_config.json"
-    if not (model_dir / name).is_file():
-        raise UserError(f"model: {model_dir} holds no {name}; take the whole model directory")
-    config = json.loads((model_dir / name).read_text(encoding="utf-8"))
-    (view / name).unlink()
-    text = json.dumps(config | dict(settings), ensure_ascii=False, indent=2)
-    (view / name).write_text(text, encoding="utf-8")
+    if not (model_dir / TOKENIZER).is_file():
+        raise UserError(f"model: {model_dir} holds no {TOKENIZER}; take the whole model directory")
+    _replace(view / TOKENIZER, settings)
+    config = json.loads((model_dir / CONFIG).read_text(encoding="utf-8"))
+    is_multi_query = config.get("multi_query", True) and not config.get("new_decoder_architecture")
+    if config.get("model_type") == "falcon" and is_multi_query:
+        # The one key-value head, which transformers writes as one per attention head.
+        _replace(view / CONFIG, {"num_kv_heads": 1})
+
+
+def _replace(link: Path, values: Mapping[str, object]) -> None:
+    """A copy of a JSON file with `values` set instead of the link to it."""
+    content = json.loads(link.read_text(encoding="utf-8")) | dict(values)
+    link.unlink()
+    link.write_text(json.dumps(content, ensure_ascii=False, indent=2), encoding="utf-8")
 
 
 def converter_environment(tree: Path) -> dict[str, str]:

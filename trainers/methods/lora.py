@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from datasets_src.errors import UserError
-from trainers.config.schema import AdapterMethod, DoraMethod, LoraMethod
+from trainers.config.schema import ALL_LINEAR, AdapterMethod, DoraMethod, LoraMethod
 from trainers.kernels.gated_mlp import replace_mlps
 from trainers.kernels.rms_norm import replace_norms
 from trainers.methods.lora_linear import LoraLinear
@@ -36,7 +36,7 @@ def check(model_dir: Path, method: LoraMethod) -> None:
     """Check the target modules, before any weight is loaded.
 
     Raises:
-        UserError: a target matches no layer.
+        UserError: a target matches no layer, or one that cannot take an adapter.
     """
     check_targets(model_dir, method.lora_target_modules)
 
@@ -62,29 +62,55 @@ def reload(model_dir: Path, checkpoint: Path) -> PeftModel:
 
 def linear_layers(model_dir: Path) -> dict[str, torch.nn.Linear]:
     """Name -> linear layer of the model, on the meta device, without the output head."""
+    return _linear_layers(_meta_model(model_dir))
+
+
+def check_targets(model_dir: Path, targets: str | Sequence[str]) -> None:
+    """Refuse targets that cannot take an adapter; no weights are loaded.
+
+    Raises:
+        UserError: lists these targets and the names of the linear layers.
+    """
+    model = _meta_model(model_dir)
+    linear = target_names(model, ALL_LINEAR)
+    missing = [t for t in target_names(model, targets) if t not in linear]
+    if not missing:
+        return
+    known = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
+    if there := [target for target in missing if target in known]:
+        raise UserError(
+            f"method.lora_target_modules: {', '.join(there)} cannot take an adapter: it is no "
+            "linear layer, or the output head (tied to the embeddings in many models); leave it "
+            f"out, of {', '.join(sorted(linear))}"
+        )
+    raise UserError(
+        f"method.lora_target_modules: {', '.join(missing)} match no layer of the model; "
+        f"its linear layers are {', '.join(sorted(linear))}; set all-linear for all of them"
+    )
+
+
+def target_names(model: PreTrainedModel, targets: str | Sequence[str]) -> tuple[str, ...]:
+    """`targets`, or for all-linear the names of all linear layers, in the order of the model."""
+    if targets != ALL_LINEAR:
+        return tuple(targets)
+    return tuple(dict.fromkeys(name.rsplit(".", 1)[-1] for name in _linear_layers(model)))
+
+
+def _meta_model(model_dir: Path) -> PreTrainedModel:
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model_dir))
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(
+            AutoConfig.from_pretrained(model_dir)
+        )
+    return model
+
+
+def _linear_layers(model: PreTrainedModel) -> dict[str, torch.nn.Linear]:
     head = model.get_output_embeddings()
     return {
         name: module
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.Linear) and module is not head
     }
-
-
-def check_targets(model_dir: Path, targets: Sequence[str]) -> None:
-    """Refuse targets that match no linear layer of the model; no weights are loaded.
-
-    Raises:
-        UserError: lists the targets without a match and the names of the linear layers.
-    """
-    linear = {name.rsplit(".", 1)[-1] for name in linear_layers(model_dir)}
-    missing = [t for t in targets if t not in linear]
-    if missing:
-        raise UserError(
-            f"method.lora_target_modules: {', '.join(missing)} match no layer of the model; "
-            f"its linear layers are {', '.join(sorted(linear))}"
-        )
 
 
 def add_adapter(base: PreTrainedModel, method: AdapterMethod, *, seed: int) -> PeftModel:
@@ -97,7 +123,7 @@ def add_adapter(base: PreTrainedModel, method: AdapterMethod, *, seed: int) -> P
         r=method.lora_r,
         lora_alpha=method.lora_alpha,
         lora_dropout=method.lora_dropout,
-        target_modules=list(method.lora_target_modules),
+        target_modules=list(target_names(base, method.lora_target_modules)),
         use_rslora=method.use_rslora,
         use_dora=isinstance(method, DoraMethod),
     )

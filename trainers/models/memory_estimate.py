@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from trainers.config.schema import AdapterMethod, Config
+from trainers.config.schema import ALL_LINEAR, AdapterMethod, Config
 from trainers.kernels.head_loss import CHUNK_ROWS
 from trainers.models.load import compute_dtype
 from trainers.models.weight_files import weight_files
@@ -88,7 +88,7 @@ def num_trained(config: Config, model_dir: Path) -> int:
     per_layer = [
         method.lora_r * (inner + outer) + (outer if method.method_type == "dora" else 0)
         for name, inner, outer in shapes["linear"]
-        if name in method.lora_target_modules
+        if method.lora_target_modules == ALL_LINEAR or name in method.lora_target_modules
     ]
     return sum(per_layer)
 

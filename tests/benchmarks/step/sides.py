@@ -21,7 +21,7 @@ from transformers import logging as transformers_logging
 
 from datasets_src.batching.plan import cut_step
 from datasets_src.types import TokenizedExample
-from trainers.config.schema import LORA_TARGETS, LoraMethod, TrainConfig
+from trainers.config.schema import LoraMethod, TrainConfig
 from trainers.methods.lora import add_adapter
 from trainers.models.load import LanguageModel, load_base, load_tokenizer
 from trainers.step.optimizer import make_optimizer
@@ -115,7 +115,7 @@ class Peer:
         self.output_dir = base_dir / "trl"
         self.is_bf16, self.best, self.device = dtype == torch.bfloat16, best, device
         self.adapter: LoraConfig | None = LoraConfig(
-            task_type="CAUSAL_LM", r=16, lora_alpha=32, target_modules=list(LORA_TARGETS)
+            task_type="CAUSAL_LM", r=16, lora_alpha=32, target_modules="all-linear"
         )
 
     def settings(self, rows: list[TokenizedExample]) -> dict[str, Any]:
