@@ -51,7 +51,8 @@ def tokenised(folder: Path, conversation: list[Message], target: str) -> tuple[s
     [row] = chat_tokens(fmt, open_tokenizer(fmt), [conversation], [target])
     assert row.fault == ""
     prompt, reply = row.input_ids[: row.prompt_len], row.input_ids[row.prompt_len :]
-    return tokenizer.decode(prompt), tokenizer.decode(reply), served_by(tokenizer, conversation)
+    texts = [str(tokenizer.decode(ids)) for ids in (prompt, reply)]
+    return texts[0], texts[1], served_by(tokenizer, conversation)
 
 
 def served_by(tokenizer: Any, conversation: list[Message], **passed: Any) -> str:
