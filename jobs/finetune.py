@@ -172,7 +172,7 @@ def _report(run_dir: Path) -> None:
 
 def _check_hub(config: Config) -> None:
     if config.hub.push != "none":
-        from trainers.export.export import export_kinds
+        from trainers.export.parts import export_kinds
         from trainers.hub.client import Kind, check_hub
 
         exported = export_kinds(config) if config.export.export_best else export_kinds(config)[:1]

@@ -6,7 +6,7 @@ from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
 from datasets_src.chat.thinking import answer_of, count_thinking
-from trainers.generation.replies import Reply, with_prompt_s_thinking
+from trainers.generation.replies import Reply, with_opened_thinking
 
 CHARACTERS = "?<>/\n thinkaserdyTC9SELT[]_|"
 
@@ -27,7 +27,7 @@ def test_the_start_of_a_block_in_the_prompt_is_a_part_of_the_reply() -> None:
     ]
     texts = ["9 is 9\n</think>\n\nSELECT 9", "9 is 9", "SELECT 9", "SELECT 9"]
     replies = [Reply(text, (1, 2), stopped=True) for text in texts]
-    found = with_prompt_s_thinking(tokenizer(), prompts, replies)
+    found = with_opened_thinking(tokenizer(), prompts, replies)
     assert [reply.text for reply in found] == [
         "<think>\n9 is 9\n</think>\n\nSELECT 9",
         "<think>\n9 is 9",

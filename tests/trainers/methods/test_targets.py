@@ -1,6 +1,7 @@
 """Which layers get an adapter: all linear ones by default, in every family."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -10,7 +11,12 @@ from datasets_src.errors import UserError
 from trainers.config.schema import ALL_LINEAR, LoraMethod
 from trainers.methods import lora
 
-SHAPE = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4}
+SHAPE: dict[str, Any] = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 4,
+}
 LLAMA = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 FALCON = ("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h")
 
