@@ -52,6 +52,8 @@ def finetune(config: Config) -> int:
     else:
         _start_ray_during_imports(stop)
     check_storage(config, model_dir)
+    if not resumes and config.export.export_best and config.export.gguf_types:
+        _try_export(config, model_dir)
     started = time.monotonic()
     prepared = prepare_rows(config, model_dir, shown=resumes)
     run = RunState.open(
@@ -87,16 +89,19 @@ def finetune(config: Config) -> int:
 
 
 def _check_base(config: Config, model_dir: Path) -> None:
-    """Refuse a base or a method that cannot be trained, or exported afterwards."""
+    """Refuse a base or a method that cannot be trained."""
     from trainers.methods.choose import method_module
     from trainers.models.base_checks import check_base
 
     check_base(config, model_dir)
     method_module(config.method).check(model_dir, config.method)
-    if config.export.export_best and config.export.gguf_types:
-        from trainers.export.trial import try_export
 
-        try_export(config, model_dir)
+
+def _try_export(config: Config, model_dir: Path) -> None:
+    """Refuse a base of which no GGUF file could be made, or none that is served as trained."""
+    from trainers.export.trial import try_export
+
+    try_export(config, model_dir)
 
 
 @contextmanager

@@ -55,7 +55,7 @@ class Kind:
     family: str = ""  # model.chat_template of the run, for a base without a template
 
 
-def build_model(name: str, out: Path, *, padded_vocab: int = 0) -> Path:
+def build_model(name: str, out: Path, *, padded_vocab: int = 0, with_weights: bool = True) -> Path:
     """The model directory `out`; `padded_vocab` adds rows to the embeddings."""
     kind = KINDS[name]
     out.mkdir(parents=True)
@@ -64,6 +64,8 @@ def build_model(name: str, out: Path, *, padded_vocab: int = 0) -> Path:
         text = _template(kind.template).read_text(encoding="utf-8")
         (out / "chat_template.jinja").write_text(text, encoding="utf-8")
     edit_json(out / "tokenizer_config.json", **kind.settings)
+    if not with_weights:
+        return out
     tokenizer = AutoTokenizer.from_pretrained(out)
     config = AutoConfig.for_model(
         kind.model_type,

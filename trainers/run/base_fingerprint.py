@@ -25,7 +25,8 @@ def describe_base(model_dir: Path, *, known: Mapping[str, Mapping[str, Any]]) ->
     Args:
         known: an earlier result, whose hashes are reused for unchanged files.
     """
-    paths = sorted([*weight_files(model_dir), model_dir / "config.json"])
+    files = [*weight_files(model_dir), model_dir / "config.json"]
+    paths = sorted(path for path in files if path.is_file())  # one that is gone has changed
     with ThreadPoolExecutor(THREADS) as pool:
         described = pool.map(lambda path: _describe(path, known.get(path.name, {})), paths)
         return dict(zip((path.name for path in paths), described, strict=True))

@@ -1,11 +1,13 @@
 """The fingerprint of a base: any changed byte is detected, unchanged files are not reread."""
 
 import hashlib
+import json
 import os
 from pathlib import Path
 
 import pytest
 
+from trainers.models.weight_files import INDEX
 from trainers.run.base_fingerprint import Files, changed_files, describe_base
 
 WEIGHTS = "model-00001-of-00002.safetensors"
@@ -18,6 +20,8 @@ def base(tmp_path: Path) -> Path:
     folder.mkdir()
     for name in (WEIGHTS, "model-00002-of-00002.safetensors", "config.json", "README.md"):
         (folder / name).write_bytes(name.encode() * 100)
+    where = {"a": WEIGHTS, "b": "model-00002-of-00002.safetensors"}
+    (folder / INDEX).write_text(json.dumps({"weight_map": where}))
     return folder
 
 
@@ -65,12 +69,12 @@ def test_a_file_of_known_size_and_time_is_not_read(base: Path) -> None:
 def test_files_that_came_and_went(base: Path) -> None:
     before = describe_base(base, known={})
     (base / WEIGHTS).unlink()
-    (base / "adapter.safetensors").write_bytes(b"new")
-    (base / "README.md").write_bytes(b"is no part of it")
-    assert changed_files(before, describe_base(base, known=before)) == [
-        "adapter.safetensors",
-        WEIGHTS,
-    ]
+    (base / "consolidated.safetensors").write_bytes(b"is no part of it")
+    (base / "README.md").write_bytes(b"neither is this")
+    without = describe_base(base, known=before)
+    assert changed_files(before, without) == [WEIGHTS]
+    (base / WEIGHTS).write_bytes(b"another")
+    assert changed_files(without, describe_base(base, known=without)) == [WEIGHTS]
 
 
 def later(path: Path, before: Files) -> None:
